@@ -1,0 +1,50 @@
+# Every target builds the environment it needs, once: python3 with pip is all that has to be there.
+#   make demo       the main job: eight schools with an energy, written to demo/
+#   make test       the tests, without the slow ones
+#   make test-all   every test
+#   make lint       ruff and pyright
+#   make docs       the reference, written to build/docs
+#   make bench      side by side with other libraries, in an environment of its own
+
+PYTHON ?= python3
+PIP = -m pip --disable-pip-version-check --quiet --quiet install --constraint constraints.txt
+
+# One thread a process: two on a busy machine are slower than one, and results repeat exactly.
+demo test test-all: export OMP_NUM_THREADS = 1
+
+.PHONY: demo test test-all lint docs bench
+.DELETE_ON_ERROR:
+
+demo: .venv/ready
+	@.venv/bin/python -m pyro_ebm demo
+
+test: .venv/ready
+	@.venv/bin/python -m pytest -q -n 2 -m "not slow"
+
+test-all: .venv/ready
+	@.venv/bin/python -m pytest -q -n 2
+
+lint: .venv/ready
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/pyright --pythonpath .venv/bin/python
+
+docs: .venv/ready
+	@.venv/bin/python -m pdoc --math --output-directory build/docs pyro_ebm
+	@echo "The reference is in build/docs/index.html"
+
+bench: .venv-bench/ready
+	@.venv-bench/bin/python -m benchmarks.run
+
+.venv/ready: GROUP = dev
+.venv-bench/ready: GROUP = bench
+
+# The stamp goes before anything is installed and comes back last. An environment without one was
+# interrupted, and is built afresh; one whose stamp is merely old is brought up to date.
+.venv/ready .venv-bench/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"pyro_ebm needs Python 3.11 or newer; $(PYTHON) is {v[0]}.{v[1]}. Name another: make PYTHON=python3.11")'
+	@echo "Installing into $(@D) (some minutes the first time) ..."
+	@if [ -e $@ ]; then rm -f $@; else rm -rf $(@D) && $(PYTHON) -m venv $(@D); fi
+	@$(@D)/bin/python $(PIP) 'pip>=25.1'
+	@$(@D)/bin/python $(PIP) --group $(GROUP) --editable '.[all]'
+	@touch $@

@@ -1,0 +1,331 @@
+"""An energy as a Pyro distribution: density exp(-E(x)/T) / Z over the energy's support.
+
+Pyro treats it like any other continuous distribution: it can be a latent or an observed site, sit
+in plates, be expanded, masked and reinterpreted. What it usually lacks is log Z. As long as nothing
+that inference moves enters the energy, the temperature or the support, log Z is a constant and may
+be missing; where it is not, `log_prob` refuses, and says what can be done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from pyro import poutine
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyro_ebm.energies import as_energy, check_values, evaluate, values_visible
+from pyro_ebm.energies.checks import as_temperature
+from pyro_ebm.normalizers import (
+    as_log_normalizer,
+    first_enumerated_dim,
+    guarded,
+    log_normalizer_at,
+    refuse_enumerated_parents,
+    refuse_moving_parents,
+    walk,
+)
+
+from .draws import draw, only_a_start_is_wanted, propose_starts, warn_approximate
+
+
+class EnergyDistribution(TorchDistribution):
+    """The distribution with density exp(-E(x, *params)/T) / Z over the support of the energy.
+
+    Args:
+        energy: an `Energy`, an nn.Module (called on batches [N, *event]) or a function of one
+            configuration and one element of each param.
+        event_shape: the shape of one configuration; None means the energy's own, else ().
+        support: where the density lives; None means the energy's own, else real. It is widened
+            to the dimensions of the event.
+        params: what else the energy takes; they broadcast, and their shape is the batch shape.
+        batch_shape: more batch dimensions.
+        temperature: T, positive; a tensor broadcasts into the batch shape.
+        log_normalizer: log Z at this temperature, as a number, a tensor that broadcasts to the
+            batch shape, or an object with `log_z`; or a function f(*params, temperature). None
+            means the energy's own where it knows one and takes no params.
+        reference: where `sample` starts, a distribution or a tensor; it never changes the density.
+        validate_args: whether values are checked; None means Pyro's setting.
+
+    Raises:
+        TypeError: not an energy, a constraint, a temperature or a normaliser.
+        ValueError: shapes that do not fit together; a temperature that is not positive.
+    """
+
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012
+    has_rsample = False
+    has_enumerate_support = False
+
+    def __init__(
+        self,
+        energy: object,
+        event_shape: Sequence[int] | None = None,
+        *,
+        support: object = None,
+        params: Sequence[Tensor | float] = (),
+        batch_shape: Sequence[int] = (),
+        temperature: float | Tensor = 1.0,
+        log_normalizer: object = None,
+        reference: object = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.energy = as_energy(energy, event_shape=event_shape, support=support)
+        self.params = _as_params(params)
+        values = self._validate_args if validate_args is None else validate_args
+        self.temperature = checked_temperature(temperature, values=values)
+        event = self.energy.event_shape
+        batch = _broadcast_batch(
+            batch_shape=torch.Size(batch_shape),
+            params=_joint_shape(self.params),
+            temperature=_shape(self.temperature),
+            support=_joint_shape(tensors_in(self.energy.support), drop=len(event)),
+        )
+        self._log_normalizer = as_log_normalizer(log_normalizer, batch)
+        self.reference = reference
+        self._enumerated_from = first_enumerated_dim()
+        super().__init__(batch, event, validate_args=validate_args)
+
+    def __repr__(self) -> str:
+        return (
+            f"EnergyDistribution({type(self.energy).__name__}, event_shape="
+            f"{tuple(self.event_shape)}, batch_shape={tuple(self.batch_shape)}, "
+            f"support={self.support}, normalized={self.normalized})"
+        )
+
+    @constraints.dependent_property(is_discrete=False, event_dim=0)
+    def support(self) -> constraints.Constraint:
+        """Where the density lives, over whole events."""
+        return self.energy.support
+
+    @property
+    def normalized(self) -> bool:
+        """Whether log Z is known, so that `log_prob` integrates to one."""
+        return self._log_z() is not None
+
+    @property
+    def normalizer_is_function(self) -> bool:
+        """Whether log Z is known as a function of all that the density depends on."""
+        return self._follows(self._log_z())
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean, where the energy knows it."""
+        return self._moment("mean")
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of each coordinate, where the energy knows it."""
+        return self._moment("variance")
+
+    def energy_value(self, value: Tensor) -> Float[Tensor, "*batch"]:
+        """E(value, *params), of the batch shape of the value and the params."""
+
+        def call(x: Tensor, *params: Tensor | float) -> Tensor:
+            return evaluate(self.energy, x, params)
+
+        energy = guarded(call, value, *self.params)
+        split = value.dim() - len(self.event_shape)
+        return energy.expand(torch.broadcast_shapes(value.shape[:split], self.batch_shape))
+
+    def unnormalized_log_prob(self, value: Tensor) -> Float[Tensor, "*batch"]:
+        """-E(value, *params)/T, whatever it depends on.
+
+        Args:
+            value: configurations [*batch, *event].
+        """
+        return -self.energy_value(value) / self.temperature
+
+    def log_prob(self, value: Tensor) -> Float[Tensor, "*batch"]:
+        """-E(value, *params)/T - log Z; without log Z while none is known.
+
+        Args:
+            value: configurations [*batch, *event].
+
+        Raises:
+            ValueError: the value lies outside the support; the energy is NaN or has no gradient
+                path to the value; log Z is not known as a function, and inference moves something
+                that the energy, the temperature or the support depends on. Not visible here: a
+                discrete parent, or one without a gradient path, that a guide draws.
+        """
+        visible = values_visible()
+        if self._validate_args and visible:
+            self._validate_sample(value)
+        position = value.view_as(value)
+        log_density = self.unnormalized_log_prob(position)
+        if self._validate_args and visible:
+            inputs = position.expand(log_density.shape + self.event_shape)
+            check_values(-log_density, inputs, repr(type(self.energy).__name__))
+        log_z = self._log_z()
+        if visible and torch.is_grad_enabled():
+            self._refuse(position, log_density, self._follows(log_z))
+        return log_density if log_z is None else log_density - log_z
+
+    def normalizer_inputs(self, value: Tensor) -> tuple[Tensor, ...]:
+        """The tensors whose parents log Z has to follow: -E/T, and those of the support."""
+        return (self.unnormalized_log_prob(value), *tensors_in(self.support))
+
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        """Draws without gradient: exact where the energy can, else by MCMC, with a warning.
+
+        All of `sample_shape` and of the batch is one run of parallel chains, each from its own
+        start (`reference`, else transform_to(support) of a uniform(-2, 2)) through
+        `draws.NUM_TRANSITIONS` transitions, of which it gives the last state. While Pyro only
+        wants shapes or initial values, the start alone is given.
+
+        Args:
+            sample_shape: how many draws, as a shape.
+
+        Returns:
+            A tensor [*sample, *batch, *event].
+        """
+        shape = torch.Size(sample_shape)
+        with poutine.block(), torch.no_grad():
+            if only_a_start_is_wanted():
+                return propose_starts(self, shape)
+            generator = torch.Generator(self.like.device)
+            generator.manual_seed(int(torch.randint(2**62, ())))
+            if not self.params:
+                exact = self.energy.exact_sample(
+                    shape + self.batch_shape, temperature=self.temperature, generator=generator
+                )
+                if exact is not None:
+                    return exact
+            warn_approximate()
+            return draw(
+                self.unnormalized_log_prob,
+                lambda: propose_starts(self, shape),
+                self.support,
+                generator=generator,
+            )
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> EnergyDistribution:
+        """The same density over a larger batch."""
+        batch = torch.Size(batch_shape)
+        if torch.broadcast_shapes(self.batch_shape, batch) != batch:
+            raise ValueError(
+                f"expected a batch shape that {tuple(self.batch_shape)} broadcasts to, "
+                f"got {tuple(batch)}."
+            )
+        new = self._get_checked_instance(EnergyDistribution, _instance)
+        for name in ("energy", "params", "temperature", "reference"):
+            setattr(new, name, getattr(self, name))
+        new._log_normalizer = self._log_normalizer
+        new._enumerated_from = self._enumerated_from
+        super(EnergyDistribution, new).__init__(batch, self.event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    def to_event(self, reinterpreted_batch_ndims: int | None = None) -> Any:
+        """The distribution with its rightmost batch dimensions made part of the event."""
+        count = reinterpreted_batch_ndims
+        count = len(self.batch_shape) if count is None else count
+        new = self.expand(self.batch_shape)
+        if new._enumerated_from is not None:
+            new._enumerated_from -= count
+        return super(EnergyDistribution, new).to_event(count)
+
+    @property
+    def like(self) -> Tensor:
+        """An empty tensor of the dtype and device of the configurations."""
+        own = [*self.energy.parameters(), *self.energy.buffers()]
+        given = [*self.params, self.temperature, *tensors_in(self.support)]
+        for candidates in (own, given):
+            floating = [
+                each.detach()
+                for each in candidates
+                if isinstance(each, Tensor) and each.is_floating_point()
+            ]
+            if floating:
+                dtype = floating[0].dtype
+                for each in floating:
+                    dtype = torch.promote_types(dtype, each.dtype)
+                return torch.empty((), dtype=dtype, device=floating[0].device)
+        return torch.empty(())
+
+    def _log_z(self) -> float | Tensor | None:
+        given = self._log_normalizer
+        if given is not None:
+            return log_normalizer_at(given, self.params, self.temperature, self.batch_shape)
+        return None if self.params else self.energy.log_normalizer(self.temperature)
+
+    def _follows(self, log_z: float | Tensor | None) -> bool:
+        """Whether this log Z is a function: the user's, or the energy's own."""
+        return callable(self._log_normalizer) or (self._log_normalizer is None and log_z is not None)
+
+    def _moment(self, name: str) -> Tensor:
+        moment = None if self.params else getattr(self.energy, name)(self.temperature)
+        if moment is None:
+            raise NotImplementedError(f"the {name} of this EnergyDistribution is not known.")
+        return moment.expand(self.batch_shape + self.event_shape)
+
+    def _refuse(self, position: Tensor, log_density: Tensor, follows: bool) -> None:
+        behind = walk((log_density, *tensors_in(self.support)), position)
+        if position.requires_grad and not behind.reached:
+            raise ValueError(
+                "expected an energy that is differentiable in x, got one with no gradient path to "
+                "x. Compute it with torch operations on x itself: no .detach(), .item(), "
+                ".numpy(), torch.no_grad() or torch.tensor(...) on the way."
+            )
+        if not follows:
+            refuse_moving_parents(behind.leaves)
+            refuse_enumerated_parents(self.batch_shape, self._enumerated_from)
+
+
+def checked_temperature(temperature: Any, *, values: bool) -> float | Tensor:
+    """A temperature as a number or a tensor; the values of a tensor are checked if asked.
+
+    A temperature that is sampled may overflow on a trajectory that will be rejected.
+    """
+    if isinstance(temperature, Tensor):
+        as_temperature(temperature if values else torch.ones_like(temperature))
+        return temperature
+    return float(as_temperature(temperature))
+
+
+def tensors_in(support: object) -> list[Tensor]:
+    """The tensors that a constraint is made of: its bounds, however deeply it wraps them."""
+    if isinstance(support, Tensor):
+        return [support]
+    if isinstance(support, constraints.Constraint):
+        return [tensor for part in vars(support).values() for tensor in tensors_in(part)]
+    if isinstance(support, list | tuple):
+        return [tensor for part in support for tensor in tensors_in(part)]
+    return []
+
+
+def _as_params(params: object) -> tuple[Tensor | float, ...]:
+    if not isinstance(params, list | tuple) or not all(
+        isinstance(param, Tensor | Real) for param in params
+    ):
+        raise TypeError(
+            f"expected params to be a tuple of tensors or numbers, got {params!r}. "
+            "One param alone is written (param,)."
+        )
+    return tuple(params)
+
+
+def _shape(value: Tensor | float) -> torch.Size:
+    # A tensor that carries provenance answers with a plain tuple.
+    return torch.Size(value.shape) if isinstance(value, Tensor) else torch.Size()
+
+
+def _joint_shape(values: Sequence[Tensor | float], drop: int = 0) -> torch.Size:
+    """The shape that some tensors broadcast to, without their `drop` rightmost dimensions."""
+    shapes = [_shape(value) for value in values]
+    return torch.broadcast_shapes(*(shape[: max(len(shape) - drop, 0)] for shape in shapes))
+
+
+def _broadcast_batch(**shapes: torch.Size) -> torch.Size:
+    try:
+        return torch.broadcast_shapes(*shapes.values())
+    except RuntimeError:
+        said = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
+        raise ValueError(
+            f"expected shapes that broadcast to one batch shape, got {said}. Every param, the "
+            "temperature and the bounds of the support have one element per element of the batch."
+        ) from None

@@ -1,0 +1,32 @@
+"""Energies: functions of configurations, their algebra, and the standard ones (torch only)."""
+
+from .algebra import ProductOfExperts as ProductOfExperts
+from .algebra import Scaled as Scaled
+from .banana import Banana as Banana
+from .base import Energy as Energy
+from .base import as_energy as as_energy
+from .base import evaluate as evaluate
+from .checks import as_temperature as as_temperature
+from .checks import check_deterministic as check_deterministic
+from .checks import check_gradient_path as check_gradient_path
+from .checks import check_values as check_values
+from .checks import values_visible as values_visible
+from .clamped import Clamped as Clamped
+from .clamped import clamp as clamp
+from .classifier import ClassifierEnergy as ClassifierEnergy
+from .double_well import DoubleWell as DoubleWell
+from .funnel import Funnel as Funnel
+from .gaussian import DiagonalGaussian as DiagonalGaussian
+from .gaussian import Gaussian as Gaussian
+from .gaussian_mixture import GaussianMixtureEnergy as GaussianMixtureEnergy
+from .mixture import Mixture as Mixture
+from .mlp import MLPEnergy as MLPEnergy
+from .mueller_brown import MuellerBrown as MuellerBrown
+from .phi4 import Phi4 as Phi4
+from .quartic import Quartic as Quartic
+from .student_t import StudentT as StudentT
+from .supports import event_support as event_support
+from .tilted import Tilted as Tilted
+from .wrappers import FunctionEnergy as FunctionEnergy
+from .wrappers import ModuleEnergy as ModuleEnergy
+from .wrappers import Restricted as Restricted

@@ -1,0 +1,3 @@
+"""Energies as factors of a Pyro model."""
+
+from .statement import energy_factor as energy_factor

@@ -1,0 +1,181 @@
+"""`energy_factor`: an energy as a factor exp(-E(values)/T) of a model's joint density.
+
+It is `pyro.factor` with three things more: the energy is evaluated once per element of the plates
+around it, a factor that would count plate-size times is refused, and E itself is remembered beside
+-E/T, so that results can show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import pyro
+import torch
+from jaxtyping import Float
+from pyro.distributions import TorchDistribution
+from pyro.poutine.util import is_validation_enabled
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from pyro_ebm.distribution import checked_temperature
+from pyro_ebm.energies import Energy, as_energy, check_values, values_visible
+from pyro_ebm.energies.checks import check_layers, check_output
+from pyro_ebm.energies.supports import elementwise
+from pyro_ebm.normalizers import guarded
+
+from .events import Context, Reading, context, joint_batch, read
+
+
+class Unit(TorchDistribution):
+    """The distribution behind a factor: no data, log probability -E/T.
+
+    Pyro knows factors by the name of this class, and so treats it like its own.
+
+    Args:
+        energy_value: E(values), [*batch].
+        temperature: T, a number or a tensor that broadcasts to the batch.
+        has_rsample: in guides, whether the factor comes from reparametrised draws.
+    """
+
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012
+    support = constraints.real
+
+    def __init__(
+        self,
+        energy_value: Float[Tensor, "*batch"],
+        temperature: float | Tensor = 1.0,
+        *,
+        has_rsample: bool | None = None,
+    ) -> None:
+        self.energy_value = energy_value
+        self.temperature = temperature
+        if has_rsample is not None:
+            self.has_rsample = has_rsample
+        super().__init__(energy_value.shape, torch.Size((0,)), validate_args=False)
+
+    @property
+    def log_factor(self) -> Float[Tensor, "*batch"]:
+        """-E/T."""
+        return -self.energy_value / self.temperature
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Unit:
+        """The same factor over a larger batch."""
+        batch = torch.Size(batch_shape)
+        new = self._get_checked_instance(Unit, _instance)
+        new.energy_value = self.energy_value.expand(batch)
+        new.temperature = self.temperature
+        if "has_rsample" in self.__dict__:
+            new.has_rsample = self.has_rsample
+        super(Unit, new).__init__(batch, self.event_shape, validate_args=False)
+        return new
+
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        """The empty value."""
+        return self.energy_value.new_empty(self.shape(torch.Size(sample_shape)))
+
+    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        """The empty value."""
+        return self.sample(sample_shape)
+
+    def log_prob(self, value: Tensor) -> Float[Tensor, "*batch"]:
+        """-E/T, of the batch of the factor and the empty value."""
+        shape = torch.broadcast_shapes(self.batch_shape, value.shape[:-1])
+        return self.log_factor.expand(shape)
+
+
+def energy_factor(
+    name: str,
+    energy: object,
+    *values: Tensor,
+    temperature: float | Tensor = 1.0,
+    has_rsample: bool | None = None,
+) -> None:
+    """Multiply a model's joint density by exp(-E(values)/T).
+
+    The energy is joint: nothing normalises it, and it may depend on whatever it likes. What lies
+    right of the enclosing vectorised plates is the event; in a plate the energy is one number per
+    element. A tensor whose sizes match the plates is read as carrying them.
+
+    Args:
+        name: the name of the site.
+        energy: an `Energy`, an nn.Module (called on batches of events) or a function of one
+            event per value.
+        values: tensors [*plates, *event] that the energy takes, in this order.
+        temperature: T, positive; a tensor broadcasts with the plates.
+        has_rsample: in guides only, whether the factor comes from reparametrised draws.
+
+    Raises:
+        TypeError: not an energy, a tensor or a temperature.
+        ValueError: a plate would count the factor once per element; the energy samples inside,
+            has no gradient path to its values, is NaN, or is not one number per element.
+    """
+    if not values or not all(isinstance(value, Tensor) for value in values):
+        raise TypeError(
+            f"expected energy_factor({name!r}, energy, value, ...) with tensors as values, got "
+            f"{[type(value).__name__ for value in values]}. What is no tensor the energy can "
+            "capture."
+        )
+    validate = is_validation_enabled()
+    temperature = checked_temperature(temperature, values=validate)
+    where = context()
+    own = energy.event_shape if isinstance(energy, Energy) else None
+    first = read(values[0], where, name, event_shape=own)
+    readings = [first, *(read(value, where, name) for value in values[1:])]
+    heat = _read_temperature(temperature, where, name)
+    batch = joint_batch([reading.batch for reading in (*readings, *heat)], where, name)
+    function = as_energy(energy, event_shape=first.event)
+    if len(values) > 1 and not function.takes_params:
+        raise ValueError(
+            f"At factor {name!r}: expected an energy of {len(values)} values, got one of a single "
+            "argument."
+        )
+
+    def call(*tensors: Tensor) -> Tensor:
+        return _energies(function, [r._replace(value=t) for r, t in zip(readings, tensors, strict=True)], batch)
+
+    energies = guarded(call, *(reading.value for reading in readings))
+    if values_visible():
+        if torch.is_grad_enabled() and not energies.requires_grad:
+            _check_gradient_path(name, values)
+        if validate:
+            check_values(energies, first.value.expand(batch + first.event), f"factor {name!r}")
+    hole = (1,) * where.hole if batch else ()
+    if heat:
+        temperature = heat[0].value.reshape(heat[0].batch + hole)
+    unit = Unit(energies.reshape(batch + hole), temperature, has_rsample=has_rsample)
+    pyro.sample(name, unit, obs=unit.sample(), infer={"is_auxiliary": True})
+
+
+def _read_temperature(
+    temperature: float | Tensor, where: Context, name: str
+) -> tuple[Reading, ...]:
+    """A temperature that is a tensor, taken apart like a value; its event is one number."""
+    if not isinstance(temperature, Tensor) or temperature.dim() == 0:
+        return ()
+    reading = read(temperature, where, name, event_shape=torch.Size())
+    return (reading,)
+
+
+def _energies(function: Energy, readings: list[Reading], batch: torch.Size) -> Tensor:
+    """E of every element of the batch, infinite outside the support of the energy."""
+    rows = prod(batch)
+    check_layers(function)
+    flat = [
+        reading.value.expand(batch + reading.event).reshape(rows, *reading.event)
+        for reading in readings
+    ]
+    value = check_output(nn.Module.__call__(function, *flat), rows, type(function).__name__)
+    if not isinstance(elementwise(function.support), type(constraints.real)):
+        value = torch.where(function.support.check(flat[0]), value, torch.inf)
+    return value.reshape(batch)
+
+
+def _check_gradient_path(name: str, values: tuple[Tensor, ...]) -> None:
+    if any(value.requires_grad for value in values):
+        raise ValueError(
+            f"At factor {name!r}: expected an energy that is differentiable in its values, got one "
+            "with no gradient path to them. Compute it with torch operations on the values: no "
+            ".detach(), .item(), .numpy(), torch.no_grad() or torch.tensor(...) on the way."
+        )

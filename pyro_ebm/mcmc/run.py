@@ -1,0 +1,319 @@
+"""The one sampling loop: warm up, settle, keep, for all chains at once and each at its own pace.
+
+Chains are counted one by one. Adaptation stops for all when the slowest chain has made its share;
+a chain that is inside a tree then ends it, makes twenty more transitions of its own, so that the
+trees that happened to be open at a common step are forgotten, and then keeps its draws. The run ends
+when the slowest chain has them all; what faster chains made beyond is not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .adaptation import SETTLE, Adaptation, Warmup, begin, learn
+from .kernel import Kernel, LogDensityAndGradient, Noise, Settings, Transition
+from .metric import DiagonalMetric
+
+STATISTICS = (
+    "lp",
+    "acceptance_rate",
+    "energy",
+    "energy_error",
+    "tree_depth",
+    "n_steps",
+    "diverging",
+    "reached_max_treedepth",
+    "step_size",
+)
+# Random numbers drawn at once, and steps between two looks at the counters.
+_NOISE_NUMBERS = 2**20
+_MAX_BLOCK = 32
+
+
+class Problem(NamedTuple):
+    """What to sample: the batched density, and the same recorded for this number of chains."""
+
+    log_density_and_gradient: LogDensityAndGradient
+    record: Callable[..., Callable]
+
+
+class Plan(NamedTuple):
+    """How long: draws kept per chain, every ``thinning``-th transition, and which coordinates."""
+
+    num_samples: int
+    warmup: Warmup
+    thinning: int = 1
+    coordinates: Tensor | None = None
+    keep_warmup: bool = False
+
+
+class Draws:
+    """What the chains have kept so far; filled by the loop and readable at any time.
+
+    ``positions`` [rows, coordinates, chains] and ``statistics`` [rows, 9, chains] in the order of
+    STATISTICS; ``kept`` [chains] counts the rows that are written.
+    """
+
+    def __init__(self, rows: int, coordinates: int, chains: int, like: Tensor) -> None:
+        # One row more takes the writes of chains that have nothing to keep.
+        self._buffer = like.new_zeros(rows + 1, coordinates + len(STATISTICS), chains)
+        self._coordinates = coordinates
+        self.rows = rows
+        self.kept = torch.zeros(chains, dtype=torch.long, device=like.device)
+
+    @property
+    def complete(self) -> int:
+        """The number of draws that every chain has."""
+        return min(self.rows, int(self.kept.min()))
+
+    @property
+    def positions(self) -> Tensor:
+        """The first draws of every chain, [complete, coordinates, chains]."""
+        return self._buffer[: self.complete, : self._coordinates]
+
+    @property
+    def statistics(self) -> dict[str, Tensor]:
+        """Per statistic [complete, chains]."""
+        block = self._buffer[: self.complete, self._coordinates :]
+        return {name: block[:, i] for i, name in enumerate(STATISTICS)}
+
+    def write(self, keep: Tensor, record: Tensor) -> None:
+        """Append one record [coordinates + 9, chains] to the chains that keep it."""
+        row = torch.where(keep & (self.kept < self.rows), self.kept, self.rows)
+        self._buffer.scatter_(0, row.expand(1, *record.shape), record[None])
+        self.kept = self.kept + keep
+
+
+class Progress(NamedTuple):
+    """Where a run stands: transitions of the slowest chain in this stage, of how many."""
+
+    stage: str
+    done: int
+    total: int
+    step_size: float
+    draws: Draws
+
+
+class RunState(NamedTuple):
+    """The whole state of a run between two blocks of steps, tensors only.
+
+    ``transitions`` [chains] counts every transition that a chain has ended; it keeps those from
+    number ``keep_from`` on. ``generator`` is the state of the random stream.
+    """
+
+    chain: Any
+    settings: Settings
+    adaptation: Adaptation | None
+    position: Tensor
+    transitions: Tensor
+    keep_from: Tensor
+    num_steps: int
+    generator: Tensor
+
+
+class Result(NamedTuple):
+    """A finished or interrupted run; ``state`` is None when it ended before the first block."""
+
+    draws: Draws
+    warmup_draws: Draws | None
+    state: RunState | None
+    warmup_num_steps: int
+    error: BaseException | None
+
+
+def run_chains(
+    problem: Problem,
+    kernel: Kernel,
+    start: Tensor,
+    plan: Plan,
+    *,
+    generator: torch.Generator,
+    settings: Settings | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> Result:
+    """Run all chains from their starts [dim, chains].
+
+    :param settings: step size and metric of an earlier run, from which this one goes on.
+    :param report: called between blocks of steps.
+    :returns: also when it was interrupted or the density raised: then ``error`` says by what, and
+        ``draws`` holds what there is.
+    """
+    dim, chains = start.shape
+    rows = dim if plan.coordinates is None else len(plan.coordinates)
+    draws = Draws(plan.num_samples, rows, chains, start)
+    before = Draws(plan.warmup.num_steps, rows, chains, start) if plan.keep_warmup else None
+    error: BaseException | None = None
+    state: RunState | None = None
+    warmup_num_steps = 0
+    try:
+        for state in _warm_up(problem, kernel, start, plan, generator, settings, before):
+            warmup_num_steps = state.num_steps
+            if report is not None:
+                report(_progress("warmup", state, plan, draws))
+        assert state is not None
+        for state in _keep(problem, kernel, plan, generator, state, before, draws):
+            if report is not None:
+                report(_progress("sample", state, plan, draws))
+    except (KeyboardInterrupt, Exception) as caught:
+        error = caught
+    return Result(draws, before, state, warmup_num_steps, error)
+
+
+def _progress(stage: str, state: RunState, plan: Plan, draws: Draws) -> Progress:
+    if stage == "warmup":
+        done, total = int(state.transitions.min()), plan.warmup.num_steps
+    else:
+        done, total = draws.complete, plan.num_samples
+    return Progress(stage, min(done, total), total, float(state.settings.step_size), draws)
+
+
+def _warm_up(
+    problem: Problem,
+    kernel: Kernel,
+    start: Tensor,
+    plan: Plan,
+    generator: torch.Generator,
+    settings: Settings | None,
+    before: Draws | None,
+) -> Iterator[RunState]:
+    """Adapt; the last state yielded has the settings that the draws are made with."""
+    warmup = plan.warmup
+    log_density, gradient = problem.log_density_and_gradient(start)
+    momentum = torch.randn(start.shape, generator=generator, dtype=start.dtype, device=start.device)
+    density = problem.record(problem.log_density_and_gradient, start)
+    adaptation = begin(
+        warmup, density, start, log_density, gradient, momentum, settings=settings
+    )
+    count = torch.zeros(start.shape[1], dtype=torch.long, device=start.device)
+    state = RunState(
+        chain=kernel.init(start, log_density, gradient, adaptation.settings),
+        settings=adaptation.settings,
+        adaptation=adaptation,
+        position=start,
+        transitions=count,
+        keep_from=count,
+        num_steps=0,
+        generator=generator.get_state(),
+    )
+    adapting = warmup.num_steps > SETTLE
+    if adapting:
+        advance = _recorded_step(problem, kernel, state)
+        while adapting:
+            noises = _noise(kernel, state, generator)
+            for noise in noises:
+                chain, transition = advance(state.chain, noise, state.settings)
+                assert state.adaptation is not None
+                adaptation, complete = learn(
+                    warmup, state.adaptation, transition, chain.version, density, generator
+                )
+                if before is not None:
+                    before.write(transition.done, _record(transition, plan.coordinates))
+                state = state._replace(
+                    chain=chain,
+                    adaptation=adaptation,
+                    settings=adaptation.settings,
+                    position=transition.position,
+                    transitions=state.transitions + transition.done,
+                    num_steps=state.num_steps + 1,
+                )
+                if complete:
+                    adapting = False
+                    break
+            state = state._replace(generator=generator.get_state())
+            if adapting:
+                yield state
+    # A chain inside a tree ends it first, and that transition does not count as one of the twenty.
+    inside = (~state.chain.fresh).long()
+    settle = min(SETTLE, warmup.num_steps)
+    state = state._replace(
+        keep_from=state.transitions + (settle + inside if settle else 0), adaptation=None
+    )
+    yield _with_one_version(state)
+
+
+def _keep(
+    problem: Problem,
+    kernel: Kernel,
+    plan: Plan,
+    generator: torch.Generator,
+    state: RunState,
+    before: Draws | None,
+    draws: Draws,
+) -> Iterator[RunState]:
+    """Settle, then keep every ``thinning``-th transition of each chain until the slowest is done."""
+    advance = _recorded_step(problem, kernel, state)
+    while draws.complete < plan.num_samples:
+        for noise in _noise(kernel, state, generator):
+            chain, transition = advance(state.chain, noise, state.settings)
+            record = _record(transition, plan.coordinates)
+            transitions = state.transitions + transition.done
+            ordinal = transitions - state.keep_from
+            keep = transition.done & (ordinal > 0) & (ordinal % plan.thinning == 0)
+            draws.write(keep, record)
+            if before is not None:
+                before.write(transition.done & (ordinal <= 0), record)
+            state = state._replace(
+                chain=chain,
+                position=transition.position,
+                transitions=transitions,
+                num_steps=state.num_steps + 1,
+            )
+        state = state._replace(generator=generator.get_state())
+        yield state
+
+
+def _recorded_step(problem: Problem, kernel: Kernel, state: RunState) -> Callable:
+    def step(chain: Any, noise: Noise, settings: Settings) -> tuple[Any, Transition]:
+        return kernel.step(problem.log_density_and_gradient, chain, noise, settings)
+
+    like = state.position
+    noise = Noise(torch.zeros_like(like), like.new_full((kernel.uniforms, like.shape[1]), 0.5))
+    return problem.record(step, state.chain, noise, state.settings)
+
+
+def _noise(kernel: Kernel, state: RunState, generator: torch.Generator) -> list[Noise]:
+    """The random numbers of the next block of steps."""
+    like = state.position
+    dim, chains = like.shape
+    steps = max(1, min(_MAX_BLOCK, _NOISE_NUMBERS // (dim * chains)))
+    kind = {"generator": generator, "dtype": like.dtype, "device": like.device}
+    normal = torch.randn((steps, dim, chains), **kind)
+    uniform = torch.rand((steps, kernel.uniforms, chains), **kind)
+    return [Noise(*pair) for pair in zip(normal, uniform, strict=True)]
+
+
+def _record(transition: Transition, coordinates: Tensor | None) -> Tensor:
+    """One record [coordinates + statistics, chains] of what the chains report."""
+    position = transition.position
+    if coordinates is not None:
+        position = position.index_select(0, coordinates)
+    parts = (
+        transition.log_density,
+        transition.acceptance_rate,
+        transition.energy,
+        transition.energy_error,
+        transition.tree_depth,
+        transition.n_steps,
+        transition.diverging,
+        transition.reached_max_treedepth,
+        transition.step_size,
+    )
+    return torch.cat([position, torch.stack([part.to(position.dtype) for part in parts])])
+
+
+def _with_one_version(state: RunState) -> RunState:
+    """Drop the metric that no chain uses any more: half of the work of a dense metric."""
+    metric = state.settings.metric
+    if isinstance(metric, DiagonalMetric) or metric[0].shape[0] == 1:
+        return state
+    used = int(state.settings.version)
+    kept = type(metric)(*(part[used : used + 1] for part in metric))
+    settings = state.settings._replace(
+        metric=kept, version=torch.zeros_like(state.settings.version)
+    )
+    chain = state.chain._replace(version=torch.zeros_like(state.chain.version))
+    return state._replace(settings=settings, chain=chain)

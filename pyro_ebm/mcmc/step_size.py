@@ -1,0 +1,93 @@
+"""The step size: a first guess by doubling, then dual averaging on the pooled acceptance.
+
+All chains share one step size. Each casts one vote, the acceptance rate of its latest finished
+transition, and the votes are averaged after a tenth has been cut off at either end, so that one
+chain at a wall cannot hold the others.
+
+Source: Hoffman, Gelman (2014), The No-U-Turn Sampler, section 3.2.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .integrators import PhasePoint, kinetic_energy, leapfrog
+from .kernel import LogDensityAndGradient, Settings
+from .metric import force
+
+TRIM = 0.1
+_GAMMA, _T0, _KAPPA = 0.05, 10.0, 0.75
+_SEARCH_ACCEPTANCE = 0.8
+_MAX_DOUBLINGS = 60
+
+
+class DualAverage(NamedTuple):
+    """Dual averaging of log step sizes; scalars in float64."""
+
+    log_step_size: Tensor
+    log_average: Tensor
+    error: Tensor
+    center: Tensor
+    count: Tensor
+
+
+def start_dual_average(step_size: float) -> DualAverage:
+    """Begin at a step size, pulled towards ten times it, as long trajectories cost more than tries."""
+    log_step_size = torch.tensor(math.log(step_size), dtype=torch.float64)
+    zero = torch.zeros((), dtype=torch.float64)
+    return DualAverage(log_step_size, log_step_size, zero, log_step_size + math.log(10.0), zero)
+
+
+def update_dual_average(state: DualAverage, acceptance: Tensor, target: float) -> DualAverage:
+    """Take in one pooled acceptance rate."""
+    count = state.count + 1
+    weight = 1 / (count + _T0)
+    error = (1 - weight) * state.error + weight * (target - acceptance.double().cpu())
+    log_step_size = state.center - count.sqrt() / _GAMMA * error
+    decay = count**-_KAPPA
+    log_average = decay * log_step_size + (1 - decay) * state.log_average
+    return DualAverage(log_step_size, log_average, error, state.center, count)
+
+
+def trimmed_mean(votes: Tensor) -> Tensor:
+    """The mean of the votes [chains] without the tenth at either end."""
+    cut = int(TRIM * votes.numel())
+    return votes.sort().values[cut : votes.numel() - cut].mean()
+
+
+def reasonable_step_size(
+    log_density_and_gradient: LogDensityAndGradient,
+    position: Tensor,
+    log_density: Tensor,
+    gradient: Tensor,
+    settings: Settings,
+    momentum: Tensor,
+) -> float:
+    """Double or halve the step size until one leapfrog step crosses acceptance 0.8, pooled.
+
+    :param momentum: whitened momenta [dim, chains], drawn outside.
+    """
+    push = force(settings.metric, settings.version, gradient)
+    start = PhasePoint(position, momentum, push)
+    initial_energy = kinetic_energy(momentum) - log_density
+
+    def acceptance(step_size: float) -> float:
+        signed = torch.full_like(log_density, step_size)
+        leap = leapfrog(
+            log_density_and_gradient, start, signed, settings.metric, settings.version
+        )
+        delta = kinetic_energy(leap.point.momentum) - leap.log_density - initial_energy
+        return float(trimmed_mean((-delta).clamp(max=0.0).exp().nan_to_num(0.0)))
+
+    step_size = float(settings.step_size)
+    growing = acceptance(step_size) > _SEARCH_ACCEPTANCE
+    factor = 2.0 if growing else 0.5
+    for _ in range(_MAX_DOUBLINGS):
+        step_size *= factor
+        if (acceptance(step_size) > _SEARCH_ACCEPTANCE) != growing:
+            break
+    return step_size

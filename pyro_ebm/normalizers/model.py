@@ -1,0 +1,265 @@
+"""A model inspected before it is sampled: what would make the answer wrong is refused by name.
+
+The model is run once at feasible values, hidden from all handlers and without moving the random
+stream, and the sites of that trace are looked at one by one. Only a model that holds unnormalised
+sites is run a second time, on values that carry the names of their sites, to learn the parents of
+their normalisers.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.ops.provenance import get_provenance
+from pyro.poutine import Trace
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_factor, site_is_subsample
+from torch import Tensor
+from torch.distributions import biject_to
+
+from .parents import missing_normalizer
+from .tracking import TagLatents, parents_of, plain
+
+
+def check_model(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> None:
+    """Refuse a model that MCMC cannot sample rightly; warn of factors counted once per element.
+
+    Args:
+        model: a Pyro model.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+
+    Raises:
+        ValueError: a subsampled plate; a discrete latent that cannot be enumerated; a support
+            without a bijection; an observation outside the support of an energy; an energy that
+            samples inside; an unnormalised site, observed or latent, whose energy, temperature,
+            support, scale or mask depends on a latent site while log Z is not known as a function.
+    """
+    trace = _run(model, args, kwargs, _Feasible())
+    sites = [site for site in trace.nodes.values() if site["type"] == "sample"]
+    for site in sites:
+        check_plates(site)
+        if not site_is_subsample(site):
+            check_discrete(site)
+            check_support(site)
+            check_observation(site)
+            warn_of_repeated_factor(site)
+    if any(_unnormalised(site) is not None for site in sites):
+        tagged = _run(model, args, kwargs, TagLatents(), _Feasible())
+        for site in tagged.nodes.values():
+            if site["type"] == "sample":
+                check_normalizer(site, order=list(tagged.nodes))
+
+
+def check_plates(site: Mapping[str, Any]) -> None:
+    """Refuse a plate that holds a subsample of its elements.
+
+    Raises:
+        ValueError: the plate of this site, or around it, is subsampled.
+    """
+    if site_is_subsample(site):
+        name, size, used = site["name"], site["fn"].size, len(site["value"])
+        if used < size:
+            raise ValueError(_subsampled(name, size, used))
+    for frame in site["cond_indep_stack"]:
+        if frame.full_size is not None and frame.size < frame.full_size:
+            raise ValueError(_subsampled(frame.name, frame.full_size, frame.size))
+
+
+def _subsampled(name: str, size: int, used: int) -> str:
+    return (
+        f"The plate {name!r} holds a subsample of {used} of its {size} elements. A new subsample "
+        "at every step changes the density under the chain, and MCMC then samples another "
+        "distribution. Choose one subset, use a full plate over it, and weigh it inside "
+        f"poutine.scale(scale={size} / {used})."
+    )
+
+
+def check_discrete(site: Mapping[str, Any]) -> None:
+    """Refuse a discrete latent site that cannot be enumerated.
+
+    Raises:
+        ValueError: the site is latent and discrete, and its distribution has no finite support.
+    """
+    if not _is_latent(site) or not site["fn"].support.is_discrete:
+        return
+    if not site["fn"].has_enumerate_support:
+        raise ValueError(
+            f"The discrete latent site {site['name']!r} ({_kind(site)}) cannot be enumerated, so "
+            "nothing here can sample it. Sum it out by hand, replace it by a distribution with "
+            "finitely many values (Categorical, Bernoulli, Binomial with a fixed count), or "
+            "condition on it."
+        )
+
+
+def check_support(site: Mapping[str, Any]) -> None:
+    """Refuse a continuous latent site whose support no unconstrained space maps onto.
+
+    Raises:
+        ValueError: the site is latent and has no bijection.
+    """
+    if not _is_latent(site) or site["fn"].support.is_discrete:
+        return
+    try:
+        biject_to(site["fn"].support)
+    except NotImplementedError:
+        raise ValueError(_no_bijection(site)) from None
+
+
+def _no_bijection(site: Mapping[str, Any]) -> str:
+    return (
+        f"The support {site['fn'].support} of the latent site {site['name']!r} has no bijection "
+        "from an unconstrained space, so gradient-based samplers cannot move on it. Give the site "
+        "a support that has one (real, positive, interval, simplex, ordered, correlation "
+        "matrices, ...), use a reparametrisation (a direction: ProjectedNormal with "
+        "ProjectedNormalReparam), or register a bijection with "
+        "torch.distributions.biject_to.register."
+    )
+
+
+def check_observation(site: Mapping[str, Any]) -> None:
+    """Refuse an observation outside the support of an unnormalised site.
+
+    Raises:
+        ValueError: the energy is not defined at the observed value.
+    """
+    masked = any(True for _ in _masks(site))
+    if site["is_observed"] and _unnormalised(site) is not None and not masked:
+        inside = site["fn"].support.check(site["value"])
+        if not bool(inside.all()):
+            raise ValueError(
+                f"The observed site {site['name']!r} has {int((~inside).sum())} value(s) outside "
+                f"its support {site['fn'].support}, where its density is zero. Correct the data, "
+                "or give the EnergyDistribution the support that they have."
+            )
+
+
+def warn_of_repeated_factor(site: Mapping[str, Any]) -> None:
+    """Warn of a `pyro.factor` in a plate whose one value counts once for every element."""
+    if not site_is_factor(site) or hasattr(site["fn"], "energy_value"):
+        return
+    log_factor = site["fn"].log_factor
+    for frame in site["cond_indep_stack"]:
+        if frame.dim is None or -frame.dim > log_factor.dim() or frame.size < 2:
+            continue
+        if log_factor.stride(frame.dim) == 0:
+            warnings.warn(
+                f"The factor {site['name']!r} inside the plate {frame.name!r} has one value for "
+                f"all its elements, so it counts {frame.size} times. Move it out of the plate to "
+                "count it once, or give it one value per element.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+
+def check_normalizer(site: Mapping[str, Any], *, order: list[str]) -> None:
+    """Refuse an unnormalised site whose normaliser depends on a latent site.
+
+    Args:
+        site: a site of a trace in which latent values carry their names.
+        order: the names of all sites, for a message in the model's order.
+
+    Raises:
+        ValueError: log Z depends on a latent site and is not known as a function of it; the
+            energy calls `pyro.sample`.
+    """
+    fn = _unnormalised(site)
+    if fn is None:
+        return
+    value = _value_of(site)
+    try:
+        parents = parents_of(lambda: fn.normalizer_inputs(value))
+    except ValueError as error:
+        raise ValueError(f"At site {site['name']!r}: {error}") from error
+    parents = (parents | get_provenance(list(_weights(site)))) - {site["name"]}
+    if parents and not fn.normalizer_is_function:
+        named = [f"the latent site {name!r}" for name in order if name in parents]
+        raise ValueError(f"At site {site['name']!r}: {missing_normalizer(named)}")
+
+
+def _weights(site: Mapping[str, Any]) -> Iterator[Tensor]:
+    """Scales and masks: they decide how often log Z counts."""
+    if isinstance(site["scale"], Tensor):
+        yield site["scale"]
+    yield from (mask for mask in _masks(site) if isinstance(mask, Tensor))
+
+
+def _masks(site: Mapping[str, Any]) -> Iterator[Any]:
+    """The masks on a site, by handlers and by its distribution."""
+    masks = [site["mask"]]
+    fn = site["fn"]
+    while hasattr(fn, "base_dist"):
+        masks.append(getattr(fn, "_mask", None))
+        fn = fn.base_dist
+    yield from (mask for mask in masks if mask is not None)
+
+
+def _unnormalised(site: Mapping[str, Any]) -> Any:
+    """The unnormalised distribution behind a site's masks and reinterpreted dimensions, or None."""
+    fn = site["fn"]
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return fn if hasattr(fn, "normalizer_inputs") else None
+
+
+def _value_of(site: Mapping[str, Any]) -> Tensor:
+    """The site's value as the unnormalised distribution sees it, without any names."""
+    fn, value = site["fn"], plain(site["value"])
+    while hasattr(fn, "base_dist"):
+        for transform in reversed(getattr(fn, "transforms", [])):
+            value = plain(transform.inv(value))
+        fn = fn.base_dist
+    return value
+
+
+class _Feasible(Messenger):
+    """Give every latent site the value at the origin of its unconstrained space."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["done"] or msg["value"] is not None or not _is_latent(msg):
+            return
+        check_discrete(msg)
+        check_support(msg)
+        fn = msg["fn"]
+        if fn.support.is_discrete:
+            value = fn.enumerate_support(expand=False)[0].expand(fn.shape())
+        else:
+            transform = biject_to(fn.support)
+            value = transform(torch.zeros(transform.inverse_shape(fn.shape())))
+        msg["value"] = value
+        msg["done"] = True
+
+
+def _is_latent(site: Mapping[str, Any]) -> bool:
+    """Whether inference chooses the site's value: not observed, not determined by others."""
+    fn = site["fn"]
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return not site["is_observed"] and type(fn).__name__ not in ("Delta", "_Subsample")
+
+
+def _kind(site: Mapping[str, Any]) -> str:
+    fn = site["fn"]
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return type(fn).__name__
+
+
+def _run(model: Callable, args: tuple, kwargs: Mapping[str, Any], *messengers: Messenger) -> Trace:
+    """The trace of one run, hidden from all handlers, with the random streams left as they were."""
+    devices = list(range(torch.cuda.device_count()))
+    run = model
+    for messenger in reversed(messengers):
+        run = messenger(run)
+    with (
+        torch.random.fork_rng(devices),
+        torch.no_grad(),
+        pyro.validation_enabled(False),
+        poutine.block(),
+    ):
+        return poutine.trace(run).get_trace(*args, **kwargs)

@@ -1,0 +1,8 @@
+"""A Pyro model, a distribution or an energy, frozen into one flat and batched log density."""
+
+from .initial import init_positions as init_positions
+from .layout import Site as Site
+from .program import Side as Side
+from .target import Target as Target
+
+__all__ = ["Side", "Site", "Target", "init_positions"]

@@ -1,0 +1,155 @@
+"""Where chains start: Pyro's init strategies, without asking a site for a sample it cannot give.
+
+Pyro's own strategies call ``fn.sample()`` even when only a shape is wanted; an improper or
+unnormalised site has none. Here the strategies that need no sample (uniform, feasible) are done in
+unconstrained space for all starting points at once, and the others run the model once per point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from pyro.infer.autoguide.initialization import (
+    init_to_feasible,
+    init_to_generated,
+    init_to_mean,
+    init_to_median,
+    init_to_uniform,
+    init_to_value,
+)
+from torch import Tensor
+
+from .program import ModelProgram, Program, Side
+from .vectorize import BatchedDensity
+
+MAX_TRIES = 100
+
+
+def init_positions(
+    program: Program,
+    density: BatchedDensity,
+    num_points: int,
+    *,
+    strategy: Callable,
+    generator: torch.Generator,
+    like: Tensor,
+    side: Side,
+) -> Tensor:
+    """Starting positions [dim, num_points] with a finite log density and gradient.
+
+    :param density: the batched log density, untraced, for any number of points.
+    :param strategy: one of Pyro's init strategies, or any ``strategy(site) -> value``.
+    :param like: gives dtype and device.
+    :raises ValueError: when no finite point is found in 100 tries; says what was found instead.
+    """
+    positions = _propose(program, num_points, strategy, generator, like)
+    for _ in range(MAX_TRIES):
+        value, gradient = density(positions, side)
+        good = value.isfinite() & gradient.isfinite().all(0)
+        if bool(good.all()):
+            return positions
+        fresh = _propose(program, num_points, strategy, generator, like)
+        positions = torch.where(good, positions, fresh)
+    raise ValueError(_no_start(value, gradient, good))
+
+
+def _no_start(value: Tensor, gradient: Tensor, good: Tensor) -> str:
+    bad = ~good
+    if bool(value[bad].isnan().any()):
+        what = "the log density is NaN"
+    elif bool((value[bad] == -torch.inf).any()):
+        what = "the log density is -inf (the point has probability zero)"
+    elif bool((value[bad] == torch.inf).any()):
+        what = "the log density is +inf"
+    else:
+        what = f"the gradient is not finite in {int((~gradient[:, bad].isfinite()).sum())} entries"
+    return (
+        f"No start was found for {int(bad.sum())} of {bad.numel()} chains in {MAX_TRIES} tries: "
+        f"{what}. Check the model at the values the strategy proposes, give init_strategy= (for "
+        "example pyro.infer.autoguide.init_to_value) or initial_params=, or make the energy finite "
+        "on the whole of the declared support."
+    )
+
+
+def _propose(
+    program: Program,
+    num_points: int,
+    strategy: Callable,
+    generator: torch.Generator,
+    like: Tensor,
+) -> Tensor:
+    dim = sum(site.size for site in program.sites)
+    radius = _uniform_radius(strategy)
+    if radius is not None:
+        unit = torch.rand(
+            (dim, num_points), generator=generator, dtype=like.dtype, device=like.device
+        )
+        return (2 * unit - 1) * radius
+    if not isinstance(program, ModelProgram):
+        return _propose(program, num_points, init_to_uniform, generator, like)
+    columns = [_one_start(program, strategy, generator) for _ in range(num_points)]
+    return torch.stack(columns, dim=1).to(dtype=like.dtype, device=like.device)
+
+
+def _one_start(program: ModelProgram, strategy: Callable, generator: torch.Generator) -> Tensor:
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+
+    def choose(site: dict) -> Tensor:
+        return _choose(site, strategy)
+
+    devices = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices), torch.no_grad():
+        torch.manual_seed(seed)
+        messenger, _ = program.execute(None, None, Side(), choose)
+    return torch.cat(messenger.chosen)
+
+
+def _choose(site: dict, strategy: Callable) -> Tensor:
+    """The unconstrained start of one site under a strategy of Pyro's."""
+    transform = site["transform"]
+    function, keywords = _unpack(strategy)
+    shape = transform.inverse_shape(site["fn"].shape())
+    radius = _uniform_radius(strategy)
+    if radius is not None:
+        return (2 * torch.rand(shape) - 1) * radius
+    if function is init_to_feasible:
+        return torch.zeros(shape)
+    if function is init_to_value:
+        if site["name"] in keywords.get("values", {}):
+            return _inverse(transform, keywords["values"][site["name"]], site)
+        return _choose(site, keywords.get("fallback", init_to_uniform))
+    if function is init_to_generated:
+        return _choose(site, keywords["generate"]())
+    try:
+        return _inverse(transform, strategy(site), site)
+    except NotImplementedError:
+        fallback = init_to_feasible if function in (init_to_mean, init_to_median) else init_to_uniform
+        return _choose(site, fallback)
+
+
+def _inverse(transform: Any, value: Any, site: dict) -> Tensor:
+    value = torch.as_tensor(value).expand(site["fn"].shape())
+    unconstrained = transform.inv(value)
+    if not bool(unconstrained.isfinite().all()):
+        raise ValueError(
+            f"The start given for site '{site['name']}' lies outside of, or on the border of, its "
+            f"support {site['fn'].support}: {value.tolist()}."
+        )
+    return unconstrained
+
+
+def _unpack(strategy: Callable) -> tuple[Callable, dict]:
+    """A strategy of Pyro's and the keywords that functools.partial gave it."""
+    if isinstance(strategy, partial):
+        return strategy.func, strategy.keywords
+    if type(strategy).__name__ == "_InitToGenerated":
+        return init_to_generated, {"generate": strategy.generate}  # type: ignore[attr-defined]
+    return strategy, {}
+
+
+def _uniform_radius(strategy: Callable) -> float | None:
+    function, keywords = _unpack(strategy)
+    return float(keywords.get("radius", 2.0)) if function is init_to_uniform else None

@@ -1,0 +1,71 @@
+"""Where each latent site of a model lies in the flat, unconstrained position.
+
+A position is one vector. Site after site, in the order in which the model meets them, takes a
+slice of it, reshapes it, and maps it onto its support by the bijection that
+:func:`torch.distributions.biject_to` gives for that support.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributions import Transform, biject_to
+
+
+class PlateFrame(NamedTuple):
+    """A vectorised plate around a site: its name, its dimension from the right, its size."""
+
+    name: str
+    dim: int
+    size: int
+
+
+class Site(NamedTuple):
+    """One latent site: its slice of the position, the shapes of both sides, and its plates."""
+
+    name: str
+    offset: int
+    unconstrained_shape: torch.Size
+    shape: torch.Size
+    event_dim: int
+    plates: tuple[PlateFrame, ...]
+
+    @property
+    def size(self) -> int:
+        """The number of coordinates of the site in the flat position."""
+        return prod(self.unconstrained_shape)
+
+    @property
+    def slice(self) -> slice:
+        """The coordinates of the site in the flat position."""
+        return slice(self.offset, self.offset + self.size)
+
+
+def take(site: Site, position: Tensor) -> Tensor:
+    """The site's unconstrained value, cut out of one flat position."""
+    return position[site.slice].reshape(site.unconstrained_shape)
+
+
+def bijection(support: object, name: str) -> Transform:
+    """The map from unconstrained space onto a support.
+
+    :raises ValueError: when the support has no bijection from an unconstrained space.
+    """
+    try:
+        return biject_to(support)  # type: ignore[arg-type]
+    except NotImplementedError as error:
+        raise ValueError(
+            f"The support {support} of site '{name}' has no bijection from an unconstrained space, "
+            "so gradient-based samplers cannot move on it. Give the site a support that has one "
+            "(real, positive, interval, simplex, ordered, correlation matrices, ...), or register "
+            "a bijection with torch.distributions.biject_to.register."
+        ) from error
+
+
+def vectorised_plates(frames: tuple) -> tuple[PlateFrame, ...]:
+    """The vectorised plates of a site's cond_indep_stack, outermost (leftmost) first."""
+    plates = [PlateFrame(f.name, f.dim, f.size) for f in frames if f.vectorized]
+    return tuple(sorted(plates, key=lambda plate: plate.dim))

@@ -1,0 +1,233 @@
+"""Target: a model, a distribution or an energy as one flat, unconstrained, batched log density.
+
+Everything that samples, anneals or optimises sees only this: positions z in R^dim, and
+
+    log density(z) = log p(x(z)) + log |dx/dz|,
+
+with x(z) the bijection onto the supports, evaluated for all chains at once together with its
+gradient. Authors of other samplers find here exactly the function they need.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyro
+import torch
+from jaxtyping import Float
+from pyro.infer.autoguide.initialization import init_to_uniform
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from pyro_ebm.energies import as_energy
+from pyro_ebm.normalizers import check_model
+
+from .initial import init_positions
+from .program import ModelProgram, Program, Side, Terms
+from .simple_programs import EnergyProgram, PotentialProgram
+from .layout import Site
+from .vectorize import NUM_PROBES, BatchedDensity, looped, probe, tensors_of, traced, vectorized
+
+
+# Numbers held at once when draws are mapped back to sites.
+_EVALUATE_NUMBERS = 2**24
+_PROBE_SEED = 20
+
+
+class Target:
+    """A frozen, flat, batched log density; made by :meth:`from_model` and its siblings.
+
+    Attributes: ``dim`` coordinates of dtype ``dtype`` on ``device``; ``sites`` says which slice of
+    a position belongs to which latent site; ``vectorized`` whether all chains are evaluated in
+    one call, and ``why_not_vectorized`` the reason when they are not.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.sites: tuple[Site, ...] = program.sites
+        self.dim = sum(site.size for site in self.sites)
+        if self.dim == 0:
+            raise ValueError(
+                "The model has no continuous latent site, so there is nothing to sample. A model "
+                "whose sites are all observed or enumerated has a log density that can be "
+                "evaluated exactly."
+            )
+        origin = torch.zeros(self.dim)
+        with torch.no_grad():
+            terms = program.run(origin, Side())
+        log_density = terms.log_density
+        self._numbers_per_run = sum(torch.as_tensor(t).numel() for t in pytree.tree_leaves(terms))
+        self.dtype = torch.promote_types(log_density.dtype, torch.get_default_dtype())
+        self.device = log_density.device
+        self.why_not_vectorized = self._probe()
+        if self.why_not_vectorized is not None:
+            warnings.warn(
+                "This model is evaluated chain by chain, slower and right, because torch.func.vmap "
+                f"cannot take it: {self.why_not_vectorized}",
+                stacklevel=3,
+            )
+
+    @classmethod
+    def from_model(cls, model: Callable, *args: Any, **kwargs: Any) -> Target:
+        """Freeze a Pyro model with its arguments.
+
+        :raises ValueError: when the model cannot be sampled rightly: a missing normaliser, a
+            subsampled plate, a discrete latent that cannot be enumerated, a support without a
+            bijection, sites that depend on values.
+        """
+        check_model(model, args, kwargs)
+        return cls(ModelProgram(model, args, kwargs))
+
+    @classmethod
+    def from_distribution(cls, distribution: Any) -> Target:
+        """Freeze a distribution (an EnergyDistribution, or any of Pyro's) as the one site ``x``."""
+        if not hasattr(distribution, "log_prob"):
+            raise TypeError(
+                f"Expected a distribution with log_prob and support, got {type(distribution)}."
+            )
+        return cls.from_model(lambda: pyro.sample("x", distribution))
+
+    @classmethod
+    def from_energy(
+        cls,
+        energy: Callable,
+        *,
+        temperature: float | Tensor = 1.0,
+        event_shape: tuple[int, ...] | None = None,
+        support: Any = None,
+    ) -> Target:
+        """Freeze the Gibbs density exp(-E(x)/T) of a bare energy, whose variable is called ``x``."""
+        temperature = torch.as_tensor(temperature, dtype=torch.get_default_dtype())
+        if temperature.dim() > 0 or not bool(temperature > 0):
+            raise ValueError(f"temperature must be one positive number, got {temperature.tolist()}.")
+        wrapped = as_energy(energy, event_shape=event_shape, support=support)
+        return cls(EnergyProgram(wrapped, temperature))
+
+    @classmethod
+    def from_potential(
+        cls,
+        potential_fn: Callable[[dict[str, Tensor]], Tensor],
+        initial_params: Mapping[str, Tensor],
+        *,
+        transforms: Mapping[str, Any] | None = None,
+    ) -> Target:
+        """Freeze Pyro's ``potential_fn``, minus a log density of unconstrained tensors.
+
+        :param initial_params: one unconstrained tensor per name; their shapes are the layout.
+        """
+        shapes = {name: torch.Size(value.shape) for name, value in initial_params.items()}
+        return cls(PotentialProgram(potential_fn, shapes, transforms or {}))
+
+    @property
+    def vectorized(self) -> bool:
+        """Whether all chains are evaluated in one call."""
+        return self.why_not_vectorized is None
+
+    def log_density(self, position: Float[Tensor, " dim"], side: Side = Side()) -> Float[Tensor, ""]:
+        """The log density at one position."""
+        return self.program.run(position, side).log_density
+
+    def log_density_and_gradient(
+        self, positions: Float[Tensor, "dim chains"], side: Side = Side()
+    ) -> tuple[Float[Tensor, " chains"], Float[Tensor, "dim chains"]]:
+        """Log density and gradient of every chain, for any number of chains."""
+        return self._batched(positions, side)
+
+    def traced_log_density_and_gradient(self, num_chains: int, side: Side = Side()) -> BatchedDensity:
+        """The same function recorded for a fixed number of chains, several times faster a call."""
+        if not self.vectorized:
+            return self._batched
+        example = torch.zeros(self.dim, num_chains, dtype=self.dtype, device=self.device)
+        return traced(self._batched, example, side)
+
+    def constrain(self, positions: Float[Tensor, "*batch dim"]) -> dict[str, Tensor]:
+        """Latent and deterministic sites of flat positions, each [*batch, *site shape]."""
+        terms = self.evaluate(positions)
+        return {**terms.latents, **terms.deterministics}
+
+    def unconstrain(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The flat position of unconstrained values by site, as ``initial_params`` gives them.
+
+        :param values: per latent site a tensor [*batch, *unconstrained shape].
+        """
+        missing = [site.name for site in self.sites if site.name not in values]
+        extra = sorted(set(values) - {site.name for site in self.sites})
+        if missing or extra:
+            raise ValueError(
+                f"Expected one unconstrained tensor for each of {[s.name for s in self.sites]}; "
+                f"missing {missing}, unknown {extra}."
+            )
+        parts = []
+        for site in self.sites:
+            value = torch.as_tensor(values[site.name], dtype=self.dtype, device=self.device)
+            shape = tuple(site.unconstrained_shape)
+            if tuple(value.shape[value.dim() - len(shape) :]) != shape:
+                raise ValueError(
+                    f"The unconstrained value of site '{site.name}' must end in shape {shape}, "
+                    f"got {tuple(value.shape)}."
+                )
+            parts.append(value.reshape(*value.shape[: value.dim() - len(shape)], -1))
+        batch = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+        return torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], dim=-1)
+
+    def evaluate(self, positions: Tensor, side: Side = Side()) -> Terms:
+        """All terms of the log density at flat positions [*batch, dim], batch axes leading.
+
+        :param side: per-position side values, [*batch, ...].
+        """
+        batch = positions.shape[:-1]
+        flat = positions.reshape(-1, self.dim)
+        leaves, rebuild = tensors_of(side)
+        leaves = [leaf.reshape(flat.shape[:1] + leaf.shape[len(batch) :]) for leaf in leaves]
+
+        def single(position: Tensor, *parts: Tensor) -> Terms:
+            terms = self.program.run(position, rebuild(parts))
+            return pytree.tree_map(torch.as_tensor, terms)
+
+        with torch.no_grad():
+            if self.vectorized:
+                chunk = max(1, _EVALUATE_NUMBERS // self._numbers_per_run)
+                terms = torch.func.vmap(single, chunk_size=chunk)(flat, *leaves)
+            else:
+                runs = [single(*row) for row in zip(flat, *leaves, strict=True)]
+                terms = pytree.tree_map(lambda *rows: torch.stack(rows), *runs)
+        return pytree.tree_map(lambda value: value.reshape(batch + value.shape[1:]), terms)
+
+    def initial_positions(
+        self,
+        num_points: int,
+        *,
+        strategy: Callable = init_to_uniform,
+        generator: torch.Generator | None = None,
+        side: Side = Side(),
+    ) -> Float[Tensor, "dim points"]:
+        """Starting positions with finite log density and gradient, by one of Pyro's strategies."""
+        generator = generator or _generator(self.device)
+        like = torch.empty((), dtype=self.dtype, device=self.device)
+        return init_positions(
+            self.program,
+            self._batched,
+            num_points,
+            strategy=strategy,
+            generator=generator,
+            like=like,
+            side=side,
+        )
+
+    @property
+    def _batched(self) -> BatchedDensity:
+        return (vectorized if self.vectorized else looped)(self.log_density)
+
+    def _probe(self) -> str | None:
+        """Compare vmap with a loop at three starts of the default kind; the reason to avoid vmap."""
+        generator = torch.Generator(self.device).manual_seed(_PROBE_SEED)
+        shape = (self.dim, NUM_PROBES)
+        unit = torch.rand(shape, generator=generator, dtype=self.dtype, device=self.device)
+        return probe(self.log_density, 2 * unit - 1, Side())
+
+
+def _generator(device: torch.device) -> torch.Generator:
+    """A generator seeded from torch's global one, so that pyro.set_rng_seed repeats a run."""
+    return torch.Generator(device).manual_seed(int(torch.randint(2**62, ())))

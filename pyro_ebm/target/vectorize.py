@@ -1,0 +1,157 @@
+"""One log density and gradient for all chains, traced once where the model allows it.
+
+The function of one position is mapped over chains by :func:`torch.func.vmap` and recorded by
+``make_fx`` as a flat list of tensor operations: no Pyro, no Python of the model's is left in the
+inner loop. The recording is bound to the number of chains, and it reads data and parameters where
+they lie, so that a change in place is seen. Positions are [dim, chains]: chains last, contiguous,
+so that per-chain scalars broadcast.
+
+A model that vmap cannot take (a Python ``if`` on a value, some distributions) is evaluated chain by
+chain instead: slower, and right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+from .program import Side
+
+Density = Callable[[Tensor, Side], Tensor]
+BatchedDensity = Callable[[Tensor, Side], tuple[Tensor, Tensor]]
+
+NUM_PROBES = 3
+
+
+def vectorized(density: Density) -> BatchedDensity:
+    """Map a density of one position over chains: ([dim, chains], side) to ([chains], [dim, chains])."""
+
+    def batched(positions: Tensor, side: Side = Side()) -> tuple[Tensor, Tensor]:
+        leaves, rebuild = tensors_of(side)
+
+        def single(position: Tensor, *parts: Tensor) -> Tensor:
+            return density(position, rebuild(parts))
+
+        mapped = torch.func.vmap(
+            torch.func.grad_and_value(single),
+            in_dims=(1,) + (0,) * len(leaves),
+            out_dims=(1, 0),
+        )
+        with torch.no_grad():
+            gradient, value = mapped(positions, *leaves)
+        return value, gradient.contiguous()
+
+    return batched
+
+
+def looped(density: Density) -> BatchedDensity:
+    """The same function by a Python loop over chains, for models that vmap refuses."""
+
+    def batched(positions: Tensor, side: Side = Side()) -> tuple[Tensor, Tensor]:
+        values, gradients = [], []
+        for chain in range(positions.shape[1]):
+            one = Side(
+                None if side.beta is None else side.beta[chain],
+                {name: value[chain] for name, value in side.values.items()},
+            )
+            value, gradient = value_and_gradient(density, positions[:, chain], one)
+            values.append(value)
+            gradients.append(gradient)
+        return torch.stack(values), torch.stack(gradients, dim=1)
+
+    return batched
+
+
+def value_and_gradient(density: Density, position: Tensor, side: Side) -> tuple[Tensor, Tensor]:
+    """Log density and gradient at one position by plain autograd."""
+    with torch.enable_grad():
+        z = position.detach().clone().requires_grad_(True)
+        value = density(z, side)
+        if not value.requires_grad:
+            raise ValueError(
+                "The log density has no gradient path to the latent values: something in the "
+                "model or energy detaches them (.detach(), .item(), numpy, torch.no_grad). Write "
+                "it with differentiable torch operations of the values."
+            )
+        (gradient,) = torch.autograd.grad(value, z, allow_unused=True)
+    if gradient is None:
+        gradient = torch.zeros_like(position)
+    return value.detach(), gradient
+
+
+def tensors_of(tree: Any) -> tuple[list[Tensor], Callable[[Sequence[Tensor]], Any]]:
+    """The tensors of a nest, and the function that puts others in their places."""
+    leaves, spec = pytree.tree_flatten(tree)
+    where = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+
+    def rebuild(tensors: Sequence[Tensor]) -> Any:
+        filled = list(leaves)
+        for i, tensor in zip(where, tensors, strict=True):
+            filled[i] = tensor
+        return pytree.tree_unflatten(filled, spec)
+
+    return [leaves[i] for i in where], rebuild
+
+
+def traced(function: Callable, *example: Any) -> Callable:
+    """Record a function of nested tensors once; the result takes and gives the same nests.
+
+    The recording holds for the shapes of the example only.
+    """
+    leaves, rebuild = tensors_of(example)
+    rebuild_output: list[Callable] = []
+
+    def flat(*tensors: Tensor) -> list[Tensor]:
+        outputs, found = tensors_of(function(*rebuild(tensors)))
+        rebuild_output.append(found)
+        return outputs
+
+    with torch.no_grad():
+        # Inputs are told apart by identity: one tensor in two places would become one input.
+        graph = make_fx(flat)(*(leaf.clone() for leaf in leaves))
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    run, restore = graph.forward, rebuild_output[-1]
+
+    def replay(*args: Any) -> Any:
+        tensors = [leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor)]
+        with torch.no_grad():
+            return restore(run(*tensors))
+
+    return replay
+
+
+def probe(density: Density, positions: Tensor, side: Side) -> str | None:
+    """Compare vmap with the loop at a few positions; None when they agree, else the reason.
+
+    :raises ValueError: when the density is random: two evaluations at one position differ.
+    """
+    loop = looped(density)
+    value, gradient = loop(positions, side)
+    again, _ = loop(positions, side)
+    if not torch.allclose(value, again, equal_nan=True):
+        raise ValueError(
+            "Two evaluations of the log density at the same values differ "
+            f"({value.tolist()} and {again.tolist()}): something in the model draws random numbers "
+            "outside of pyro.sample (dropout, torch.rand, an energy that samples). Draw it as a "
+            "latent site, or fix it before the run."
+        )
+    try:
+        mapped_value, mapped_gradient = vectorized(density)(positions, side)
+    except Exception as error:  # vmap raises whatever the model's operations raise
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    tolerance = 1e3 * torch.finfo(value.dtype).eps
+    close = dict(rtol=tolerance, atol=tolerance, equal_nan=True)
+    if mapped_value.shape != value.shape:
+        return f"vmap gives shape {tuple(mapped_value.shape)} where {tuple(value.shape)} is right"
+    scale = gradient.abs().amax().clamp(min=1.0)
+    if not torch.allclose(mapped_value, value, **close):
+        return "vmap gives another log density than a loop"
+    if not torch.allclose(mapped_gradient / scale, gradient / scale, **close):
+        return "vmap gives another gradient than a loop"
+    return None

@@ -1,0 +1,36 @@
+"""The README's words are promises: its code runs, and it names one main and one test command."""
+
+import re
+from pathlib import Path
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def blocks(*languages: str) -> list[tuple[int, str]]:
+    """Fenced blocks in one of the languages, each with the line its code starts on."""
+    text = README.read_text()
+    pattern = rf"^```({'|'.join(languages)})\n(.*?)^```$"
+    return [
+        (text.count("\n", 0, found.start(2)) + 1, found.group(2))
+        for found in re.finditer(pattern, text, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def test_the_python_blocks_run_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {"__name__": "readme"}
+    code = blocks("python")
+    assert code
+    for line, block in code:
+        # Blank lines in front, so that a traceback names the README's own line.
+        exec(compile("\n" * (line - 1) + block, str(README), "exec"), namespace)
+
+
+def test_one_main_command_and_one_test_command_are_named():
+    commands = [
+        command.strip().removeprefix("$ ").partition("#")[0].strip()
+        for _, block in blocks("console", "bash", "sh", "shell")
+        for command in block.splitlines()
+    ]
+    assert commands.count("make demo") == 1
+    assert commands.count("make test") == 1
