@@ -217,7 +217,9 @@ class EnergyDistribution(TorchDistribution):
         new._log_normalizer = self._log_normalizer
         new._enumerated_from = self._enumerated_from
         super(EnergyDistribution, new).__init__(batch, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
+        # Pyro's setting may change; a wish of this instance is kept.
+        if "_validate_args" in self.__dict__:
+            new._validate_args = self._validate_args
         return new
 
     def to_event(self, reinterpreted_batch_ndims: int | None = None) -> Any:

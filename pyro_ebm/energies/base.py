@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
 from .checks import as_temperature, check_layers, check_output
@@ -128,7 +128,7 @@ class Energy(nn.Module):
     def __add__(self, other: object) -> Energy:
         if isinstance(other, Tensor | Real) or not callable(other):
             return NotImplemented
-        return _product(self, as_energy(other, event_shape=self.event_shape, support=self.support))
+        return _product(self, other)
 
     def __radd__(self, other: object) -> Energy:
         # sum([e1, e2]) begins with 0.
@@ -136,7 +136,7 @@ class Energy(nn.Module):
             return self
         if isinstance(other, Tensor | Real) or not callable(other):
             return NotImplemented
-        return _product(as_energy(other, event_shape=self.event_shape, support=self.support), self)
+        return _product(other, self)
 
     def __mul__(self, factor: Any) -> Energy:
         return _scaled(self, factor) if isinstance(factor, Tensor | Real) else NotImplemented
@@ -153,7 +153,7 @@ class Energy(nn.Module):
         return _scaled(self, 1.0 / temperature)
 
 
-def _product(first: Energy, second: Energy) -> ProductOfExperts:
+def _product(first: object, second: object) -> ProductOfExperts:
     from .algebra import ProductOfExperts
 
     return ProductOfExperts([first, second])
@@ -178,7 +178,7 @@ def as_energy(energy: object, *, event_shape: object = None, support: object = N
             the energy's normaliser, moments and sampler are then unknown.
 
     Raises:
-        TypeError: `energy` cannot be called.
+        TypeError: `energy` cannot be called, or is a distribution.
         ValueError: `event_shape` contradicts the energy's own.
     """
     from .wrappers import FunctionEnergy, ModuleEnergy, Restricted
@@ -200,6 +200,11 @@ def as_energy(energy: object, *, event_shape: object = None, support: object = N
         raise TypeError(
             f"expected an energy: an Energy, an nn.Module or a function of x, got {energy!r} of "
             f"type {type(energy).__name__}. For a class, pass an instance of it."
+        )
+    if isinstance(energy, Distribution):
+        raise TypeError(
+            f"expected an energy, got the distribution {energy}, whose call draws. "
+            "Write lambda x: -distribution.log_prob(x), or Tilted(energy, distribution)."
         )
     if isinstance(energy, nn.Module):
         return ModuleEnergy(energy, event_shape=shape, support=where)

@@ -21,9 +21,9 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 def values_visible() -> bool:
     """Whether tensors hold numbers now: no vmap or grad level, no tracing, no compilation."""
     return (
-        peek_interpreter_stack() is None
+        not torch.compiler.is_compiling()
+        and peek_interpreter_stack() is None
         and _get_current_dispatch_mode() is None
-        and not torch.compiler.is_compiling()
         and not torch._C._is_tracing()
     )
 

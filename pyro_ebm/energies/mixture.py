@@ -16,7 +16,7 @@ from torch.distributions.constraints import Constraint
 from .algebra import evaluate_all, members, together
 from .base import Energy
 from .checks import as_temperature, values_visible
-from .parameters import over_event
+from .parameters import over_event, spread_out
 
 
 class Mixture(Energy):
@@ -115,7 +115,8 @@ class Mixture(Energy):
         temperature: float | Tensor = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor | None:
-        masses = self._log_masses(temperature)
+        levels = spread_out(temperature, shape)
+        masses = self._log_masses(levels if levels.numel() else 1.0)
         if masses is None:
             return None
         # At T = 1 everywhere, the batch of temperatures holds one mixture many times.

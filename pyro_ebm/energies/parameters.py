@@ -51,7 +51,7 @@ def hold(module: nn.Module, conditions: dict[str, Condition], **values: object) 
             tensor = value
             module.register_parameter(name, value)
         else:
-            tensor = torch.as_tensor(value).to(device=device, dtype=dtype)
+            tensor = torch.as_tensor(value, dtype=dtype, device=device)
             module.register_buffer(name, tensor)
         said, condition = conditions.get(name, finite)
         if values_visible() and not bool(condition(tensor.detach()).all()):

@@ -45,8 +45,11 @@ class Tilted(Energy):
         self.base = base
 
     def forward(self, x: Tensor, *params: Tensor) -> Tensor:
+        energies = evaluate(self.energy, x, params)
+        if not len(x):  # torch's Independent cannot sum over an empty batch
+            return energies
         # The validation in log_prob branches on values, which vmap and traces cannot.
-        return evaluate(self.energy, x, params) - _without_validation(self.base).log_prob(x)
+        return energies - _without_validation(self.base).log_prob(x)
 
     @property
     def takes_params(self) -> bool:

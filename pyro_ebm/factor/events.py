@@ -86,25 +86,26 @@ def read(
     """
     if event_shape is not None:
         return _read_known(value, where, name, event_shape)
-    fitting = [outer for outer in _outers(value) if _fits(outer, where)]
+    shape = torch.Size(value.shape)
+    for site in where.enumerated.values():
+        if site["value"] is value:
+            return _split(value, shape[: len(shape) - site["fn"].event_dim], where)
+    fitting = [
+        shape[:length]
+        for length in range(len(shape), -1, -1)
+        if _fits(shape[:length], where)
+    ]
     enumerated = [outer for outer in fitting if len(outer) > where.depth]
-    if len(enumerated) > 1:
+    # A vector as long as a site has states may also be an event; so may a second reading.
+    if len(enumerated) > 1 or any(len(outer) == 1 for outer in enumerated):
         raise ValueError(_two_readings(value, name))
-    if enumerated:
-        _refuse_vector_of_states(value, enumerated[0], where, name)
-    elif where.states and value.dim() >= -max(where.states) > where.depth + _FAR:
+    reaches = bool(where.states) and value.dim() >= -max(where.states) > where.depth + _FAR
+    if reaches and not enumerated:
         raise ValueError(
             f"At factor {name!r}: a value of shape {tuple(value.shape)} reaches the dimensions of "
             f"enumerated sites (from {max(where.states)} on), but does not fit them."
         )
-    outer = fitting[0]
-    return _split(value, outer, where)
-
-
-def _outers(value: Tensor) -> list[torch.Size]:
-    """What may lie left of the event, the longest first."""
-    shape = torch.Size(value.shape)
-    return [shape[:length] for length in range(len(shape), -1, -1)]
+    return _split(value, fitting[0], where)
 
 
 def _read_known(
@@ -149,20 +150,13 @@ def _fits(outer: torch.Size, where: Context) -> bool:
     return True
 
 
-def _refuse_vector_of_states(
-    value: Tensor, outer: torch.Size, where: Context, name: str
-) -> None:
-    """Refuse a vector that is as long as an enumerated site has states, unless it is the site."""
-    if len(outer) == 1 and where.enumerated[-1]["value"] is not value:
-        raise ValueError(_two_readings(value, name))
-
-
 def _two_readings(value: Tensor, name: str) -> str:
     return (
-        f"At factor {name!r}: a value of shape {tuple(value.shape)} can be read in two ways, as "
-        "one number per state of an enumerated site or as one event of that size. Give inference "
-        "a larger max_plate_nesting, so that the dimensions of enumerated sites lie apart from "
-        "events; a constant can be captured by the energy instead of passed to it."
+        f"At factor {name!r}: a value of shape {tuple(value.shape)} can be read in two ways: "
+        "some dimensions are states of an enumerated site, or parts of one event. Pass the "
+        "enumerated sites themselves, which are recognised, and index inside the energy; let the "
+        "energy capture constants; or give inference a larger max_plate_nesting, so that "
+        "enumerated sites lie apart from events."
     )
 
 

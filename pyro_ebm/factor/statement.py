@@ -23,7 +23,7 @@ from pyro_ebm.distribution import checked_temperature
 from pyro_ebm.energies import Energy, as_energy, check_values, values_visible
 from pyro_ebm.energies.checks import check_layers, check_output
 from pyro_ebm.energies.supports import elementwise
-from pyro_ebm.normalizers import guarded
+from pyro_ebm.normalizers import guarded, known_events, remember_events
 
 from .events import Context, Reading, context, joint_batch, read
 
@@ -88,7 +88,7 @@ class Unit(TorchDistribution):
 def energy_factor(
     name: str,
     energy: object,
-    *values: Tensor,
+    *values: object,
     temperature: float | Tensor = 1.0,
     has_rsample: bool | None = None,
 ) -> None:
@@ -111,7 +111,8 @@ def energy_factor(
         ValueError: a plate would count the factor once per element; the energy samples inside,
             has no gradient path to its values, is NaN, or is not one number per element.
     """
-    if not values or not all(isinstance(value, Tensor) for value in values):
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    if not tensors or len(tensors) < len(values):
         raise TypeError(
             f"expected energy_factor({name!r}, energy, value, ...) with tensors as values, got "
             f"{[type(value).__name__ for value in values]}. What is no tensor the energy can "
@@ -120,25 +121,32 @@ def energy_factor(
     validate = is_validation_enabled()
     temperature = checked_temperature(temperature, values=validate)
     where = context()
-    own = energy.event_shape if isinstance(energy, Energy) else None
-    first = read(values[0], where, name, event_shape=own)
-    readings = [first, *(read(value, where, name) for value in values[1:])]
+    known = known_events(name) or (None,) * len(tensors)
+    if isinstance(energy, Energy):
+        known = (energy.event_shape, *known[1:])
+    readings = [
+        read(value, where, name, event_shape=event)
+        for value, event in zip(tensors, known, strict=True)
+    ]
+    remember_events(name, tuple(reading.event for reading in readings))
+    first = readings[0]
     heat = _read_temperature(temperature, where, name)
     batch = joint_batch([reading.batch for reading in (*readings, *heat)], where, name)
     function = as_energy(energy, event_shape=first.event)
-    if len(values) > 1 and not function.takes_params:
+    if len(tensors) > 1 and not function.takes_params:
         raise ValueError(
-            f"At factor {name!r}: expected an energy of {len(values)} values, got one of a single "
+            f"At factor {name!r}: expected an energy of {len(tensors)} values, got one of a single "
             "argument."
         )
 
-    def call(*tensors: Tensor) -> Tensor:
-        return _energies(function, [r._replace(value=t) for r, t in zip(readings, tensors, strict=True)], batch)
+    def call(*plain: Tensor) -> Tensor:
+        pairs = zip(readings, plain, strict=True)
+        return _energies(function, [reading._replace(value=value) for reading, value in pairs], batch)
 
     energies = guarded(call, *(reading.value for reading in readings))
     if values_visible():
         if torch.is_grad_enabled() and not energies.requires_grad:
-            _check_gradient_path(name, values)
+            _check_gradient_path(name, tensors)
         if validate:
             check_values(energies, first.value.expand(batch + first.event), f"factor {name!r}")
     hole = (1,) * where.hole if batch else ()
@@ -172,7 +180,7 @@ def _energies(function: Energy, readings: list[Reading], batch: torch.Size) -> T
     return value.reshape(batch)
 
 
-def _check_gradient_path(name: str, values: tuple[Tensor, ...]) -> None:
+def _check_gradient_path(name: str, values: list[Tensor]) -> None:
     if any(value.requires_grad for value in values):
         raise ValueError(
             f"At factor {name!r}: expected an energy that is differentiable in its values, got one "

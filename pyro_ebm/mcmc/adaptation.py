@@ -189,8 +189,6 @@ def learn(
     state: Adaptation,
     transition: Transition,
     versions: Tensor,
-    log_density_and_gradient: LogDensityAndGradient,
-    generator: torch.Generator,
 ) -> tuple[Adaptation, bool]:
     """Take in one step of all chains; tells whether adaptation is complete.
 
@@ -208,10 +206,7 @@ def learn(
         return state, False
     if window == len(plan) - 1:
         return _finish(warmup, state), True
-    return (
-        _close_window(warmup, state, length, transition, log_density_and_gradient, generator),
-        False,
-    )
+    return _close_window(warmup, state, length), False
 
 
 def _record(state: Adaptation, transition: Transition, length: int) -> Adaptation:
@@ -251,9 +246,6 @@ def _close_window(
     warmup: Warmup,
     state: Adaptation,
     length: int,
-    transition: Transition,
-    log_density_and_gradient: LogDensityAndGradient,
-    generator: torch.Generator,
 ) -> Adaptation:
     settings = state.settings
     settings = settings._replace(
@@ -265,21 +257,8 @@ def _close_window(
         gradients = state.gradients[:length].transpose(0, 1).reshape(dim, -1)
         settings = publish(warmup.kind, settings, draws, gradients)
     if warmup.adapt_step_size:
-        momentum = torch.randn(
-            transition.position.shape,
-            generator=generator,
-            dtype=transition.position.dtype,
-            device=transition.position.device,
-        )
-        found = reasonable_step_size(
-            log_density_and_gradient,
-            transition.position,
-            transition.log_density,
-            transition.gradient,
-            _with_step(settings, state.dual_average.log_average),
-            momentum,
-        )
-        settings = settings._replace(step_size=torch.full_like(settings.step_size, found))
+        # A metric of unit scale leaves the step size nearly as it was.
+        settings = _with_step(settings, state.dual_average.log_average)
     return state._replace(
         settings=settings,
         dual_average=start_dual_average(float(settings.step_size)),

@@ -26,7 +26,7 @@ from .kernel import (
     choose,
 )
 from .metric import force
-from .trajectory import Checkpoints, check_table, extend, is_turning
+from .trajectory import Checkpoints, CheckTable, check_table, crosses_middle, extend, is_turning
 
 
 class Draw(NamedTuple):
@@ -73,10 +73,14 @@ def nuts(*, max_tree_depth: int = 10) -> Kernel:
     if max_tree_depth < 1:
         raise ValueError(f"max_tree_depth must be at least 1, got {max_tree_depth}.")
 
+    table = check_table(max_tree_depth)
+    tables: dict[torch.device, CheckTable] = {}
+
     def init(
         position: Tensor, log_density: Tensor, gradient: Tensor, settings: Settings
     ) -> NUTSState:
         chains = position.shape[1]
+        tables[position.device] = CheckTable(*(part.to(position.device) for part in table))
         zero = torch.zeros_like(log_density)
         count = torch.zeros(chains, dtype=torch.long, device=position.device)
         point = PhasePoint(position, torch.zeros_like(position), torch.zeros_like(position))
@@ -97,7 +101,7 @@ def nuts(*, max_tree_depth: int = 10) -> Kernel:
             leaf=count,
             depth=count,
             max_depth=count + max_tree_depth,
-            checkpoints=Checkpoints(rows.clone(), rows.clone()),
+            checkpoints=Checkpoints(rows.clone(), rows.clone(), rows.clone()),
             initial_energy=zero,
             acceptance_sum=zero,
             n_steps=count,
@@ -105,17 +109,12 @@ def nuts(*, max_tree_depth: int = 10) -> Kernel:
             version=settings.version.expand(chains).clone(),
         )
 
-    tables: dict[torch.device, tuple] = {}
-
     def step(
         log_density_and_gradient: LogDensityAndGradient,
         state: NUTSState,
         noise: Noise,
         settings: Settings,
     ) -> tuple[NUTSState, Transition]:
-        device = state.fresh.device
-        if device not in tables:
-            tables[device] = check_table(max_tree_depth, device)
         state = _begin(state, noise, settings)
         state = _turn_to(state, noise.uniform[0] < 0.5)
         signed = torch.where(state.forward, state.step_size, -state.step_size)
@@ -135,8 +134,9 @@ def nuts(*, max_tree_depth: int = 10) -> Kernel:
         half_momentum_sum = state.half_momentum_sum + leap.point.momentum
         checkpoints, turned_inside = extend(
             state.checkpoints,
-            tables[device],
+            tables[state.fresh.device],
             state.leaf,
+            state.moving.momentum,
             leap.point.momentum,
             half_momentum_sum,
         )
@@ -154,7 +154,16 @@ def nuts(*, max_tree_depth: int = 10) -> Kernel:
             complete, state.tree_momentum_sum + half_momentum_sum, state.tree_momentum_sum
         )
         depth = state.depth + complete
-        turned = is_turning(leap.point.momentum, state.idle.momentum, tree_momentum_sum)
+        # The first leaf of the half, and the old end of the tree before it, are at level 0.
+        turned = is_turning(state.idle.momentum, leap.point.momentum, tree_momentum_sum)
+        turned = turned | crosses_middle(
+            state.idle.momentum,
+            state.tree_momentum_sum,
+            checkpoints.before[0],
+            checkpoints.momentum[0],
+            half_momentum_sum,
+            leap.point.momentum,
+        )
         at_max_depth = complete & (depth >= state.max_depth)
         done = failed | (complete & turned) | at_max_depth
 

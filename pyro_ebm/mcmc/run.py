@@ -184,9 +184,14 @@ def _warm_up(
     warmup = plan.warmup
     log_density, gradient = problem.log_density_and_gradient(start)
     momentum = torch.randn(start.shape, generator=generator, dtype=start.dtype, device=start.device)
-    density = problem.record(problem.log_density_and_gradient, start)
     adaptation = begin(
-        warmup, density, start, log_density, gradient, momentum, settings=settings
+        warmup,
+        problem.log_density_and_gradient,
+        start,
+        log_density,
+        gradient,
+        momentum,
+        settings=settings,
     )
     count = torch.zeros(start.shape[1], dtype=torch.long, device=start.device)
     state = RunState(
@@ -208,7 +213,7 @@ def _warm_up(
                 chain, transition = advance(state.chain, noise, state.settings)
                 assert state.adaptation is not None
                 adaptation, complete = learn(
-                    warmup, state.adaptation, transition, chain.version, density, generator
+                    warmup, state.adaptation, transition, chain.version
                 )
                 if before is not None:
                     before.write(transition.done, _record(transition, plan.coordinates))

@@ -36,10 +36,10 @@ class DualAverage(NamedTuple):
 
 
 def start_dual_average(step_size: float) -> DualAverage:
-    """Begin at a step size, pulled towards ten times it, as long trajectories cost more than tries."""
+    """Begin at a step size, and stay near it: pooled votes need no pull towards longer steps."""
     log_step_size = torch.tensor(math.log(step_size), dtype=torch.float64)
     zero = torch.zeros((), dtype=torch.float64)
-    return DualAverage(log_step_size, log_step_size, zero, log_step_size + math.log(10.0), zero)
+    return DualAverage(log_step_size, log_step_size, zero, log_step_size, zero)
 
 
 def update_dual_average(state: DualAverage, acceptance: Tensor, target: float) -> DualAverage:
@@ -67,7 +67,7 @@ def reasonable_step_size(
     settings: Settings,
     momentum: Tensor,
 ) -> float:
-    """Double or halve the step size until one leapfrog step crosses acceptance 0.8, pooled.
+    """The largest of doubled or halved step sizes whose pooled one-step acceptance exceeds 0.8.
 
     :param momentum: whitened momenta [dim, chains], drawn outside.
     """
@@ -85,9 +85,9 @@ def reasonable_step_size(
 
     step_size = float(settings.step_size)
     growing = acceptance(step_size) > _SEARCH_ACCEPTANCE
-    factor = 2.0 if growing else 0.5
     for _ in range(_MAX_DOUBLINGS):
-        step_size *= factor
-        if (acceptance(step_size) > _SEARCH_ACCEPTANCE) != growing:
-            break
+        following = step_size * (2.0 if growing else 0.5)
+        if (acceptance(following) > _SEARCH_ACCEPTANCE) != growing:
+            return step_size if growing else following
+        step_size = following
     return step_size

@@ -1,8 +1,11 @@
 """What an unnormalised density may depend on, and how a model is inspected for it."""
 
+from .enumerated import FactorEvents as FactorEvents
 from .enumerated import enumerated_sites as enumerated_sites
 from .enumerated import first_enumerated_dim as first_enumerated_dim
+from .enumerated import known_events as known_events
 from .enumerated import refuse_enumerated_parents as refuse_enumerated_parents
+from .enumerated import remember_events as remember_events
 from .given import as_log_normalizer as as_log_normalizer
 from .given import log_normalizer_at as log_normalizer_at
 from .model import check_model as check_model

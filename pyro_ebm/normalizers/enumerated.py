@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from pyro.poutine.enum_messenger import EnumMessenger
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import _ENUM_ALLOCATOR, _PYRO_STACK
 from pyro.poutine.trace_messenger import TraceMessenger
 
@@ -40,6 +41,33 @@ def first_enumerated_dim() -> int | None:
             if dims:
                 return max(dims)
     return None
+
+
+class FactorEvents(Messenger):
+    """The shapes of the events of energy factors, learnt in a run without enumeration.
+
+    Under enumeration the same values reach further left, and the shape alone may not tell a state
+    from an event. Enter it around a plain run of the model, then again around enumerated ones.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: dict[str, tuple[torch.Size, ...]] = {}
+
+
+def known_events(name: str) -> tuple[torch.Size, ...] | None:
+    """The event shapes of a factor's values, where they have been learnt."""
+    for messenger in _PYRO_STACK:
+        if isinstance(messenger, FactorEvents) and name in messenger.events:
+            return messenger.events[name]
+    return None
+
+
+def remember_events(name: str, events: tuple[torch.Size, ...]) -> None:
+    """Let the enclosing FactorEvents learn a factor's event shapes, if it does not know them."""
+    for messenger in _PYRO_STACK:
+        if isinstance(messenger, FactorEvents):
+            messenger.events.setdefault(name, events)
 
 
 def refuse_enumerated_parents(batch_shape: torch.Size, enumerated_from: int | None) -> None:

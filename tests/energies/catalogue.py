@@ -6,6 +6,7 @@ it is not None; `temperatures` are those at which the density is normalisable.
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import pytest
@@ -69,7 +70,7 @@ class Case(NamedTuple):
 def net(*widths: int) -> nn.Sequential:
     """A small smooth net."""
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), nn.Tanh()]
     return nn.Sequential(*layers[:-1])
 

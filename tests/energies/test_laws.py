@@ -2,8 +2,8 @@
 
 import copy
 import pickle
+from statistics import NormalDist
 
-import pytest
 import torch
 from torch.autograd import gradcheck
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -143,11 +143,8 @@ def test_a_batch_of_temperatures_is_its_elements(case: Case):
         torch.testing.assert_close(together[1, 0], answer(1.0))
 
 
-@over(KNOWN)
+@over([case for case in KNOWN if case.energy.log_normalizer(1.1) is not None])
 def test_the_normalizer_is_differentiable_in_temperature(case: Case):
-    if case.name.startswith(("gaussian-mixture", "mixture")):
-        pytest.raises(AttributeError, lambda: case.energy.log_normalizer(1.5).sum())
-        return
     temperature = torch.tensor(1.1, dtype=torch.float64, requires_grad=True)
     assert gradcheck(case.energy.log_normalizer, temperature)
 
@@ -155,6 +152,9 @@ def test_the_normalizer_is_differentiable_in_temperature(case: Case):
 @over([case for case in CASES if case.energy.exact_sample((1,)) is not None])
 def test_exact_draws_have_the_exact_moments(case: Case):
     energy = case.energy
+    # Normal, two-sided, Bonferroni: a right sampler fails once in a thousand runs of a case.
+    figures = 2 * len(case.temperatures) * energy.event_shape.numel()
+    bound = NormalDist().inv_cdf(1 - 0.001 / (2 * figures))
     for temperature in case.temperatures:
         draws = energy.exact_sample((20_000,), temperature=temperature)
         if draws is None:
@@ -163,9 +163,8 @@ def test_exact_draws_have_the_exact_moments(case: Case):
         assert draws.shape == (20_000, *energy.event_shape)
         assert not draws.requires_grad
         mean, mean_error, variance, variance_error = oracles.standard_errors(draws)
-        # 4 standard errors, Bonferroni over at most 64 figures of a case.
-        assert ((mean - energy.mean(temperature)).abs() < 4 * mean_error).all()
-        assert ((variance - energy.variance(temperature)).abs() < 4.5 * variance_error).all()
+        assert ((mean - energy.mean(temperature)).abs() < bound * mean_error).all()
+        assert ((variance - energy.variance(temperature)).abs() < bound * variance_error).all()
 
 
 @over([case for case in CASES if case.energy.exact_sample((1,)) is not None])
