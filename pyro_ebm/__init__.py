@@ -1,3 +1,57 @@
-"""Energies as densities in Pyro: declare them, sample them, judge the result in ArviZ."""
+"""Energies in Pyro models, sampled with many chains at once and judged in ArviZ."""
 
-__all__: list[str] = []
+from .distribution import EnergyDistribution as EnergyDistribution
+from .energies import Banana as Banana
+from .energies import ClassifierEnergy as ClassifierEnergy
+from .energies import DiagonalGaussian as DiagonalGaussian
+from .energies import DoubleWell as DoubleWell
+from .energies import Energy as Energy
+from .energies import Funnel as Funnel
+from .energies import Gaussian as Gaussian
+from .energies import GaussianMixtureEnergy as GaussianMixtureEnergy
+from .energies import Mixture as Mixture
+from .energies import MLPEnergy as MLPEnergy
+from .energies import MuellerBrown as MuellerBrown
+from .energies import Phi4 as Phi4
+from .energies import ProductOfExperts as ProductOfExperts
+from .energies import Quartic as Quartic
+from .energies import StudentT as StudentT
+from .energies import Tilted as Tilted
+from .energies import as_energy as as_energy
+from .energies import clamp as clamp
+from .factor import energy_factor as energy_factor
+from .mcmc.adaptation import Dense as Dense
+from .mcmc.adaptation import Diagonal as Diagonal
+from .mcmc.adaptation import LowRank as LowRank
+from .mcmc.kernels import HMC as HMC
+from .mcmc.kernels import NUTS as NUTS
+from .target import Target as Target
+
+__all__ = [
+    "HMC",
+    "NUTS",
+    "Banana",
+    "ClassifierEnergy",
+    "Dense",
+    "Diagonal",
+    "DiagonalGaussian",
+    "DoubleWell",
+    "Energy",
+    "EnergyDistribution",
+    "Funnel",
+    "Gaussian",
+    "GaussianMixtureEnergy",
+    "LowRank",
+    "MLPEnergy",
+    "Mixture",
+    "MuellerBrown",
+    "Phi4",
+    "ProductOfExperts",
+    "Quartic",
+    "StudentT",
+    "Target",
+    "Tilted",
+    "as_energy",
+    "clamp",
+    "energy_factor",
+]

@@ -8,8 +8,8 @@ be missing; where it is not, `log_prob` refuses, and says what can be done.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import torch
@@ -20,14 +20,20 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_ebm.energies import as_energy, check_values, evaluate, values_visible
-from pyro_ebm.energies.checks import as_temperature
 from pyro_ebm.normalizers import (
     as_log_normalizer,
+    as_params,
+    broadcasts_to,
+    checked_temperature,
     first_enumerated_dim,
     guarded,
+    joint_batch_shape,
+    joint_shape,
     log_normalizer_at,
     refuse_enumerated_parents,
     refuse_moving_parents,
+    shape_of,
+    tensors_in,
     walk,
 )
 
@@ -57,7 +63,6 @@ class EnergyDistribution(TorchDistribution):
         ValueError: shapes that do not fit together; a temperature that is not positive.
     """
 
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012
     has_rsample = False
     has_enumerate_support = False
 
@@ -67,23 +72,23 @@ class EnergyDistribution(TorchDistribution):
         event_shape: Sequence[int] | None = None,
         *,
         support: object = None,
-        params: Sequence[Tensor | float] = (),
+        params: object = (),
         batch_shape: Sequence[int] = (),
-        temperature: float | Tensor = 1.0,
+        temperature: object = 1.0,
         log_normalizer: object = None,
         reference: object = None,
         validate_args: bool | None = None,
     ) -> None:
         self.energy = as_energy(energy, event_shape=event_shape, support=support)
-        self.params = _as_params(params)
+        self.params = as_params(params)
         values = self._validate_args if validate_args is None else validate_args
         self.temperature = checked_temperature(temperature, values=values)
         event = self.energy.event_shape
-        batch = _broadcast_batch(
+        batch = joint_batch_shape(
             batch_shape=torch.Size(batch_shape),
-            params=_joint_shape(self.params),
-            temperature=_shape(self.temperature),
-            support=_joint_shape(tensors_in(self.energy.support), drop=len(event)),
+            params=joint_shape(self.params),
+            temperature=shape_of(self.temperature),
+            support=joint_shape(tensors_in(self.energy.support), drop=len(event)),
         )
         self._log_normalizer = as_log_normalizer(log_normalizer, batch)
         self.reference = reference
@@ -97,7 +102,12 @@ class EnergyDistribution(TorchDistribution):
             f"support={self.support}, normalized={self.normalized})"
         )
 
-    @constraints.dependent_property(is_discrete=False, event_dim=0)
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        """None: what the distribution is made of is checked when it is made."""
+        return {}
+
+    @property
     def support(self) -> constraints.Constraint:
         """Where the density lives, over whole events."""
         return self.energy.support
@@ -206,20 +216,13 @@ class EnergyDistribution(TorchDistribution):
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> EnergyDistribution:
         """The same density over a larger batch."""
         batch = torch.Size(batch_shape)
-        if torch.broadcast_shapes(self.batch_shape, batch) != batch:
+        if not broadcasts_to(self.batch_shape, batch):
             raise ValueError(
                 f"expected a batch shape that {tuple(self.batch_shape)} broadcasts to, "
                 f"got {tuple(batch)}."
             )
-        new = self._get_checked_instance(EnergyDistribution, _instance)
-        for name in ("energy", "params", "temperature", "reference"):
-            setattr(new, name, getattr(self, name))
-        new._log_normalizer = self._log_normalizer
-        new._enumerated_from = self._enumerated_from
-        super(EnergyDistribution, new).__init__(batch, self.event_shape, validate_args=False)
-        # Pyro's setting may change; a wish of this instance is kept.
-        if "_validate_args" in self.__dict__:
-            new._validate_args = self._validate_args
+        new = copy.copy(self)
+        new._batch_shape = batch
         return new
 
     def to_event(self, reinterpreted_batch_ndims: int | None = None) -> Any:
@@ -257,7 +260,9 @@ class EnergyDistribution(TorchDistribution):
 
     def _follows(self, log_z: float | Tensor | None) -> bool:
         """Whether this log Z is a function: the user's, or the energy's own."""
-        return callable(self._log_normalizer) or (self._log_normalizer is None and log_z is not None)
+        return callable(self._log_normalizer) or (
+            self._log_normalizer is None and log_z is not None
+        )
 
     def _moment(self, name: str) -> Tensor:
         moment = None if self.params else getattr(self.energy, name)(self.temperature)
@@ -276,58 +281,3 @@ class EnergyDistribution(TorchDistribution):
         if not follows:
             refuse_moving_parents(behind.leaves)
             refuse_enumerated_parents(self.batch_shape, self._enumerated_from)
-
-
-def checked_temperature(temperature: Any, *, values: bool) -> float | Tensor:
-    """A temperature as a number or a tensor; the values of a tensor are checked if asked.
-
-    A temperature that is sampled may overflow on a trajectory that will be rejected.
-    """
-    if isinstance(temperature, Tensor):
-        as_temperature(temperature if values else torch.ones_like(temperature))
-        return temperature
-    return float(as_temperature(temperature))
-
-
-def tensors_in(support: object) -> list[Tensor]:
-    """The tensors that a constraint is made of: its bounds, however deeply it wraps them."""
-    if isinstance(support, Tensor):
-        return [support]
-    if isinstance(support, constraints.Constraint):
-        return [tensor for part in vars(support).values() for tensor in tensors_in(part)]
-    if isinstance(support, list | tuple):
-        return [tensor for part in support for tensor in tensors_in(part)]
-    return []
-
-
-def _as_params(params: object) -> tuple[Tensor | float, ...]:
-    if not isinstance(params, list | tuple) or not all(
-        isinstance(param, Tensor | Real) for param in params
-    ):
-        raise TypeError(
-            f"expected params to be a tuple of tensors or numbers, got {params!r}. "
-            "One param alone is written (param,)."
-        )
-    return tuple(params)
-
-
-def _shape(value: Tensor | float) -> torch.Size:
-    # A tensor that carries provenance answers with a plain tuple.
-    return torch.Size(value.shape) if isinstance(value, Tensor) else torch.Size()
-
-
-def _joint_shape(values: Sequence[Tensor | float], drop: int = 0) -> torch.Size:
-    """The shape that some tensors broadcast to, without their `drop` rightmost dimensions."""
-    shapes = [_shape(value) for value in values]
-    return torch.broadcast_shapes(*(shape[: max(len(shape) - drop, 0)] for shape in shapes))
-
-
-def _broadcast_batch(**shapes: torch.Size) -> torch.Size:
-    try:
-        return torch.broadcast_shapes(*shapes.values())
-    except RuntimeError:
-        said = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
-        raise ValueError(
-            f"expected shapes that broadcast to one batch shape, got {said}. Every param, the "
-            "temperature and the bounds of the support have one element per element of the batch."
-        ) from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
+from functools import cache
 from math import prod
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -40,15 +41,19 @@ class ApproximateSampleWarning(UserWarning):
     """`EnergyDistribution.sample()` ran a short Markov chain: its draws are approximate."""
 
 
+@cache
 def warn_approximate() -> None:
-    """Tell once that draws are the ends of short chains."""
+    """Tell once that draws are the ends of short chains.
+
+    Python's own once-per-line forgets whenever a library touches the warning filters.
+    """
     warnings.warn(
         f"EnergyDistribution.sample() gives the state of a Markov chain after {NUM_TRANSITIONS} "
         "transitions from its start: approximate where the chain is slow or the modes are far "
         "apart. For draws with diagnostics run MCMC; an energy with an exact sampler is drawn "
         "from exactly.",
         ApproximateSampleWarning,
-        stacklevel=1,
+        stacklevel=3,
     )
 
 
@@ -183,13 +188,16 @@ def _finite_start(
     propose: Callable[[], Tensor],
 ) -> Tensor:
     positions = propose()
+    bad = positions.shape[1]
     for _ in range(_MAX_TRIES):
         value, gradient = log_density_and_gradient(positions)
         good = value.isfinite() & gradient.isfinite().all(0)
-        if bool(good.all()):
+        bad = int((~good).sum())
+        if bad == 0:
             return positions
         positions = torch.where(good, positions, propose())
     raise ValueError(
-        f"expected starts of finite energy and gradient, found none for {int((~good).sum())} of "
-        f"{good.numel()} chains in {_MAX_TRIES} tries. Give reference= where the energy is finite."
+        f"expected starts of finite energy and gradient, found none for {bad} of "
+        f"{positions.shape[1]} chains in {_MAX_TRIES} tries. Give reference= where the energy is "
+        "finite."
     )

@@ -202,7 +202,7 @@ def test_gradients_flow_through_the_values_the_temperature_and_the_closure():
     assert temperature.grad is not None
 
 
-# --- Refusals. -------------------------------------------------------------------------------------
+# --- Refusals. -----------------------------------------------------------------------------------
 
 
 def in_a_plate(*values, energy=lambda *v: sum(x.sum() for x in v), size=4, **keywords):
@@ -280,7 +280,9 @@ REFUSED = {
         "an energy of 2 values",
     ),
     "train-mode dropout": (
-        outside(torch.ones(1), energy=torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(1, 1))),
+        outside(
+            torch.ones(1), energy=torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(1, 1))
+        ),
         ValueError,
         "Dropout",
     ),
@@ -299,7 +301,7 @@ def test_refused(case):
         model()
 
 
-# --- Under Pyro's inference. -----------------------------------------------------------------------
+# --- Under Pyro's inference. ---------------------------------------------------------------------
 
 
 def two_factors():
@@ -369,7 +371,7 @@ def test_the_distribution_behind_a_factor_pickles():
     torch.testing.assert_close(fn.energy_value, (THETA - MU) ** 2)
 
 
-# --- Enumeration. ----------------------------------------------------------------------------------
+# --- Enumeration. --------------------------------------------------------------------------------
 
 
 def mixture(data, probs, loc):
@@ -386,7 +388,11 @@ def exact_mixture(data, probs, loc, mu):
 
 
 def test_enumerated_values_are_summed_out_by_pyro():
-    data, probs, loc = torch.tensor([0.5, -1.0, 2.0]), torch.tensor([0.3, 0.7]), torch.tensor([-1.0, 1.5])
+    data, probs, loc = (
+        torch.tensor([0.5, -1.0, 2.0]),
+        torch.tensor([0.3, 0.7]),
+        torch.tensor([-1.0, 1.5]),
+    )
     mu = torch.tensor(0.4)
     guide = lambda *_: pyro.sample("mu", dist.Delta(mu))  # noqa: E731
     elbo = TraceEnum_ELBO(max_plate_nesting=1)
@@ -395,7 +401,11 @@ def test_enumerated_values_are_summed_out_by_pyro():
 
 
 def test_stock_nuts_sums_enumerated_values_out():
-    data, probs, loc = torch.tensor([0.5, -1.0]), torch.tensor([0.3, 0.7]), torch.tensor([-1.0, 1.5])
+    data, probs, loc = (
+        torch.tensor([0.5, -1.0]),
+        torch.tensor([0.3, 0.7]),
+        torch.tensor([-1.0, 1.5]),
+    )
     kernel = NUTS(mixture)
     kernel.setup(1, data, probs, loc)
     mu = torch.tensor(0.4)
@@ -507,7 +517,7 @@ def test_stock_nuts_has_the_right_mean_and_variance():
         x = pyro.sample("x", dist.Normal(torch.zeros(2), 1.0).to_event(1))
         energy_factor("f", lambda x: (x - 1.0).square().sum(), x, temperature=2.0)
 
-    mcmc = MCMC(NUTS(model), num_samples=600, warmup_steps=100, disable_progbar=True)
+    mcmc = MCMC(NUTS(model), num_samples=300, warmup_steps=100, disable_progbar=True)
     mcmc.run()
     draws = mcmc.get_samples()["x"]
     for power, truth in ((1, 0.5), (2, 0.75)):

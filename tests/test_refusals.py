@@ -1,4 +1,4 @@
-"""What is refused, and what stands right beside it and must pass: under MCMC, SVI, and our own set-up.
+"""What is refused, and what stands right beside it and must pass, under MCMC, SVI and at set-up.
 
 With th ~ Gamma(4, 4) and x ~ exp(-(x/th)^2/2) and no data, a missing log Z(th) gives E[th] = 1.25
 where the prior's 1 is right. Every illegal model below is of this kind.
@@ -49,7 +49,7 @@ class Normal0(Energy):
         return 0.5 * (math.log(2 * math.pi) + torch.as_tensor(temperature).log())
 
 
-# --- Illegal: log Z(theta) is missing. -------------------------------------------------------------
+# --- Illegal: log Z(theta) is missing. -----------------------------------------------------------
 
 
 def latent_site_by_params():
@@ -108,7 +108,9 @@ def reinterpreted():
 
 
 def masked():
-    d = EnergyDistribution(scaled, params=(theta().expand(3),)).mask(torch.tensor([True, True, False]))
+    d = EnergyDistribution(scaled, params=(theta().expand(3),)).mask(
+        torch.tensor([True, True, False])
+    )
     with pyro.plate("data", 3):
         pyro.sample("x", d, obs=DATA)
 
@@ -240,7 +242,9 @@ def reinterpreted_mixture():
     pyro.sample("mu", dist.Normal(0.0, 1.0))
 
 
-@pytest.mark.parametrize("model", [observed_mixture, global_mixture, reinterpreted_mixture], ids=name)
+@pytest.mark.parametrize(
+    "model", [observed_mixture, global_mixture, reinterpreted_mixture], ids=name
+)
 class TestADiscreteParentIsRefused:
     def test_at_our_own_set_up(self, model):
         with pytest.raises(ValueError, match=r"the latent site 'z'"):
@@ -275,9 +279,7 @@ class Confined(torch.nn.Module):
         return 0.5 * x.square().sum(-1, keepdim=True) + self.inner(x)
 
 
-NET = Confined(
-    torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
-)
+NET = Confined(torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)))
 FROZEN = copy.deepcopy(NET).requires_grad_(False)
 
 
@@ -291,7 +293,9 @@ LEARNABLE = [learnable_param, net_in_the_store]
 
 @pytest.mark.parametrize("model", LEARNABLE, ids=name)
 def test_a_learnable_parent_is_refused_under_svi(model):
-    with pytest.raises(ValueError, match=r"(?s)the learnable parameter '(a|energy).*" + WAYS_OUT[4:]):
+    with pytest.raises(
+        ValueError, match=r"(?s)the learnable parameter '(a|energy).*" + WAYS_OUT[4:]
+    ):
         run_svi(model)
 
 
@@ -312,7 +316,7 @@ def test_unnormalized_log_prob_never_refuses(model):
     assert fn.unnormalized_log_prob(value).isfinite().all()
 
 
-# --- Legal neighbours. -----------------------------------------------------------------------------
+# --- Legal neighbours. ---------------------------------------------------------------------------
 
 
 def net_outside_the_store():
@@ -329,7 +333,9 @@ def captured_constant():
 
 
 def constant_params_and_temperature():
-    d = EnergyDistribution(scaled, params=(torch.tensor([0.5, 1.0, 2.0]),), temperature=torch.tensor(2.0))
+    d = EnergyDistribution(
+        scaled, params=(torch.tensor([0.5, 1.0, 2.0]),), temperature=torch.tensor(2.0)
+    )
     with pyro.plate("data", 3):
         pyro.sample("x", d)
 
@@ -408,7 +414,9 @@ def scaled_and_masked_by_constants():
 
 
 def enumerated_site_elsewhere():
-    z = pyro.sample("z", dist.Categorical(torch.tensor([0.3, 0.7])), infer={"enumerate": "parallel"})
+    z = pyro.sample(
+        "z", dist.Categorical(torch.tensor([0.3, 0.7])), infer={"enumerate": "parallel"}
+    )
     pyro.sample("y", dist.Normal(torch.tensor([-1.0, 1.0])[z], 1.0), obs=torch.tensor(0.4))
     pyro.sample("x", EnergyDistribution(square, batch_shape=(3,)).to_event(1))
 
@@ -465,7 +473,7 @@ def test_the_set_up_leaves_the_random_stream_and_the_param_store_users_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 
-# --- The other refusals of the set-up. -------------------------------------------------------------
+# --- The other refusals of the set-up. -----------------------------------------------------------
 
 
 def energy_that_samples():
@@ -590,7 +598,9 @@ def test_a_plain_factor_that_counts_plate_size_times_is_warned_of_once():
             x = pyro.sample("x", dist.Normal(0.0, 1.0))
             pyro.factor("f", -x.square().sum())
 
-    said = re.escape("'f' inside the plate 'data' has one value for all its elements, so it counts 3")
+    said = re.escape(
+        "'f' inside the plate 'data' has one value for all its elements, so it counts 3"
+    )
     with pytest.warns(UserWarning, match=said) as record:
         check_model(model, (), {})
     assert len(record) == 1

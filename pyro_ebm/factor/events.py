@@ -64,9 +64,7 @@ def context() -> Context:
     """The plates and enumerated sites around the running statement."""
     plates = {frame.dim: frame for frame in get_plates() if frame.dim is not None}
     sites = enumerated_sites()
-    states = {
-        dim: site["value"].shape[dim - site["fn"].event_dim] for dim, site in sites.items()
-    }
+    states = {dim: site["value"].shape[dim - site["fn"].event_dim] for dim, site in sites.items()}
     return Context(plates, sites, states)
 
 
@@ -91,9 +89,7 @@ def read(
         if site["value"] is value:
             return _split(value, shape[: len(shape) - site["fn"].event_dim], where)
     fitting = [
-        shape[:length]
-        for length in range(len(shape), -1, -1)
-        if _fits(shape[:length], where)
+        shape[:length] for length in range(len(shape), -1, -1) if _fits(shape[:length], where)
     ]
     enumerated = [outer for outer in fitting if len(outer) > where.depth]
     # A vector as long as a site has states may also be an event; so may a second reading.
@@ -108,9 +104,7 @@ def read(
     return _split(value, fitting[0], where)
 
 
-def _read_known(
-    value: Tensor, where: Context, name: str, event_shape: torch.Size
-) -> Reading:
+def _read_known(value: Tensor, where: Context, name: str, event_shape: torch.Size) -> Reading:
     shape = torch.Size(value.shape)
     cut = len(shape) - len(event_shape)
     if cut >= 0 and shape[cut:] == event_shape:
@@ -191,9 +185,7 @@ def joint_batch(shapes: list[torch.Size], where: Context, name: str) -> torch.Si
             f"At factor {name!r}: expected values that broadcast outside of their events, got "
             f"{', '.join(str(tuple(shape)) for shape in shapes)}."
         ) from None
-    carried = {
-        index - len(batch) - where.hole for index, size in enumerate(batch) if size > 1
-    }
+    carried = {index - len(batch) - where.hole for index, size in enumerate(batch) if size > 1}
     inside = {frame.name for frame in where.plates.values()}
     covered = set()
     for dim in carried & set(where.enumerated):

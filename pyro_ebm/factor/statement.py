@@ -7,6 +7,7 @@ around it, a factor that would count plate-size times is refused, and E itself i
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -19,11 +20,10 @@ from pyro.poutine.util import is_validation_enabled
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyro_ebm.distribution import checked_temperature
 from pyro_ebm.energies import Energy, as_energy, check_values, values_visible
 from pyro_ebm.energies.checks import check_layers, check_output
 from pyro_ebm.energies.supports import elementwise
-from pyro_ebm.normalizers import guarded, known_events, remember_events
+from pyro_ebm.normalizers import checked_temperature, guarded, known_events, remember_events
 
 from .events import Context, Reading, context, joint_batch, read
 
@@ -39,9 +39,6 @@ class Unit(TorchDistribution):
         has_rsample: in guides, whether the factor comes from reparametrised draws.
     """
 
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012
-    support = constraints.real
-
     def __init__(
         self,
         energy_value: Float[Tensor, "*batch"],
@@ -56,6 +53,16 @@ class Unit(TorchDistribution):
         super().__init__(energy_value.shape, torch.Size((0,)), validate_args=False)
 
     @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        """None: the energy may be any real number or infinite."""
+        return {}
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The empty value lies anywhere."""
+        return constraints.real
+
+    @property
     def log_factor(self) -> Float[Tensor, "*batch"]:
         """-E/T."""
         return -self.energy_value / self.temperature
@@ -63,12 +70,9 @@ class Unit(TorchDistribution):
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Unit:
         """The same factor over a larger batch."""
         batch = torch.Size(batch_shape)
-        new = self._get_checked_instance(Unit, _instance)
+        new = copy.copy(self)
         new.energy_value = self.energy_value.expand(batch)
-        new.temperature = self.temperature
-        if "has_rsample" in self.__dict__:
-            new.has_rsample = self.has_rsample
-        super(Unit, new).__init__(batch, self.event_shape, validate_args=False)
+        new._batch_shape = batch
         return new
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
@@ -89,7 +93,7 @@ def energy_factor(
     name: str,
     energy: object,
     *values: object,
-    temperature: float | Tensor = 1.0,
+    temperature: object = 1.0,
     has_rsample: bool | None = None,
 ) -> None:
     """Multiply a model's joint density by exp(-E(values)/T).
@@ -119,7 +123,7 @@ def energy_factor(
             "capture."
         )
     validate = is_validation_enabled()
-    temperature = checked_temperature(temperature, values=validate)
+    heat = checked_temperature(temperature, values=validate)
     where = context()
     known = known_events(name) or (None,) * len(tensors)
     if isinstance(energy, Energy):
@@ -130,8 +134,8 @@ def energy_factor(
     ]
     remember_events(name, tuple(reading.event for reading in readings))
     first = readings[0]
-    heat = _read_temperature(temperature, where, name)
-    batch = joint_batch([reading.batch for reading in (*readings, *heat)], where, name)
+    per_element = _read_temperature(heat, where, name)
+    batch = joint_batch([reading.batch for reading in (*readings, *per_element)], where, name)
     function = as_energy(energy, event_shape=first.event)
     if len(tensors) > 1 and not function.takes_params:
         raise ValueError(
@@ -141,7 +145,9 @@ def energy_factor(
 
     def call(*plain: Tensor) -> Tensor:
         pairs = zip(readings, plain, strict=True)
-        return _energies(function, [reading._replace(value=value) for reading, value in pairs], batch)
+        return _energies(
+            function, [reading._replace(value=value) for reading, value in pairs], batch
+        )
 
     energies = guarded(call, *(reading.value for reading in readings))
     if values_visible():
@@ -150,9 +156,9 @@ def energy_factor(
         if validate:
             check_values(energies, first.value.expand(batch + first.event), f"factor {name!r}")
     hole = (1,) * where.hole if batch else ()
-    if heat:
-        temperature = heat[0].value.reshape(heat[0].batch + hole)
-    unit = Unit(energies.reshape(batch + hole), temperature, has_rsample=has_rsample)
+    for reading in per_element:
+        heat = reading.value.reshape(reading.batch + hole)
+    unit = Unit(energies.reshape(batch + hole), heat, has_rsample=has_rsample)
     pyro.sample(name, unit, obs=unit.sample(), infer={"is_auxiliary": True})
 
 
@@ -162,8 +168,7 @@ def _read_temperature(
     """A temperature that is a tensor, taken apart like a value; its event is one number."""
     if not isinstance(temperature, Tensor) or temperature.dim() == 0:
         return ()
-    reading = read(temperature, where, name, event_shape=torch.Size())
-    return (reading,)
+    return (read(temperature, where, name, event_shape=torch.Size()),)
 
 
 def _energies(function: Energy, readings: list[Reading], batch: torch.Size) -> Tensor:

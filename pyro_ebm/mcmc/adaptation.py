@@ -71,6 +71,8 @@ class Warmup(NamedTuple):
     adapt_metric: bool = True
     kind: MetricKind = Diagonal()
     max_tree_depth: int = 10
+    min_step_size: float = 1e-10
+    max_step_size: float = 1e10
 
 
 class Adaptation(NamedTuple):
@@ -229,17 +231,18 @@ def _vote(warmup: Warmup, state: Adaptation) -> Adaptation:
         return state
     pooled = trimmed_mean(state.latest_acceptance)
     dual = update_dual_average(state.dual_average, pooled, warmup.target_acceptance)
-    return state._replace(dual_average=dual, settings=_with_step(state.settings, dual.log_step_size))
+    return state._replace(dual_average=dual, settings=_with_step(warmup, state.settings, dual.log_step_size))
 
 
-def _with_step(settings: Settings, log_step_size: Tensor) -> Settings:
-    return settings._replace(step_size=log_step_size.exp().to(settings.step_size))
+def _with_step(warmup: Warmup, settings: Settings, log_step_size: Tensor) -> Settings:
+    step_size = log_step_size.exp().clamp(warmup.min_step_size, warmup.max_step_size)
+    return settings._replace(step_size=step_size.to(settings.step_size))
 
 
 def _finish(warmup: Warmup, state: Adaptation) -> Adaptation:
     if not warmup.adapt_step_size:
         return state
-    return state._replace(settings=_with_step(state.settings, state.dual_average.log_average))
+    return state._replace(settings=_with_step(warmup, state.settings, state.dual_average.log_average))
 
 
 def _close_window(
@@ -258,7 +261,7 @@ def _close_window(
         settings = publish(warmup.kind, settings, draws, gradients)
     if warmup.adapt_step_size:
         # A metric of unit scale leaves the step size nearly as it was.
-        settings = _with_step(settings, state.dual_average.log_average)
+        settings = _with_step(warmup, settings, state.dual_average.log_average)
     return state._replace(
         settings=settings,
         dual_average=start_dual_average(float(settings.step_size)),

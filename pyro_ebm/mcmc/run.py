@@ -144,18 +144,19 @@ def run_chains(
     """
     dim, chains = start.shape
     rows = dim if plan.coordinates is None else len(plan.coordinates)
+    advance = _Steps(problem, kernel)
     draws = Draws(plan.num_samples, rows, chains, start)
     before = Draws(plan.warmup.num_steps, rows, chains, start) if plan.keep_warmup else None
     error: BaseException | None = None
     state: RunState | None = None
     warmup_num_steps = 0
     try:
-        for state in _warm_up(problem, kernel, start, plan, generator, settings, before):
+        for state in _warm_up(problem, kernel, advance, start, plan, generator, settings, before):
             warmup_num_steps = state.num_steps
             if report is not None:
                 report(_progress("warmup", state, plan, draws))
         assert state is not None
-        for state in _keep(problem, kernel, plan, generator, state, before, draws):
+        for state in _keep(kernel, advance, plan, generator, state, before, draws):
             if report is not None:
                 report(_progress("sample", state, plan, draws))
     except (KeyboardInterrupt, Exception) as caught:
@@ -171,9 +172,29 @@ def _progress(stage: str, state: RunState, plan: Plan, draws: Draws) -> Progress
     return Progress(stage, min(done, total), total, float(state.settings.step_size), draws)
 
 
+class _Steps:
+    """The kernel's step, recorded once for every shape of the metric."""
+
+    def __init__(self, problem: Problem, kernel: Kernel) -> None:
+        self._problem, self._kernel = problem, kernel
+        self._recorded: dict[tuple, Callable] = {}
+
+    def __call__(
+        self, chain: Any, noise: Noise, settings: Settings
+    ) -> tuple[Any, Transition]:
+        shapes = tuple(part.shape for part in settings.metric)
+        if shapes not in self._recorded:
+            self._recorded[shapes] = self._problem.record(self._step, chain, noise, settings)
+        return self._recorded[shapes](chain, noise, settings)
+
+    def _step(self, chain: Any, noise: Noise, settings: Settings) -> tuple[Any, Transition]:
+        return self._kernel.step(self._problem.log_density_and_gradient, chain, noise, settings)
+
+
 def _warm_up(
     problem: Problem,
     kernel: Kernel,
+    advance: _Steps,
     start: Tensor,
     plan: Plan,
     generator: torch.Generator,
@@ -205,32 +226,27 @@ def _warm_up(
         generator=generator.get_state(),
     )
     adapting = warmup.num_steps > SETTLE
-    if adapting:
-        advance = _recorded_step(problem, kernel, state)
-        while adapting:
-            noises = _noise(kernel, state, generator)
-            for noise in noises:
-                chain, transition = advance(state.chain, noise, state.settings)
-                assert state.adaptation is not None
-                adaptation, complete = learn(
-                    warmup, state.adaptation, transition, chain.version
-                )
-                if before is not None:
-                    before.write(transition.done, _record(transition, plan.coordinates))
-                state = state._replace(
-                    chain=chain,
-                    adaptation=adaptation,
-                    settings=adaptation.settings,
-                    position=transition.position,
-                    transitions=state.transitions + transition.done,
-                    num_steps=state.num_steps + 1,
-                )
-                if complete:
-                    adapting = False
-                    break
-            state = state._replace(generator=generator.get_state())
-            if adapting:
-                yield state
+    while adapting:
+        for noise in _noise(kernel, state, generator):
+            chain, transition = advance(state.chain, noise, state.settings)
+            assert state.adaptation is not None
+            adaptation, complete = learn(warmup, state.adaptation, transition, chain.version)
+            if before is not None:
+                before.write(transition.done, _record(transition, plan.coordinates))
+            state = state._replace(
+                chain=chain,
+                adaptation=adaptation,
+                settings=adaptation.settings,
+                position=transition.position,
+                transitions=state.transitions + transition.done,
+                num_steps=state.num_steps + 1,
+            )
+            if complete:
+                adapting = False
+                break
+        state = state._replace(generator=generator.get_state())
+        if adapting:
+            yield state
     # A chain inside a tree ends it first, and that transition does not count as one of the twenty.
     inside = (~state.chain.fresh).long()
     settle = min(SETTLE, warmup.num_steps)
@@ -241,8 +257,8 @@ def _warm_up(
 
 
 def _keep(
-    problem: Problem,
     kernel: Kernel,
+    advance: _Steps,
     plan: Plan,
     generator: torch.Generator,
     state: RunState,
@@ -250,7 +266,6 @@ def _keep(
     draws: Draws,
 ) -> Iterator[RunState]:
     """Settle, then keep every ``thinning``-th transition of each chain until the slowest is done."""
-    advance = _recorded_step(problem, kernel, state)
     while draws.complete < plan.num_samples:
         for noise in _noise(kernel, state, generator):
             chain, transition = advance(state.chain, noise, state.settings)
@@ -269,15 +284,6 @@ def _keep(
             )
         state = state._replace(generator=generator.get_state())
         yield state
-
-
-def _recorded_step(problem: Problem, kernel: Kernel, state: RunState) -> Callable:
-    def step(chain: Any, noise: Noise, settings: Settings) -> tuple[Any, Transition]:
-        return kernel.step(problem.log_density_and_gradient, chain, noise, settings)
-
-    like = state.position
-    noise = Noise(torch.zeros_like(like), like.new_full((kernel.uniforms, like.shape[1]), 0.5))
-    return problem.record(step, state.chain, noise, state.settings)
 
 
 def _noise(kernel: Kernel, state: RunState, generator: torch.Generator) -> list[Noise]:

@@ -17,6 +17,7 @@ from pyro.poutine.runtime import _ENUM_ALLOCATOR, _PYRO_STACK
 from pyro.poutine.trace_messenger import TraceMessenger
 
 from .parents import missing_normalizer
+from .tracking import sample_sites
 
 
 def enumerated_sites() -> dict[int, Mapping[str, Any]]:
@@ -27,8 +28,8 @@ def enumerated_sites() -> dict[int, Mapping[str, Any]]:
         site["infer"]["_enumerate_dim"]: site
         for messenger in _PYRO_STACK
         if isinstance(messenger, TraceMessenger)
-        for site in messenger.trace.nodes.values()
-        if site["type"] == "sample" and site["infer"].get("_enumerate_dim") is not None
+        for site in sample_sites(messenger.trace)
+        if site["infer"].get("_enumerate_dim") is not None
     }
 
 

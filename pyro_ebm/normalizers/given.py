@@ -1,14 +1,17 @@
-"""A normaliser that the user gives: a number, a tensor, an estimate, or a function."""
+"""What the user gives beside an energy: temperature, params, a support, a normaliser."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
+
+from pyro_ebm.energies.checks import as_temperature
 
 LogNormalizer = float | Tensor | Callable[..., Any]
 
@@ -63,13 +66,83 @@ def log_normalizer_at(
 def _fitting(value: Tensor, batch_shape: torch.Size) -> Tensor:
     if not value.is_floating_point():
         raise TypeError(f"expected a log_normalizer of real numbers, got {value.dtype}.")
-    try:
-        fits = torch.broadcast_shapes(value.shape, batch_shape) == batch_shape
-    except RuntimeError:
-        fits = False
-    if not fits:
+    if not broadcasts_to(shape_of(value), batch_shape):
         raise ValueError(
             f"expected a log_normalizer that broadcasts to the batch shape {tuple(batch_shape)}, "
             f"got shape {tuple(value.shape)}: one log Z per element of the batch."
         )
     return value
+
+
+def broadcasts_to(shape: torch.Size, wanted: torch.Size) -> bool:
+    """Whether a shape broadcasts to another without widening it."""
+    if len(shape) > len(wanted):
+        return False
+    right = wanted[len(wanted) - len(shape) :]
+    return all(size in (1, other) for size, other in zip(shape, right, strict=True))
+
+
+def checked_temperature(temperature: object, *, values: bool) -> float | Tensor:
+    """A temperature as a number or a tensor; the values of a tensor are checked if asked.
+
+    A temperature that is sampled may overflow on a trajectory that will be rejected.
+    """
+    if isinstance(temperature, Tensor):
+        as_temperature(temperature if values else torch.ones_like(temperature))
+        return temperature
+    return float(as_temperature(temperature))
+
+
+def tensors_in(support: object) -> list[Tensor]:
+    """The tensors that a constraint is made of: its bounds, however deeply it wraps them."""
+    if isinstance(support, Tensor):
+        return [support]
+    if isinstance(support, constraints.Constraint):
+        return [tensor for part in vars(support).values() for tensor in tensors_in(part)]
+    if isinstance(support, list | tuple):
+        return [tensor for part in support for tensor in tensors_in(part)]
+    return []
+
+
+def as_params(params: object) -> tuple[Tensor | float, ...]:
+    """Params as a tuple of tensors and numbers.
+
+    Raises:
+        TypeError: anything else.
+    """
+    if not isinstance(params, list | tuple) or not all(
+        isinstance(param, Tensor | Real) for param in params
+    ):
+        raise TypeError(
+            f"expected params to be a tuple of tensors or numbers, got {params!r}. "
+            "One param alone is written (param,)."
+        )
+    return tuple(params)
+
+
+def shape_of(value: Tensor | float) -> torch.Size:
+    """The shape of a tensor, or of a number."""
+    # A tensor that carries provenance answers with a plain tuple.
+    return torch.Size(value.shape) if isinstance(value, Tensor) else torch.Size()
+
+
+def joint_shape(values: Sequence[Tensor | float], drop: int = 0) -> torch.Size:
+    """The shape that some tensors broadcast to, without their `drop` rightmost dimensions."""
+    shapes = [shape_of(value) for value in values]
+    return torch.broadcast_shapes(*(shape[: max(len(shape) - drop, 0)] for shape in shapes))
+
+
+def joint_batch_shape(**shapes: torch.Size) -> torch.Size:
+    """The batch shape that named shapes broadcast to.
+
+    Raises:
+        ValueError: they do not.
+    """
+    try:
+        return torch.broadcast_shapes(*shapes.values())
+    except RuntimeError:
+        said = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
+        raise ValueError(
+            f"expected shapes that broadcast to one batch shape, got {said}. Every param, the "
+            "temperature and the bounds of the support have one element per element of the batch."
+        ) from None

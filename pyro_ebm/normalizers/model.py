@@ -16,14 +16,13 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.ops.provenance import get_provenance
-from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_factor, site_is_subsample
 from torch import Tensor
 from torch.distributions import biject_to
 
 from .parents import missing_normalizer
-from .tracking import TagLatents, parents_of, plain
+from .tracking import TagLatents, parents_of, plain, sample_sites
 
 
 def check_model(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> None:
@@ -40,8 +39,7 @@ def check_model(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> None
             samples inside; an unnormalised site, observed or latent, whose energy, temperature,
             support, scale or mask depends on a latent site while log Z is not known as a function.
     """
-    trace = _run(model, args, kwargs, _Feasible())
-    sites = [site for site in trace.nodes.values() if site["type"] == "sample"]
+    sites = _sites(model, args, kwargs, _Feasible())
     for site in sites:
         check_plates(site)
         if not site_is_subsample(site):
@@ -50,13 +48,12 @@ def check_model(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> None
             check_observation(site)
             warn_of_repeated_factor(site)
     if any(_unnormalised(site) is not None for site in sites):
-        tagged = _run(model, args, kwargs, TagLatents(), _Feasible())
-        for site in tagged.nodes.values():
-            if site["type"] == "sample":
-                check_normalizer(site, order=list(tagged.nodes))
+        tagged = _sites(model, args, kwargs, TagLatents(), _Feasible())
+        for site in tagged:
+            check_normalizer(site, order=[other["name"] for other in tagged])
 
 
-def check_plates(site: Mapping[str, Any]) -> None:
+def check_plates(site: Any) -> None:
     """Refuse a plate that holds a subsample of its elements.
 
     Raises:
@@ -80,7 +77,7 @@ def _subsampled(name: str, size: int, used: int) -> str:
     )
 
 
-def check_discrete(site: Mapping[str, Any]) -> None:
+def check_discrete(site: Any) -> None:
     """Refuse a discrete latent site that cannot be enumerated.
 
     Raises:
@@ -97,7 +94,7 @@ def check_discrete(site: Mapping[str, Any]) -> None:
         )
 
 
-def check_support(site: Mapping[str, Any]) -> None:
+def check_support(site: Any) -> None:
     """Refuse a continuous latent site whose support no unconstrained space maps onto.
 
     Raises:
@@ -111,7 +108,7 @@ def check_support(site: Mapping[str, Any]) -> None:
         raise ValueError(_no_bijection(site)) from None
 
 
-def _no_bijection(site: Mapping[str, Any]) -> str:
+def _no_bijection(site: Any) -> str:
     return (
         f"The support {site['fn'].support} of the latent site {site['name']!r} has no bijection "
         "from an unconstrained space, so gradient-based samplers cannot move on it. Give the site "
@@ -122,7 +119,7 @@ def _no_bijection(site: Mapping[str, Any]) -> str:
     )
 
 
-def check_observation(site: Mapping[str, Any]) -> None:
+def check_observation(site: Any) -> None:
     """Refuse an observation outside the support of an unnormalised site.
 
     Raises:
@@ -139,7 +136,7 @@ def check_observation(site: Mapping[str, Any]) -> None:
             )
 
 
-def warn_of_repeated_factor(site: Mapping[str, Any]) -> None:
+def warn_of_repeated_factor(site: Any) -> None:
     """Warn of a `pyro.factor` in a plate whose one value counts once for every element."""
     if not site_is_factor(site) or hasattr(site["fn"], "energy_value"):
         return
@@ -157,7 +154,7 @@ def warn_of_repeated_factor(site: Mapping[str, Any]) -> None:
             )
 
 
-def check_normalizer(site: Mapping[str, Any], *, order: list[str]) -> None:
+def check_normalizer(site: Any, *, order: list[str]) -> None:
     """Refuse an unnormalised site whose normaliser depends on a latent site.
 
     Args:
@@ -182,14 +179,14 @@ def check_normalizer(site: Mapping[str, Any], *, order: list[str]) -> None:
         raise ValueError(f"At site {site['name']!r}: {missing_normalizer(named)}")
 
 
-def _weights(site: Mapping[str, Any]) -> Iterator[Tensor]:
+def _weights(site: Any) -> Iterator[Tensor]:
     """Scales and masks: they decide how often log Z counts."""
     if isinstance(site["scale"], Tensor):
         yield site["scale"]
     yield from (mask for mask in _masks(site) if isinstance(mask, Tensor))
 
 
-def _masks(site: Mapping[str, Any]) -> Iterator[Any]:
+def _masks(site: Any) -> Iterator[Any]:
     """The masks on a site, by handlers and by its distribution."""
     masks = [site["mask"]]
     fn = site["fn"]
@@ -199,7 +196,7 @@ def _masks(site: Mapping[str, Any]) -> Iterator[Any]:
     yield from (mask for mask in masks if mask is not None)
 
 
-def _unnormalised(site: Mapping[str, Any]) -> Any:
+def _unnormalised(site: Any) -> Any:
     """The unnormalised distribution behind a site's masks and reinterpreted dimensions, or None."""
     fn = site["fn"]
     while hasattr(fn, "base_dist"):
@@ -207,7 +204,7 @@ def _unnormalised(site: Mapping[str, Any]) -> Any:
     return fn if hasattr(fn, "normalizer_inputs") else None
 
 
-def _value_of(site: Mapping[str, Any]) -> Tensor:
+def _value_of(site: Any) -> Tensor:
     """The site's value as the unnormalised distribution sees it, without any names."""
     fn, value = site["fn"], plain(site["value"])
     while hasattr(fn, "base_dist"):
@@ -235,7 +232,7 @@ class _Feasible(Messenger):
         msg["done"] = True
 
 
-def _is_latent(site: Mapping[str, Any]) -> bool:
+def _is_latent(site: Any) -> bool:
     """Whether inference chooses the site's value: not observed, not determined by others."""
     fn = site["fn"]
     while hasattr(fn, "base_dist"):
@@ -243,15 +240,17 @@ def _is_latent(site: Mapping[str, Any]) -> bool:
     return not site["is_observed"] and type(fn).__name__ not in ("Delta", "_Subsample")
 
 
-def _kind(site: Mapping[str, Any]) -> str:
+def _kind(site: Any) -> str:
     fn = site["fn"]
     while hasattr(fn, "base_dist"):
         fn = fn.base_dist
     return type(fn).__name__
 
 
-def _run(model: Callable, args: tuple, kwargs: Mapping[str, Any], *messengers: Messenger) -> Trace:
-    """The trace of one run, hidden from all handlers, with the random streams left as they were."""
+def _sites(
+    model: Callable, args: tuple, kwargs: Mapping[str, Any], *messengers: Messenger
+) -> list[Any]:
+    """The sample sites of one run, hidden from all handlers, random streams left as they were."""
     devices = list(range(torch.cuda.device_count()))
     run = model
     for messenger in reversed(messengers):
@@ -262,4 +261,4 @@ def _run(model: Callable, args: tuple, kwargs: Mapping[str, Any], *messengers: M
         pyro.validation_enabled(False),
         poutine.block(),
     ):
-        return poutine.trace(run).get_trace(*args, **kwargs)
+        return sample_sites(poutine.trace(run).get_trace(*args, **kwargs))

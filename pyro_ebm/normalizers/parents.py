@@ -92,7 +92,7 @@ def walk(outputs: Iterable[Tensor], value: Tensor) -> Walk:
     return Walk(list(leaves.values()), stop in seen)
 
 
-def _moving_name(leaf: Tensor, losses: list[object]) -> str | None:
+def _moving_name(leaf: Tensor, losses: list[Any]) -> str | None:
     """What to call a leaf that inference moves, None for one that stays."""
     name = pyro.get_param_store().param_name(leaf)
     if name is not None:
@@ -111,7 +111,7 @@ def _moving_name(leaf: Tensor, losses: list[object]) -> str | None:
     )
 
 
-def _enclosing_losses() -> Iterator[object]:
+def _enclosing_losses() -> Iterator[Any]:
     """What is learning now: SVI's step, or an ELBO somewhere among the callers."""
     for messenger in _PYRO_STACK:
         if isinstance(messenger, TraceMessenger) and messenger.param_only:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from pyro.infer.inspect import TrackProvenance
 from pyro.ops.provenance import (
     ProvenanceTensor,
@@ -55,11 +54,10 @@ class CollectProvenance(TorchFunctionMode):
         super().__init__()
         self.names: frozenset[str] = frozenset()
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        (plain_args, plain_kwargs), found = extract_provenance([tuple(args), dict(kwargs or {})])
-        result = func(*plain_args, **plain_kwargs)
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        bare: Any
+        bare, found = extract_provenance([tuple(args), dict(kwargs or {})])
+        result = func(*bare[0], **bare[1])
         if found and (func.__name__ in _READS_NUMBERS or _holds_tensor(result)):
             self.names |= found
         return result
@@ -119,7 +117,7 @@ def guarded(function: Callable[..., Tensor], *tensors: Any) -> Tensor:
         if not _following(tensors):
             return function(*tensors)
         with CollectProvenance() as collected:
-            value = function(*detach_provenance(tensors))
+            value = function(*map(plain, tensors))
         return track_provenance(value, collected.names | get_provenance(tensors))
 
 
@@ -127,6 +125,11 @@ def _following(tensors: tuple) -> bool:
     return any(isinstance(tensor, ProvenanceTensor) for tensor in tensors) or any(
         isinstance(messenger, TrackProvenance | TagLatents) for messenger in _PYRO_STACK
     )
+
+
+def sample_sites(trace: Any) -> list[Any]:
+    """The sample sites of one of Pyro's traces, in the model's order."""
+    return [site for site in trace.nodes.values() if site["type"] == "sample"]
 
 
 def parents_of(function: Callable[[], Any]) -> frozenset[str]:

@@ -11,7 +11,7 @@ gradient. Authors of other samplers find here exactly the function they need.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pyro
@@ -58,7 +58,7 @@ class Target:
         with torch.no_grad():
             terms = program.run(origin, Side())
         log_density = terms.log_density
-        self._numbers_per_run = sum(torch.as_tensor(t).numel() for t in pytree.tree_leaves(terms))
+        self.numbers_per_run = sum(torch.as_tensor(t).numel() for t in pytree.tree_leaves(terms))
         self.dtype = torch.promote_types(log_density.dtype, torch.get_default_dtype())
         self.device = log_density.device
         self.why_not_vectorized = self._probe()
@@ -77,8 +77,31 @@ class Target:
             subsampled plate, a discrete latent that cannot be enumerated, a support without a
             bijection, sites that depend on values.
         """
+        return cls.freeze(model, args, kwargs)
+
+    @classmethod
+    def freeze(
+        cls,
+        model: Callable,
+        args: tuple,
+        kwargs: Mapping[str, Any],
+        *,
+        transforms: Mapping[str, Any] | None = None,
+        max_plate_nesting: int | None = None,
+    ) -> Target:
+        """Freeze a Pyro model, with the options of Pyro's kernels.
+
+        :param transforms: per site a map from its support to unconstrained space, instead of the
+            inverse of torch.distributions.biject_to.
+        :param max_plate_nesting: at least this many dimensions are kept for plates when discrete
+            sites are enumerated.
+        """
         check_model(model, args, kwargs)
-        return cls(ModelProgram(model, args, kwargs))
+        return cls(
+            ModelProgram(
+                model, args, kwargs, transforms=transforms, max_plate_nesting=max_plate_nesting
+            )
+        )
 
     @classmethod
     def from_distribution(cls, distribution: Any) -> Target:
@@ -172,6 +195,37 @@ class Target:
         batch = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
         return torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], dim=-1)
 
+    def coordinates_of(self, names: Iterable[str]) -> Tensor:
+        """The coordinates that the given latent and deterministic sites depend on, ascending.
+
+        Found by putting NaN into one latent site after the other and looking where it arrives.
+
+        :raises ValueError: when a name is neither a latent nor a deterministic site.
+        """
+        probes = torch.zeros(len(self.sites), self.dim, dtype=self.dtype, device=self.device)
+        for row, site in enumerate(self.sites):
+            probes[row, site.slice] = torch.nan
+        values = self.constrain(probes)
+        unknown = sorted(set(names) - set(values))
+        if unknown:
+            raise ValueError(
+                f"{unknown} are no sites of this model; its latent and deterministic sites are "
+                f"{sorted(values)}."
+            )
+        needed = torch.zeros(self.dim, dtype=torch.bool)
+        for row, site in enumerate(self.sites):
+            if any(bool(values[name][row].isnan().any()) for name in names):
+                needed[site.slice] = True
+        return needed.nonzero()[:, 0].to(self.device)
+
+    def complete(self, stored: Tensor, coordinates: Tensor | None) -> Tensor:
+        """Flat positions [..., dim] from their stored coordinates, zeros elsewhere."""
+        if coordinates is None:
+            return stored
+        positions = stored.new_zeros(*stored.shape[:-1], self.dim)
+        positions[..., coordinates] = stored
+        return positions
+
     def evaluate(self, positions: Tensor, side: Side = Side()) -> Terms:
         """All terms of the log density at flat positions [*batch, dim], batch axes leading.
 
@@ -188,7 +242,7 @@ class Target:
 
         with torch.no_grad():
             if self.vectorized:
-                chunk = max(1, _EVALUATE_NUMBERS // self._numbers_per_run)
+                chunk = max(1, _EVALUATE_NUMBERS // self.numbers_per_run)
                 terms = torch.func.vmap(single, chunk_size=chunk)(flat, *leaves)
             else:
                 runs = [single(*row) for row in zip(flat, *leaves, strict=True)]

@@ -1,7 +1,7 @@
 """One log density and gradient for all chains, traced once where the model allows it.
 
-The function of one position is mapped over chains by :func:`torch.func.vmap` and recorded by
-``make_fx`` as a flat list of tensor operations: no Pyro, no Python of the model's is left in the
+The function of one position is mapped over chains by :func:`torch.func.vmap`, differentiated by plain
+autograd, and recorded by ``make_fx`` as a flat list of tensor operations: no Pyro, no Python of the model's is left in the
 inner loop. The recording is bound to the number of chains, and it reads data and parameters where
 they lie, so that a change in place is seen. Positions are [dim, chains]: chains last, contiguous,
 so that per-chain scalars broadcast.
@@ -37,14 +37,13 @@ def vectorized(density: Density) -> BatchedDensity:
         def single(position: Tensor, *parts: Tensor) -> Tensor:
             return density(position, rebuild(parts))
 
-        mapped = torch.func.vmap(
-            torch.func.grad_and_value(single),
-            in_dims=(1,) + (0,) * len(leaves),
-            out_dims=(1, 0),
-        )
-        with torch.no_grad():
-            gradient, value = mapped(positions, *leaves)
-        return value, gradient.contiguous()
+        mapped = torch.func.vmap(single, in_dims=(1,) + (0,) * len(leaves))
+        # The chains do not meet, so the gradient of the sum holds every chain's own gradient.
+        with torch.enable_grad():
+            z = positions.detach().requires_grad_()
+            value = mapped(z, *leaves)
+            (gradient,) = torch.autograd.grad(value.sum(), z)
+        return value.detach(), gradient
 
     return batched
 
@@ -98,10 +97,13 @@ def tensors_of(tree: Any) -> tuple[list[Tensor], Callable[[Sequence[Tensor]], An
     return [leaves[i] for i in where], rebuild
 
 
-def traced(function: Callable, *example: Any) -> Callable:
+def traced(function: Callable, *example: Any, compile_graph: bool = False) -> Callable:
     """Record a function of nested tensors once; the result takes and gives the same nests.
 
     The recording holds for the shapes of the example only.
+
+    :param compile_graph: also compile the recording with torch.compile: seconds of compilation, and
+        several times faster calls.
     """
     leaves, rebuild = tensors_of(example)
     rebuild_output: list[Callable] = []
@@ -117,6 +119,8 @@ def traced(function: Callable, *example: Any) -> Callable:
     graph.graph.eliminate_dead_code()
     graph.recompile()
     run, restore = graph.forward, rebuild_output[-1]
+    if compile_graph:
+        run = torch.compile(graph, fullgraph=True)
 
     def replay(*args: Any) -> Any:
         tensors = [leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor)]

@@ -1,0 +1,172 @@
+"""From a plain {group: {variable: array}} to what the installed ArviZ calls native.
+
+ArviZ 0.23 has InferenceData, ArviZ 1 xarray's DataTree; both are groups of datasets whose axes have
+names. Variables of a sampled group are [chain, draw, *event], data are [*event]. Three rules make
+the names safe, and the attribute ``renamed_variables`` lists what they changed:
+
+- ``chain`` and ``draw`` belong to ArviZ: a variable of that name gets ``_variable`` behind it;
+- an axis that is called like any variable, or like these two, gets ``_dim`` behind its name, in
+  every group: the variable keeps its own;
+- netCDF reads ``/`` as a path: it becomes ``.``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import arviz
+import numpy as np
+import xarray as xr
+
+SAMPLE_DIMS = ("chain", "draw")
+DATA_GROUPS = ("observed_data", "constant_data", "predictions_constant_data")
+# HDF5 keeps an attribute in 64 KiB.
+_LONGEST_ATTRIBUTE = 30_000
+
+
+def to_inference_data(
+    groups: Mapping[str, Mapping[str, np.ndarray]],
+    *,
+    dims: Mapping[str, Sequence[str]] = {},  # noqa: B006
+    coords: Mapping[str, Sequence] = {},  # noqa: B006
+    attrs: Mapping[str, object] = {},  # noqa: B006
+) -> Any:
+    """ArviZ data from plain arrays: InferenceData, or DataTree from ArviZ 1.
+
+    :param groups: arrays by group and variable.
+    :param dims: the names of a variable's axes beside chain and draw, by variable, or by
+        ``"group/variable"`` where a group differs. A variable with fewer axes takes the first
+        names; axes without one are called ``variable_dim_0``, ``variable_dim_1`` and so on.
+    :param coords: labels by axis; 0, 1, ... where there are none.
+    :param attrs: go to every group. Numbers and strings stay as they are, the rest becomes JSON.
+    :raises ValueError: an array without chain and draw axes in a sampled group, or labels of
+        another number than the axis has elements.
+    """
+    variables = list(dict.fromkeys(name for group in groups.values() for name in group))
+    names = _variable_names(variables)
+    axes = _Axes(taken=set(names.values()))
+    labels = {axes.name(axis): np.asarray(values) for axis, values in coords.items()}
+    renamed = {old: new for old, new in names.items() if old != new}
+    attributes = _safe_attributes(
+        {
+            "created_at": datetime.now(timezone.utc).isoformat(),
+            **attrs,
+            **({"renamed_variables": renamed} if renamed else {}),
+        }
+    )
+    datasets = {}
+    for group, contents in groups.items():
+        first = () if group in DATA_GROUPS else SAMPLE_DIMS
+        data = {}
+        for name, values in contents.items():
+            array = np.asarray(values)
+            if array.ndim < len(first):
+                raise ValueError(
+                    f"expected {group}/{name} to be [chain, draw, *event], got shape {array.shape}."
+                )
+            given = dims.get(f"{group}/{name}", dims.get(name, ()))
+            rest = axes.complete(given, names[name], array.ndim - len(first))
+            data[names[name]] = ((*first, *rest), array)
+        datasets[group] = _dataset(group, data, labels, attributes)
+    return _native(datasets, attributes)
+
+
+class _Axes:
+    """The names of axes, kept clear of the names of variables."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self.taken = taken | set(SAMPLE_DIMS)
+
+    def name(self, axis: str) -> str:
+        return _free(_plain(axis), "_dim", self.taken)
+
+    def complete(self, given: Sequence[str], variable: str, rank: int) -> list[str]:
+        found = [self.name(axis) for axis in list(given)[:rank]]
+        for i in range(len(found), rank):
+            found.append(self.name(f"{variable}_dim_{i}"))
+        if len(set(found)) < len(found):
+            raise ValueError(f"expected different names for the axes of {variable}, got {found}.")
+        return found
+
+
+def _variable_names(variables: Iterable[str]) -> dict[str, str]:
+    """Per variable a name that ArviZ and netCDF accept, all different."""
+    variables = list(variables)
+    names = {name: name for name in variables if _plain(name) == name and name not in SAMPLE_DIMS}
+    for name in variables:
+        if name not in names:
+            plain = _plain(name)
+            names[name] = _free(plain, "_variable", {*names.values(), *SAMPLE_DIMS})
+    return names
+
+
+def _plain(name: str) -> str:
+    return name.replace("/", ".")
+
+
+def _free(name: str, suffix: str, taken: set[str]) -> str:
+    while name in taken:
+        name += suffix
+    return name
+
+
+def _dataset(
+    group: str,
+    data: Mapping[str, tuple[tuple[str, ...], np.ndarray]],
+    labels: Mapping[str, np.ndarray],
+    attributes: Mapping[str, Any],
+) -> xr.Dataset:
+    sizes: dict[str, int] = {}
+    for name, (axes, array) in data.items():
+        for axis, size in zip(axes, array.shape, strict=True):
+            if sizes.setdefault(axis, size) != size:
+                raise ValueError(
+                    f"expected one size for the axis {axis!r} of {group}, got {sizes[axis]} and, "
+                    f"in {name!r}, {size}."
+                )
+    coords = {}
+    for axis, size in sizes.items():
+        values = labels.get(axis, np.arange(size))
+        if values.shape != (size,):
+            raise ValueError(
+                f"expected {size} labels for the axis {axis!r} of {group}, got {values.shape}."
+            )
+        coords[axis] = values
+    return xr.Dataset(dict(data), coords=coords, attrs=dict(attributes))
+
+
+def _native(datasets: Mapping[str, xr.Dataset], attributes: Mapping[str, Any]) -> Any:
+    filled = {group: data for group, data in datasets.items() if data.data_vars}
+    if hasattr(arviz, "InferenceData") and int(arviz.__version__.partition(".")[0]) < 1:
+        return arviz.InferenceData(attrs=dict(attributes), **filled)
+    tree = importlib.import_module("xarray").DataTree.from_dict(filled)
+    tree.attrs.update(attributes)
+    return tree
+
+
+def _safe_attributes(attrs: Mapping[str, object]) -> dict[str, str | int | float]:
+    """Attributes that netCDF can hold; None is left out."""
+    found: dict[str, str | int | float] = {}
+    for name, value in attrs.items():
+        if value is None:
+            continue
+        if isinstance(value, bool | np.bool_):
+            found[name] = int(value)
+        elif isinstance(value, str | float | np.floating):
+            found[name] = value if isinstance(value, str) else float(value)
+        elif isinstance(value, int | np.integer) and -(2**63) <= int(value) < 2**63:
+            found[name] = int(value)
+        else:
+            found[name] = json.dumps(value, default=_as_json)
+        text = found[name]
+        if isinstance(text, str) and len(text) > _LONGEST_ATTRIBUTE:
+            found[name] = f"{text[:_LONGEST_ATTRIBUTE]} ... ({len(text)} characters)"
+    return found
+
+
+def _as_json(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
