@@ -99,7 +99,7 @@ class EnergyDistribution(TorchDistribution):
         return (
             f"EnergyDistribution({type(self.energy).__name__}, event_shape="
             f"{tuple(self.event_shape)}, batch_shape={tuple(self.batch_shape)}, "
-            f"support={self.support}, normalized={self.normalized})"
+            f"support={self.support})"
         )
 
     @property

@@ -18,7 +18,7 @@ from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.runtime import get_plates
 from torch import Tensor
 
-from pyro_ebm.normalizers import enumerated_sites
+from pyro_ebm.normalizers import enumerated_sites, shape_of
 
 # Plates by which Pyro repeats a whole model: every copy has every factor once.
 _REPLICAS = {
@@ -84,7 +84,7 @@ def read(
     """
     if event_shape is not None:
         return _read_known(value, where, name, event_shape)
-    shape = torch.Size(value.shape)
+    shape = shape_of(value)
     for site in where.enumerated.values():
         if site["value"] is value:
             return _split(value, shape[: len(shape) - site["fn"].event_dim], where)
@@ -105,7 +105,7 @@ def read(
 
 
 def _read_known(value: Tensor, where: Context, name: str, event_shape: torch.Size) -> Reading:
-    shape = torch.Size(value.shape)
+    shape = shape_of(value)
     cut = len(shape) - len(event_shape)
     if cut >= 0 and shape[cut:] == event_shape:
         outer = shape[:cut]
@@ -157,7 +157,7 @@ def _two_readings(value: Tensor, name: str) -> str:
 def _split(value: Tensor, outer: torch.Size, where: Context) -> Reading:
     """Cut the value at the rightmost plate; ones between that plate and the event are dropped."""
     cut = max(len(outer) - where.hole, 0)
-    batch, event = outer[:cut], torch.Size(value.shape)[cut:]
+    batch, event = outer[:cut], shape_of(value)[cut:]
     drop = 0
     while drop < len(outer) - cut and event[drop] == 1:
         drop += 1

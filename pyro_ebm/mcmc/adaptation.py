@@ -36,6 +36,8 @@ SETTLE = 20
 # Pooled draws beyond which a longer window teaches little; it bounds the memory of warm-up.
 _ENOUGH_DRAWS = 5000
 _EARLY_TREE_DEPTH = 7
+# A transition with a lower acceptance rate has not moved.
+_STUCK = 0.1
 
 
 class Diagonal(NamedTuple):
@@ -76,11 +78,17 @@ class Warmup(NamedTuple):
 
 
 class Adaptation(NamedTuple):
-    """The state of warm-up between two steps; tensors only, chains on the last axis."""
+    """The state of warm-up between two steps; tensors only, chains on the last axis.
+
+    ``rescue`` [chains] shortens the step of chains that the common one does not let move, so that a
+    bad start is left behind: halved when a transition is all but rejected, doubled up to one when
+    it is not. Such a chain votes zero. The last window does without.
+    """
 
     settings: Settings
     dual_average: DualAverage
     latest_acceptance: Tensor
+    rescue: Tensor
     votes: Tensor
     window: Tensor
     draws: Tensor
@@ -147,18 +155,28 @@ def begin(
         settings = _first_settings(warmup, position, gradient)
         if warmup.adapt_step_size and adapting:
             found = reasonable_step_size(
-                log_density_and_gradient, position, log_density, gradient, settings, momentum
+                log_density_and_gradient,
+                position,
+                log_density,
+                gradient,
+                settings,
+                momentum,
+                first_guess=warmup.step_size,
             )
-            settings = settings._replace(step_size=position.new_tensor(found))
+            settings = settings._replace(step_size=position.new_full((chains,), found))
     else:
-        settings = settings._replace(metric=_two_versions(settings.metric))
+        step_size = settings.step_size.median().expand(chains).clone()
+        settings = settings._replace(
+            metric=_two_versions(settings.metric), step_size=step_size
+        )
     longest = max(windows(warmup.num_steps - SETTLE, chains), default=0)
     buffer = position.new_zeros(longest + 1, dim, chains)
     count = torch.zeros(chains, dtype=torch.long, device=position.device)
     return Adaptation(
         settings=settings,
-        dual_average=start_dual_average(float(settings.step_size)),
+        dual_average=start_dual_average(float(settings.step_size[0])),
         latest_acceptance=torch.full_like(log_density, warmup.target_acceptance),
+        rescue=torch.ones_like(log_density),
         votes=torch.zeros((), dtype=torch.long, device=position.device),
         window=torch.zeros((), dtype=torch.long),
         draws=buffer,
@@ -176,7 +194,7 @@ def _two_versions(metric: Metric) -> Metric:
 def _first_settings(warmup: Warmup, position: Tensor, gradient: Tensor) -> Settings:
     early = warmup.num_steps > SETTLE and warmup.adapt_metric
     return Settings(
-        step_size=position.new_tensor(warmup.step_size),
+        step_size=position.new_full((position.shape[1],), warmup.step_size),
         metric=initial_metric(warmup.kind, gradient, adapt=early),
         version=torch.zeros((), dtype=torch.long, device=position.device),
         max_tree_depth=torch.tensor(
@@ -200,15 +218,25 @@ def learn(
     plan = windows(warmup.num_steps - SETTLE, chains)
     window = int(state.window)
     length = plan[window]
+    last = window == len(plan) - 1
     state = _record(state, transition, length)
     if int(state.votes) >= chains:
         state = _vote(warmup, state)
+    if warmup.adapt_step_size:
+        rescue = torch.ones_like(state.rescue) if last else _rescue(state.rescue, transition)
+        state = _with_step(warmup, state._replace(rescue=rescue), state.dual_average.log_step_size)
     adopted = bool((versions == state.settings.version).all())
     if int(state.taken.min()) < length or not adopted:
         return state, False
-    if window == len(plan) - 1:
+    if last:
         return _finish(warmup, state), True
     return _close_window(warmup, state, length), False
+
+
+def _rescue(rescue: Tensor, transition: Transition) -> Tensor:
+    stuck = transition.acceptance_rate < _STUCK
+    changed = torch.where(stuck, 0.5 * rescue, (2.0 * rescue).clamp(max=1.0))
+    return torch.where(transition.done, changed, rescue)
 
 
 def _record(state: Adaptation, transition: Transition, length: int) -> Adaptation:
@@ -218,8 +246,9 @@ def _record(state: Adaptation, transition: Transition, length: int) -> Adaptatio
     row = row.expand(1, *transition.position.shape)
     state.draws.scatter_(0, row, transition.position[None])
     state.gradients.scatter_(0, row, transition.gradient[None])
+    vote = torch.where(state.rescue < 1, 0.0, transition.acceptance_rate)
     return state._replace(
-        latest_acceptance=torch.where(done, transition.acceptance_rate, state.latest_acceptance),
+        latest_acceptance=torch.where(done, vote, state.latest_acceptance),
         votes=state.votes + done.sum(),
         taken=state.taken + done,
     )
@@ -231,18 +260,19 @@ def _vote(warmup: Warmup, state: Adaptation) -> Adaptation:
         return state
     pooled = trimmed_mean(state.latest_acceptance)
     dual = update_dual_average(state.dual_average, pooled, warmup.target_acceptance)
-    return state._replace(dual_average=dual, settings=_with_step(warmup, state.settings, dual.log_step_size))
+    return state._replace(dual_average=dual)
 
 
-def _with_step(warmup: Warmup, settings: Settings, log_step_size: Tensor) -> Settings:
+def _with_step(warmup: Warmup, state: Adaptation, log_step_size: Tensor) -> Adaptation:
     step_size = log_step_size.exp().clamp(warmup.min_step_size, warmup.max_step_size)
-    return settings._replace(step_size=step_size.to(settings.step_size))
+    settings = state.settings._replace(step_size=step_size.to(state.rescue) * state.rescue)
+    return state._replace(settings=settings)
 
 
 def _finish(warmup: Warmup, state: Adaptation) -> Adaptation:
     if not warmup.adapt_step_size:
         return state
-    return state._replace(settings=_with_step(warmup, state.settings, state.dual_average.log_average))
+    return _with_step(warmup, state, state.dual_average.log_average)
 
 
 def _close_window(
@@ -259,16 +289,18 @@ def _close_window(
         draws = state.draws[:length].transpose(0, 1).reshape(dim, -1)
         gradients = state.gradients[:length].transpose(0, 1).reshape(dim, -1)
         settings = publish(warmup.kind, settings, draws, gradients)
-    if warmup.adapt_step_size:
-        # A metric of unit scale leaves the step size nearly as it was.
-        settings = _with_step(warmup, settings, state.dual_average.log_average)
-    return state._replace(
+    state = state._replace(
         settings=settings,
-        dual_average=start_dual_average(float(settings.step_size)),
         votes=torch.zeros_like(state.votes),
         window=state.window + 1,
         taken=torch.zeros_like(state.taken),
     )
+    if not warmup.adapt_step_size:
+        return state
+    # A metric of unit scale leaves the step size nearly as it was.
+    log_average = state.dual_average.log_average
+    state = state._replace(dual_average=start_dual_average(float(log_average.exp())))
+    return _with_step(warmup, state, log_average)
 
 
 def publish(kind: MetricKind, settings: Settings, draws: Tensor, gradients: Tensor) -> Settings:

@@ -24,7 +24,7 @@ LogDensityAndGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
 class Settings(NamedTuple):
     """What adaptation publishes; a chain takes it up at the start of its next transition.
 
-    ``step_size`` is a scalar; ``metric`` holds one or two versions, and ``version`` says which of
+    ``step_size`` is one number or one a chain; ``metric`` holds one or two versions, and ``version`` says which of
     them a transition that starts now shall use. ``max_tree_depth`` bounds the trees of transitions
     to at most 2^max_tree_depth - 1 steps, which keeps the first, badly scaled ones short.
     """

@@ -169,7 +169,7 @@ def _progress(stage: str, state: RunState, plan: Plan, draws: Draws) -> Progress
         done, total = int(state.transitions.min()), plan.warmup.num_steps
     else:
         done, total = draws.complete, plan.num_samples
-    return Progress(stage, min(done, total), total, float(state.settings.step_size), draws)
+    return Progress(stage, min(done, total), total, float(state.settings.step_size.median()), draws)
 
 
 class _Steps:

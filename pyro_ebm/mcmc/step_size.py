@@ -66,6 +66,8 @@ def reasonable_step_size(
     gradient: Tensor,
     settings: Settings,
     momentum: Tensor,
+    *,
+    first_guess: float,
 ) -> float:
     """The largest of doubled or halved step sizes whose pooled one-step acceptance exceeds 0.8.
 
@@ -83,7 +85,7 @@ def reasonable_step_size(
         delta = kinetic_energy(leap.point.momentum) - leap.log_density - initial_energy
         return float(trimmed_mean((-delta).clamp(max=0.0).exp().nan_to_num(0.0)))
 
-    step_size = float(settings.step_size)
+    step_size = first_guess
     growing = acceptance(step_size) > _SEARCH_ACCEPTANCE
     for _ in range(_MAX_DOUBLINGS):
         following = step_size * (2.0 if growing else 0.5)

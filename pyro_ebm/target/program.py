@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import pyro
 import torch
@@ -53,6 +53,7 @@ class Terms(NamedTuple):
     energies: dict[str, Tensor]
 
 
+@runtime_checkable
 class Program(Protocol):
     """One position in, the terms of the log density out; `sites` says how the position is laid out."""
 

@@ -1,0 +1,7 @@
+"""Simulation-based calibration: does the sampler get the posterior right, on average over the prior?"""
+
+from .calibrate import calibrate as calibrate
+from .result import Calibration as Calibration
+from .uniformity import Uniformity as Uniformity
+
+__all__ = ["Calibration", "Uniformity", "calibrate"]

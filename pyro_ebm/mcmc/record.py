@@ -1,0 +1,51 @@
+"""What a run leaves behind: stored coordinates and statistics of every chain, and what made them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from pyro_ebm.target import Target
+
+
+class RunRecord(NamedTuple):
+    """A finished or interrupted run.
+
+    ``positions`` [chain, draw, dim] are unconstrained; where ``coordinates`` is given they hold
+    those coordinates only. ``statistics`` are [chain, draw] by name. ``sites`` are the names that
+    the user asked to keep, None for all; ``superchain_ids`` [chain] says which chains share a start.
+    """
+
+    target: Target
+    positions: Tensor
+    statistics: Mapping[str, Tensor]
+    warmup_positions: Tensor | None = None
+    warmup_statistics: Mapping[str, Tensor] | None = None
+    coordinates: Tensor | None = None
+    sites: tuple[str, ...] | None = None
+    superchain_ids: Tensor | None = None
+    attrs: Mapping[str, Any] = {}
+    max_tree_depth: int = 10
+    complete: bool = True
+    thinning: int = 1
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether whole positions are stored, so that the model can be evaluated at them."""
+        return self.coordinates is None or len(self.coordinates) == self.target.dim
+
+    @property
+    def num_chains(self) -> int:
+        """The number of chains."""
+        return self.positions.shape[0]
+
+    @property
+    def num_draws(self) -> int:
+        """The number of draws that every chain has."""
+        return self.positions.shape[1]
+
+    def keeps(self, name: str) -> bool:
+        """Whether the user wants this site."""
+        return self.sites is None or name in self.sites
