@@ -48,7 +48,7 @@ def plot_rank(data: Any, var_names: Sequence[str] | None = None) -> Figure:
     ]
     columns = min(len(quantities), 3)
     rows = math.ceil(len(quantities) / columns)
-    figure = _figure(width=4.0 * columns, height=2.6 * rows)
+    figure = _figure(width=max(6.0, 4.0 * columns), height=2.6 * rows)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for panel, (label, draws) in zip(panels.flat, quantities, strict=False):
         shares, differences = _rank_differences(draws)
@@ -63,7 +63,7 @@ def plot_rank(data: Any, var_names: Sequence[str] | None = None) -> Figure:
     for panel in panels[-1]:
         panel.set_xlabel("rank among all draws, as a share")
     for panel in panels[:, 0]:
-        panel.set_ylabel("share in chain − share in all")
+        panel.set_ylabel("excess share of the chain")
     figure.suptitle("Ranks: a line per chain, inside the band where chains agree", fontsize=11)
     return figure
 

@@ -69,7 +69,7 @@ def simulate(
     :raises ValueError: a model without data, or one whose density is not what it simulates.
     """
     named = tuple(observed)
-    run = _Generative()(poutine.uncondition(model))
+    run = _Generative()(model)
     traces: list[poutine.Trace] = []
     with torch.no_grad(), poutine.block():
         for _ in range(num_simulations):
@@ -100,7 +100,7 @@ def simulate(
 
 
 class _Generative(Messenger):
-    """Refuse every site whose part in the density is not the distribution it is drawn from."""
+    """Take the data away, and refuse sites that are drawn from another density than they have."""
 
     def _pyro_sample(self, msg: Any) -> None:
         if site_is_subsample(msg) or msg["infer"].get("_deterministic"):
@@ -119,13 +119,15 @@ class _Generative(Messenger):
                 "distribution that the site is drawn from. Calibrate the model without the weight."
             )
         masks = [mask for mask in _masks(msg) if mask is not None]
-        latent = not msg["infer"].get("was_observed", False)
-        if latent and not all(bool(torch.as_tensor(mask).all()) for mask in masks):
+        if not msg["is_observed"] and not all(bool(torch.as_tensor(mask).all()) for mask in masks):
             raise ValueError(
                 f"The latent site '{name}' is masked: where the mask is False it has no prior to be "
                 "drawn from. Take the mask away, or leave those elements out of the site."
             )
         self._check_sampler(name, _base(fn))
+        if msg["is_observed"]:
+            msg.update(is_observed=False, value=None, done=False)
+            msg["infer"] = {**msg["infer"], "was_observed": True}
 
     def _check_sampler(self, name: str, fn: Any) -> None:
         if isinstance(fn, ImproperUniform):
@@ -201,4 +203,4 @@ def _check_finite(name: str, value: Tensor) -> None:
 def fitted(model: Callable, data: Mapping[str, Tensor]) -> Callable:
     """The model with one simulated data set in place of what it observes."""
     first = {name: value[0] for name, value in data.items()}
-    return poutine.condition(poutine.uncondition(model), data=first)
+    return poutine.condition(model, data=first)

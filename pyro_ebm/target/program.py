@@ -21,6 +21,8 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import Transform
 
+from pyro_ebm.normalizers.enumerated import FactorEvents
+
 from .enumeration import ParallelEnumeration, is_subsample, marginal_log_density
 from .layout import Site, bijection, take, vectorised_plates
 
@@ -163,7 +165,10 @@ class ModelProgram:
         self.user_model = model
         self.first_enum_dim = None
         self.model = model
-        discrete, nesting = _discrete_sites(model, args, self.kwargs)
+        # Where a factor's event ends must not change when enumerated sites lengthen its values.
+        self._factor_events = FactorEvents()
+        with self._factor_events:
+            discrete, nesting = _discrete_sites(model, args, self.kwargs)
         if discrete:
             self.model = config_enumerate(model, default="parallel")
             nesting = max(nesting, max_plate_nesting or 0)
@@ -194,6 +199,7 @@ class ModelProgram:
         with contextlib.ExitStack() as handlers:
             handlers.enter_context(pyro.validation_enabled(False))
             handlers.enter_context(poutine.block())
+            handlers.enter_context(self._factor_events)
             handlers.enter_context(substitute)
             if self.first_enum_dim is not None:
                 handlers.enter_context(ParallelEnumeration(self.first_enum_dim))

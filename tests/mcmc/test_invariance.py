@@ -37,7 +37,6 @@ KERNELS = {
     "nuts": nuts(max_tree_depth=6),
     "hmc-fixed": hmc(trajectory_length=1.5),
     "hmc-jittered": hmc(trajectory_length=1.5, jitter=0.5),
-    "hmc-steps": hmc(num_steps=6),
 }
 
 

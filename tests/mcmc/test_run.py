@@ -17,7 +17,7 @@ from pyro_ebm.mcmc.run import STATISTICS, Plan, Problem, Progress, Result, run_c
 from .stage import identity, problem_of, settings_of
 
 CHAINS = 6
-KERNELS = {"nuts": nuts(max_tree_depth=5), "hmc": hmc(num_steps=4, jitter=0.5)}
+KERNELS = {"nuts": nuts(), "hmc": hmc(num_steps=4, jitter=0.5)}
 
 
 def run(
@@ -53,10 +53,11 @@ def test_stored_coordinates_are_those_of_the_whole_draws():
     assert torch.equal(stored, whole[:, 1:])
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("kind", [Diagonal(), Dense(), LowRank(rank=1)])
+@pytest.mark.parametrize(
+    ("kernel", "kind"), [("nuts", LowRank(rank=1)), ("hmc", Diagonal()), ("hmc", Dense())]
+)
 def test_the_same_seed_repeats_a_run_exactly(kernel: str, kind: MetricKind):
-    plan = Plan(10, Warmup(60, kind=kind))
+    plan = Plan(5, Warmup(40, kind=kind))
     first, again, other = (run(plan, kernel=KERNELS[kernel], seed=seed) for seed in (1, 1, 2))
     assert torch.equal(draws_of(first), draws_of(again))
     for name in STATISTICS:
@@ -65,7 +66,7 @@ def test_the_same_seed_repeats_a_run_exactly(kernel: str, kind: MetricKind):
 
 
 def test_without_warm_up_the_first_transition_is_kept():
-    settings = settings_of(0.5, identity(2, dtype=torch.float32), max_tree_depth=5)
+    settings = settings_of(0.5, identity(2, dtype=torch.float32))
     result = run(Plan(7, Warmup(0)), settings=settings)
     assert draws_of(result).shape == (7, 2, CHAINS)
     assert result.draws.statistics["step_size"].eq(0.5).all()
@@ -73,7 +74,7 @@ def test_without_warm_up_the_first_transition_is_kept():
     assert torch.equal(draws_of(longer)[:7], draws_of(result))
 
 
-@pytest.mark.parametrize("warmup_steps", [1, 10, SETTLE, SETTLE + 1, SETTLE + 15, 100])
+@pytest.mark.parametrize("warmup_steps", [1, 10, SETTLE, SETTLE + 1, 60])
 def test_any_length_of_warm_up_is_kept_when_asked_for(warmup_steps: int):
     result = run(Plan(3, Warmup(warmup_steps), keep_warmup=True))
     assert draws_of(result).shape == (3, 2, CHAINS)
@@ -118,15 +119,15 @@ def failing(after: int, error: BaseException) -> Problem:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("no more")])
 def test_an_interrupted_run_gives_the_draws_that_every_chain_has(error: BaseException):
-    plan = Plan(1000, Warmup(30))
-    result = run(plan, problem=failing(1000, error))
+    plan = Plan(100, Warmup(10))
+    result = run(plan, problem=failing(200, error))
     assert result.error is error
     complete = result.draws.complete
-    assert 0 < complete < 1000
+    assert 0 < complete < 100
     assert complete == int(result.draws.kept.min()) < int(result.draws.kept.max())
     assert result.draws.positions.shape == (complete, 2, CHAINS)
     assert all(value.shape == (complete, CHAINS) for value in result.draws.statistics.values())
-    whole = run(Plan(complete, Warmup(30)))
+    whole = run(Plan(complete, Warmup(10)))
     assert torch.equal(result.draws.positions, draws_of(whole))
 
 
@@ -140,10 +141,10 @@ def test_a_run_interrupted_in_its_warm_up_has_no_draws(after: int):
 
 def test_progress_is_told_of_both_stages_and_never_goes_back():
     told: list[Progress] = []
-    result = run(Plan(50, Warmup(100)), report=told.append)
+    result = run(Plan(50, Warmup(40)), report=told.append)
     assert result.error is None
     assert {progress.stage for progress in told} == {"warmup", "sample"}
-    for stage, total in (("warmup", 100), ("sample", 50)):
+    for stage, total in (("warmup", 40), ("sample", 50)):
         done = [progress.done for progress in told if progress.stage == stage]
         assert done == sorted(done)
         assert done[-1] == total or stage == "warmup"

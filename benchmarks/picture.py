@@ -1,0 +1,63 @@
+"""One picture of all results: effective draws per second, and where the first seconds go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+STAGES = ("start and imports", "set-up and warm-up", "sampling")
+_OURS, _OTHERS = "#2f6f9f", "#b9b9b9"
+_STAGE_COLOURS = ("#d8d8d8", "#8fb7d3", "#2f6f9f")
+
+
+class Bar(NamedTuple):
+    """A speed with its label; ours is drawn in colour."""
+
+    label: str
+    speed: float
+    ours: bool
+
+
+def draw(
+    groups: Mapping[str, Sequence[Bar]],
+    starts: Mapping[str, Sequence[float]],
+    path: Path,
+) -> None:
+    """Speeds by target on the left, seconds by stage and library on the right."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.8), width_ratios=(1.2, 1))
+    place, places, labels = 0.0, [], []
+    for target, bars in groups.items():
+        for bar in bars:
+            left.barh(place, bar.speed, color=_OURS if bar.ours else _OTHERS)
+            left.annotate(f" {bar.speed:,.0f}", (bar.speed, place), va="center", fontsize=8)
+            places.append(place)
+            labels.append(f"{target}\n{bar.label}" if bar is bars[0] else bar.label)
+            place += 1
+        place += 0.6
+    left.set_yticks(places, labels, fontsize=8)
+    left.invert_yaxis()
+    left.set_xscale("log")
+    left.margins(x=0.15)
+    left.set_xlabel("effective draws per second, worst parameter, after warm-up")
+    for row, (library, seconds) in enumerate(starts.items()):
+        done = 0.0
+        for stage, part, colour in zip(STAGES, seconds, _STAGE_COLOURS, strict=True):
+            right.barh(row, part, left=done, color=colour, label=stage if row == 0 else None)
+            done += part
+        right.annotate(f" {done:.1f} s", (done, row), va="center", fontsize=8)
+    right.set_yticks(range(len(starts)), list(starts), fontsize=8)
+    right.invert_yaxis()
+    right.margins(x=0.12)
+    right.set_xlabel("seconds from the start of the process to an ESS of 1000, eight schools")
+    right.legend(frameon=False, fontsize=8, loc="lower right")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

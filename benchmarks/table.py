@@ -1,0 +1,53 @@
+"""Tables of results as markdown, and all numbers as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Table(NamedTuple):
+    """``rows`` have a text for every column; ``verdict`` is a sentence; ``numbers`` are for JSON."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    verdict: str
+    numbers: Mapping[str, Any]
+
+
+def number(value: float) -> str:
+    """Three figures, thousands apart: 12,300 or 1.25."""
+    if abs(value) >= 1000:
+        digits = len(str(int(abs(value)))) - 3
+        return f"{round(value, -digits):,.0f}"
+    return f"{value:#.3g}".rstrip(".")
+
+
+def markdown(tables: Sequence[Table], *, heading: str, remarks: Sequence[str]) -> str:
+    """One section a table, with its verdict below; the remarks come first."""
+    parts = [f"# {heading}", *remarks]
+    for table in tables:
+        lines = [table.columns, ["---"] * len(table.columns), *table.rows]
+        parts.append(f"## {table.title}")
+        parts.append("\n".join("| " + " | ".join(line) + " |" for line in lines))
+        parts.append(table.verdict)
+    return "\n\n".join(parts) + "\n"
+
+
+def write(
+    tables: Sequence[Table],
+    folder: Path,
+    *,
+    heading: str,
+    remarks: Sequence[str],
+    attributes: Mapping[str, Any],
+) -> None:
+    """Write results.md and results.json into the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = markdown(tables, heading=heading, remarks=remarks)
+    (folder / "results.md").write_text(text)
+    numbers = {"attributes": attributes} | {table.title: table.numbers for table in tables}
+    (folder / "results.json").write_text(json.dumps(numbers, indent=1) + "\n")

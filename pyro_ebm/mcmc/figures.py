@@ -1,0 +1,176 @@
+"""The worst figures of a run: R-hat, effective sample sizes, and how the chains lie to one another.
+
+Everything is judged in unconstrained coordinates, where most figures are those of the sites: R-hat
+and ESS rank the draws, and ranks do not see a monotone map. Of very many coordinates all are screened
+by cheap variance ratios, and the most suspicious ones get the full diagnostics.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+
+from pyro_ebm.diagnostics import (
+    NESTED_FROM_CHAINS,
+    ess_bulk,
+    ess_is_reliable,
+    ess_tail,
+    nested_rhat,
+    rhat_threshold,
+    split_rhat,
+)
+
+from .inputs import as_array
+from .record import RunRecord
+
+_SCREENED = 100
+# A later half of a chain so many times farther out than the earlier one is no fluctuation.
+_GROWTH = 30.0
+_HUGE = 1e6
+_FEWEST_DRAWS = 20
+
+
+class Worst(NamedTuple):
+    """The worst value of a figure and the coordinate that has it; NaN when there is none."""
+
+    value: float
+    name: str
+
+
+class Coordinates(NamedTuple):
+    """Draws [chain, draw, coordinate] in float64, with a name for each coordinate."""
+
+    draws: np.ndarray
+    names: tuple[str, ...]
+
+
+class Rhat(NamedTuple):
+    """R-hat of the worst coordinate, below which threshold, and whether nested or split."""
+
+    worst: Worst
+    threshold: float
+    kind: str
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the chains agree as far as R-hat can tell."""
+        return self.worst.value <= self.threshold
+
+
+def coordinates(record: RunRecord) -> Coordinates:
+    """The stored coordinates, at most about a hundred, the most suspicious of all."""
+    draws = as_array(record.positions)
+    names = _names(record)
+    if draws.shape[2] > _SCREENED and draws.shape[1] > 1:
+        chosen = _suspicious(draws)
+        draws, names = draws[:, :, chosen], tuple(names[i] for i in chosen)
+    return Coordinates(draws.astype(float), names)
+
+
+def _names(record: RunRecord) -> tuple[str, ...]:
+    names = []
+    for site in record.target.sites:
+        for index in np.ndindex(*site.unconstrained_shape):
+            names.append(site.name + (f"[{','.join(map(str, index))}]" if index else ""))
+    if record.coordinates is None:
+        return tuple(names)
+    return tuple(names[int(i)] for i in record.coordinates)
+
+
+def _suspicious(draws: np.ndarray) -> np.ndarray:
+    """Half of them by the variance between half-chains, half by the correlation of neighbours."""
+    with np.errstate(all="ignore"):
+        half = draws.shape[1] // 2
+        halves = np.concatenate([draws[:, :half], draws[:, -half:]])
+        within = halves.var(1).mean(0)
+        between = halves.mean(1).var(0) / within
+        neighbours = np.square(np.diff(draws, axis=1)).mean((0, 1)) / draws.var(1).mean(0)
+    first = np.argsort(-np.nan_to_num(between, nan=np.inf))[: _SCREENED // 2]
+    second = np.argsort(np.nan_to_num(neighbours, nan=-np.inf))[: _SCREENED // 2]
+    return np.union1d(first, second)
+
+
+def rhat(record: RunRecord, found: Coordinates) -> Rhat:
+    """Nested R-hat where 128 chains or more share starts, else split R-hat."""
+    ids = record.superchain_ids
+    if ids is not None and record.num_chains >= NESTED_FROM_CHAINS:
+        per_group = min(Counter(ids.tolist()).values())
+        values = nested_rhat(found.draws, ids)
+        threshold = rhat_threshold(num_chains=record.num_chains, chains_per_superchain=per_group)
+        return Rhat(_worst(values, found.names), threshold, "nested R-hat")
+    threshold = rhat_threshold(num_chains=record.num_chains)
+    return Rhat(_worst(split_rhat(found.draws), found.names), threshold, "split R-hat")
+
+
+def effective(found: Coordinates) -> tuple[Worst, Worst] | None:
+    """The smallest bulk and tail ESS; None where chains are too short for either."""
+    if not ess_is_reliable(found.draws.shape[1]):
+        return None
+    return (
+        _worst(-ess_bulk(found.draws), found.names, sign=-1.0),
+        _worst(-ess_tail(found.draws), found.names, sign=-1.0),
+    )
+
+
+def _worst(values: np.ndarray, names: tuple[str, ...], *, sign: float = 1.0) -> Worst:
+    if np.isnan(values).all():
+        return Worst(float("nan"), "")
+    at = int(np.nanargmax(values))
+    return Worst(sign * float(values[at]), names[at])
+
+
+def stuck_chains(found: Coordinates) -> np.ndarray:
+    """The chains that moved in less than one transition of twenty."""
+    if found.draws.shape[1] < _FEWEST_DRAWS:
+        return np.zeros(0, dtype=int)
+    moved = (np.diff(found.draws, axis=1) != 0).any(2).mean(1)
+    return np.flatnonzero(moved < 0.05)
+
+
+def runaway_chains(found: Coordinates, *, suspicious: bool) -> np.ndarray:
+    """The chains whose later half lies, or spreads, orders of magnitude farther out.
+
+    :param suspicious: something else is wrong too, R-hat or the depth of trees: then a spread of a
+        million counts even without growth.
+    """
+    draws = found.draws
+    if draws.shape[1] < _FEWEST_DRAWS:
+        return np.zeros(0, dtype=int)
+    with np.errstate(all="ignore"):
+        quarter = draws.shape[1] // 4
+        first = draws[:, :quarter]
+        # Each coordinate in units of how far the chains were spread at the beginning.
+        centre = np.median(first, axis=(0, 1))
+        scale = np.median(np.abs(first - centre), axis=(0, 1)) + np.finfo(float).tiny
+        distance = (np.abs(draws - centre) / scale).max(2)
+        levels = np.stack(
+            [np.median(part, axis=1) for part in np.array_split(distance, 4, axis=1)], axis=1
+        )
+        grows = (np.diff(levels, axis=1) > 0).all(1) & (levels[:, 3] > _GROWTH * levels[:, 0])
+        huge = suspicious & ((draws.std(1) > _HUGE).any(1))
+    return np.flatnonzero(grows | huge | ~np.isfinite(draws).all((1, 2)))
+
+
+def groups(found: Coordinates, leave_out: np.ndarray) -> tuple[list[int], list[str]]:
+    """Sizes of the groups of chains that lie apart, and the coordinates that tell them apart.
+
+    Two chains touch in a coordinate when their middle 90 % overlap; groups are what hangs together
+    by touching. Chains apart one by one are no groups, but chains that have not mixed.
+    """
+    draws = np.delete(found.draws, leave_out, axis=0)
+    chains = draws.shape[0]
+    if chains < 2 or draws.shape[1] < _FEWEST_DRAWS:
+        return [chains], []
+    low, high = np.quantile(draws, [0.05, 0.95], axis=1)
+    labels = np.zeros((chains, draws.shape[2]), dtype=int)
+    for i in range(draws.shape[2]):
+        order = np.argsort(low[:, i])
+        reach = np.maximum.accumulate(high[order, i])
+        labels[order[1:], i] = np.cumsum(low[order[1:], i] > reach[:-1])
+    sizes = sorted(Counter(map(tuple, labels.tolist())).values(), reverse=True)
+    if len(sizes) == chains > 2:
+        return [chains], []
+    apart = np.flatnonzero(labels.max(0) > 0)
+    return sizes, [found.names[i] for i in apart]
