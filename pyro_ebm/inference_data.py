@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import arviz
@@ -31,9 +31,9 @@ _LONGEST_ATTRIBUTE = 30_000
 def to_inference_data(
     groups: Mapping[str, Mapping[str, np.ndarray]],
     *,
-    dims: Mapping[str, Sequence[str]] = {},  # noqa: B006
-    coords: Mapping[str, Sequence] = {},  # noqa: B006
-    attrs: Mapping[str, object] = {},  # noqa: B006
+    dims: Mapping[str, Sequence[str]] = {},
+    coords: Mapping[str, Sequence] = {},
+    attrs: Mapping[str, object] = {},
 ) -> Any:
     """ArviZ data from plain arrays: InferenceData, or DataTree from ArviZ 1.
 
@@ -53,7 +53,7 @@ def to_inference_data(
     renamed = {old: new for old, new in names.items() if old != new}
     attributes = _safe_attributes(
         {
-            "created_at": datetime.now(timezone.utc).isoformat(),
+            "created_at": datetime.now(UTC).isoformat(),
             **attrs,
             **({"renamed_variables": renamed} if renamed else {}),
         }
@@ -86,8 +86,7 @@ class _Axes:
 
     def complete(self, given: Sequence[str], variable: str, rank: int) -> list[str]:
         found = [self.name(axis) for axis in list(given)[:rank]]
-        for i in range(len(found), rank):
-            found.append(self.name(f"{variable}_dim_{i}"))
+        found += [self.name(f"{variable}_dim_{i}") for i in range(len(found), rank)]
         if len(set(found)) < len(found):
             raise ValueError(f"expected different names for the axes of {variable}, got {found}.")
         return found

@@ -1,4 +1,4 @@
-"""Pictures of a run with many chains: agreement of the chains, energies, and known values beside it.
+"""What to look at after a run of many chains: the table, chains beside each other, known values.
 
 ArviZ draws most that one wants to see, straight from `MCMC.to_arviz()`. Here is what it lacks for
 hundreds of chains, whose colours and legends nobody can tell apart, and the comparison with a
@@ -12,18 +12,31 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import arviz
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 
 from pyro_ebm.diagnostics import bfmi, ess_bulk, mcse_mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Numbers = float | Sequence[float] | np.ndarray
+
 # Chains that agree leave the band of a rank picture in one run of a hundred at most.
 _ERROR_RATE = 0.01
 _BLUE, _ORANGE, _GREY = "#1f5f8b", "#e07b39", "#c9cdd1"
+
+
+def summary_table(data: Any, var_names: Sequence[str] | None = None) -> str:
+    """ArviZ's summary with all its columns: means, intervals, R-hat, ESS, Monte Carlo errors.
+
+    :param data: what `MCMC.to_arviz()` gives.
+    :param var_names: variables of the posterior; None means all of them.
+    :raises ValueError: a variable that the posterior does not hold.
+    """
+    table: Any = arviz.summary(data, var_names=_names(data, var_names))
+    return table.to_string()
 
 
 def plot_rank(data: Any, var_names: Sequence[str] | None = None) -> Figure:
@@ -42,9 +55,7 @@ def plot_rank(data: Any, var_names: Sequence[str] | None = None) -> Figure:
     from Massart (1990), The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality.
     """
     quantities = [
-        (label, draws)
-        for name in _names(data, var_names)
-        for label, draws in _elements(data, name)
+        (label, draws) for name in _names(data, var_names) for label, draws in _elements(data, name)
     ]
     columns = min(len(quantities), 3)
     rows = math.ceil(len(quantities) / columns)
@@ -64,7 +75,7 @@ def plot_rank(data: Any, var_names: Sequence[str] | None = None) -> Figure:
         panel.set_xlabel("rank among all draws, as a share")
     for panel in panels[:, 0]:
         panel.set_ylabel("excess share of the chain")
-    figure.suptitle("Ranks: a line per chain, inside the band where chains agree", fontsize=11)
+    figure.suptitle("Ranks: one line per chain; chains that agree stay in the band", fontsize=11)
     return figure
 
 
@@ -72,7 +83,7 @@ def plot_energy(data: Any) -> Figure:
     """The Hamiltonian of the draws beside its changes from draw to draw, all chains together.
 
     Changes much narrower than the energies mean that momenta cannot carry the chains over them:
-    the tails are explored slowly. The title has the lowest BFMI of a chain, which says so below 0.3.
+    the tails are explored slowly. The lowest BFMI of a chain, in the title, says so below 0.3.
 
     :param data: what `MCMC.to_arviz()` gives.
     :raises ImportError: matplotlib is missing.
@@ -99,9 +110,9 @@ def plot_energy(data: Any) -> Figure:
 
 def plot_reference(
     data: Any,
-    reference: Mapping[str, Mapping[str, ArrayLike]],
+    reference: Mapping[str, Mapping[str, Numbers]],
     *,
-    label: str = "this run",
+    label: str = "of this run",
     beside: Mapping[str, Any] | None = None,
     unit: str = "",
 ) -> Figure:
@@ -113,24 +124,25 @@ def plot_reference(
     :param data: what `MCMC.to_arviz()` gives.
     :param reference: per variable its `mean` and quantiles `q05` and `q95`, each [*event], and
         `mcse_mean` where the reference's own error is not negligible.
-    :param label: what to call the run.
-    :param beside: more runs by label, drawn on the left only.
+    :param label: which run it is, as it reads behind "means".
+    :param beside: more runs by such labels, drawn on the left only.
     :param unit: the unit of the horizontal axis.
     :raises ImportError: matplotlib is missing.
     :raises ValueError: a variable that a posterior does not hold, or of another shape.
     """
-    runs = {label: data, **(beside or {})}
     marks = {name: _reference_marks(name, figures) for name, figures in reference.items()}
+    runs = {
+        name: _matching_draws(run, marks) for name, run in {label: data, **(beside or {})}.items()
+    }
     rows = [row for name in marks for row, _ in _elements(data, name)]
     places = np.arange(len(rows), dtype=float)
     figure = _figure(width=8.5, height=1.1 + 0.36 * len(rows))
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[5, 2])
     mean, low, high, _ = np.concatenate(list(marks.values()), axis=1)
     left.barh(places, high - low, left=low, height=0.7, color=_GREY, label="reference: 5 to 95 %")
     left.vlines(mean, places - 0.35, places + 0.35, color="black", label="reference: mean")
     colours = [_BLUE, _ORANGE, "#4b8b3b", "#8b3b7d"]
-    for i, (name_of_run, run) in enumerate(runs.items()):
-        draws = _matching_draws(run, marks)
+    for i, (name_of_run, draws) in enumerate(runs.items()):
         shift = 0.36 * (i - (len(runs) - 1) / 2) if len(runs) > 1 else 0.0
         middle = np.array([each.mean() for each in draws])
         ends = np.array([np.quantile(each, [0.05, 0.95]) for each in draws]).T
@@ -142,7 +154,7 @@ def plot_reference(
             markersize=4,
             linewidth=1.4,
             color=colours[i % len(colours)],
-            label=f"{name_of_run}: mean, 5 to 95 %",
+            label=f"means, 5 to 95 % {name_of_run}",
         )
     left.set_yticks(places, rows)
     left.invert_yaxis()
@@ -151,8 +163,9 @@ def plot_reference(
     right.axvline(0, color="black", linewidth=0.8)
     deviations = _deviations(data, marks)
     right.plot(deviations, places, "o", markersize=4, color=_BLUE)
-    right.set_xlim(-1.1 * (reach := max(4.0, float(np.abs(deviations).max()))), 1.1 * reach)
-    right.set_xlabel(f"error of the mean, {label}\n(standard errors)")
+    reach = max(4.4, 1.1 * float(np.abs(deviations).max()))
+    right.set_xlim(-reach, reach)
+    right.set_xlabel(f"error of the means {label}\n(standard errors)", fontsize=9)
     figure.legend(
         *left.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False
     )
@@ -160,7 +173,7 @@ def plot_reference(
 
 
 def reference_deviations(
-    data: Any, reference: Mapping[str, Mapping[str, ArrayLike]]
+    data: Any, reference: Mapping[str, Mapping[str, Numbers]]
 ) -> dict[str, Float[np.ndarray, " element"]]:
     """(mean - reference) / sqrt(mcse^2 + mcse_ref^2) of every element, by variable.
 
@@ -177,16 +190,20 @@ def _deviations(data: Any, marks: Mapping[str, np.ndarray]) -> np.ndarray:
     return (np.array([each.mean() for each in draws]) - mean) / np.hypot(own, error)
 
 
-def _reference_marks(name: str, figures: Mapping[str, ArrayLike]) -> np.ndarray:
+def _reference_marks(name: str, figures: Mapping[str, Numbers]) -> np.ndarray:
     """Mean, 5 % and 95 % quantile, and error of the mean, each [element]."""
     missing = {"mean", "q05", "q95"} - set(figures)
     if missing:
         raise ValueError(
             f"expected mean, q05 and q95 in the reference of {name!r}, got {sorted(figures)}."
         )
-    mean, low, high = (np.ravel(figures[key]).astype(float) for key in ("mean", "q05", "q95"))
-    error = np.broadcast_to(np.ravel(figures.get("mcse_mean", 0.0)).astype(float), mean.shape)
-    return np.stack([mean, low, high, error])
+    marks = [figures["mean"], figures["q05"], figures["q95"], figures.get("mcse_mean", 0.0)]
+    sizes = [np.size(mark) for mark in marks]
+    if any(size not in (1, sizes[0]) for size in sizes):
+        raise ValueError(
+            f"expected figures of one size in the reference of {name!r}, got sizes {sizes}."
+        )
+    return np.stack([np.broadcast_to(np.ravel(mark), sizes[0]).astype(float) for mark in marks])
 
 
 def _matching_draws(data: Any, marks: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -206,31 +223,32 @@ def _matching_draws(data: Any, marks: Mapping[str, np.ndarray]) -> list[np.ndarr
 def _names(data: Any, var_names: Sequence[str] | None) -> list[str]:
     if isinstance(var_names, str):
         raise TypeError(f"expected a list of names, got the string {var_names!r}.")
-    names = list(data["posterior"].data_vars) if var_names is None else list(var_names)
+    known = list(data["posterior"].data_vars)
+    names = known if var_names is None else list(var_names)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"expected variables of the posterior, {known}, got {name!r}.")
     if not names:
-        raise ValueError("expected at least one variable to draw, got none.")
+        raise ValueError("expected at least one variable, got none.")
     return names
 
 
 def _elements(data: Any, name: str) -> list[tuple[str, np.ndarray]]:
     """The elements of a variable, each with a label such as `theta[3]` and draws [chain, draw]."""
-    posterior = data["posterior"]
-    if name not in posterior.data_vars:
-        raise ValueError(
-            f"expected one of the posterior's variables {list(posterior.data_vars)}, got {name!r}."
-        )
-    variable = posterior[name]
+    variable = data["posterior"][_names(data, [name])[0]]
     axes = [axis for axis in variable.dims if axis not in ("chain", "draw")]
     values = np.asarray(variable.transpose("chain", "draw", *axes), dtype=float)
     found = []
     for index in np.ndindex(values.shape[2:]):
-        place = ", ".join(str(variable[axis].values[i]) for axis, i in zip(axes, index, strict=True))
+        place = ", ".join(
+            str(variable[axis].values[i]) for axis, i in zip(axes, index, strict=True)
+        )
         found.append((f"{name}[{place}]" if axes else name, values[(..., *index)]))
     return found
 
 
 def _rank_differences(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of all draws [point], and what each chain has less or more below them [chain, point]."""
+    """Shares of all draws [point], and each chain's share below them less that [chain, point]."""
     chains, length = draws.shape
     ordered = np.sort(draws, axis=None)
     shares = np.linspace(0, 1, 101)

@@ -1,4 +1,4 @@
-"""Simulation-based calibration: does the sampler get the posterior right, on average over the prior?"""
+"""Simulation-based calibration: is the posterior right, on average over the prior?"""
 
 from .calibrate import calibrate as calibrate
 from .result import Calibration as Calibration

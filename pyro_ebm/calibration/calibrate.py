@@ -19,6 +19,7 @@ from torch import Tensor
 from pyro_ebm.energies import Energy
 from pyro_ebm.mcmc.kernels import HMC, NUTS
 from pyro_ebm.target import Side, Target
+from pyro_ebm.target.program import ModelProgram
 
 from .posteriors import for_side_values, sample_posteriors
 from .result import Calibration, slow_chains
@@ -94,8 +95,9 @@ def calibrate(
                 f"{type(chosen).__module__}.{type(chosen).__name__}."
             )
         target = chosen.target(args, kwargs, None)
-        _check_target(target, simulations)
-        truth = _true_positions(target, simulations)
+        program = _check_target(target, simulations)
+        truth = simulations.unconstrained(target.sites, program.transforms)
+        truth = truth.to(dtype=target.dtype, device=target.device)
         side = Side(None, {n: v.to(target.device) for n, v in simulations.data.items()})
         target = for_side_values(target, side, truth.T)
         seed = int(torch.randint(2**63 - 1, ()))
@@ -136,12 +138,14 @@ def _check_model(model: object) -> None:
         )
 
 
-def _check_target(target: Target, simulations: Simulations) -> None:
+def _check_target(target: Target, simulations: Simulations) -> ModelProgram:
     """The kernel's model, which may be another than the simulated one, must have the same sites."""
-    trace = target.program.first_trace if hasattr(target.program, "first_trace") else None  # type: ignore[attr-defined]
-    missing = [n for n in simulations.data if trace is None or n not in trace.nodes]
+    program = target.program
+    if not isinstance(program, ModelProgram):
+        raise TypeError("The kernel must be made of a Pyro model, so that data can be put into it.")
+    missing = [name for name in simulations.data if name not in program.first_trace.nodes]
     if missing:
-        raise ValueError(f"The model of the kernel has no data sites {missing}; it must have.")
+        raise ValueError(f"The model of the kernel lacks the data sites {missing}.")
     for site in target.sites:
         if site.name not in simulations.latents:
             raise ValueError(
@@ -154,13 +158,7 @@ def _check_target(target: Target, simulations: Simulations) -> None:
                 f"Site '{site.name}' is simulated with shape {shape}, and sampled with shape "
                 f"{tuple(site.shape)}. Give it the same shape in both."
             )
-
-
-def _true_positions(target: Target, simulations: Simulations) -> Tensor:
-    """The true values as flat positions [simulation, dim] of the target."""
-    transforms = target.program.transforms  # type: ignore[attr-defined]
-    positions = simulations.unconstrained(target.sites, transforms)
-    return positions.to(dtype=target.dtype, device=target.device)
+    return program
 
 
 def _ranks_of_sites(
@@ -168,12 +166,14 @@ def _ranks_of_sites(
 ) -> dict[str, Tensor]:
     """Ranks [simulation, *event] of latent and deterministic sites among the draws."""
     true_terms = target.evaluate(truth, side)
+    simulated = simulations.runs[0]
     true_values = {site.name: simulations.latents[site.name] for site in target.sites}
-    simulated = simulations.traces[0].nodes
-    for name, value in true_terms.deterministics.items():
-        # Enumeration gives a site that depends on a discrete one more dimensions than it has.
-        if name in simulated and simulated[name]["value"].shape == value.shape[1:]:
-            true_values[name] = value
+    # Enumeration gives a site that depends on a discrete one more dimensions than it has.
+    true_values |= {
+        name: value
+        for name, value in true_terms.deterministics.items()
+        if name in simulated and simulated[name]["value"].shape == value.shape[1:]
+    }
     counts = {name: [] for name in true_values}
     # One draw of every chain at a time: the data need not be repeated for all draws.
     for row in positions.unbind(1):

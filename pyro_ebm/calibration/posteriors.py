@@ -20,15 +20,16 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from pyro_ebm.diagnostics import ess_mean
+from pyro_ebm.mcmc.estimate import diagonal_scale
 from pyro_ebm.mcmc.kernels import HMC, NUTS
 from pyro_ebm.mcmc.run import Plan, Problem, Result, run_chains
 from pyro_ebm.target import Side, Target
 from pyro_ebm.target.vectorize import NUM_PROBES, probe, traced
 
 # Draws kept per chain in each round that looks for the frames; warm-up of a round.
-_ROUNDS = (40, 40, 40, 100)
-_ROUND_WARMUP = 40
-_ROUND_TREE_DEPTH = 7
+_ROUNDS = (15, 15, 15, 60)
+_ROUND_WARMUP = 30
+_ROUND_TREE_DEPTH = 6
 # A chain that did not move in a round had a frame too wide by far.
 _SHRINK = 0.1
 _WIDEST_START = 1.0
@@ -37,10 +38,11 @@ _WORTH, _MOST_THINNING = 0.5, 20
 
 
 class Posteriors(NamedTuple):
-    """Draws of every posterior: ``positions`` [simulation, draw, dim], ``log_density`` [simulation, draw].
+    """Draws of every posterior.
 
-    ``diverging`` [simulation] counts divergent transitions, ``ess`` [simulation, dim] is the
-    effective size of the draws.
+    ``positions`` are [simulation, draw, dim], ``log_density`` [simulation, draw]; ``diverging``
+    [simulation] counts divergent transitions, ``ess`` [simulation, dim + 1] is the effective size
+    of the draws of every coordinate and of the log density.
     """
 
     positions: Tensor
@@ -96,12 +98,12 @@ def sample_posteriors(
         thinning = frames.choose_thinning()
     plan = Plan(num_draws, kernel.warmup(target, warmup_steps), thinning=thinning)
     result = frames.run(plan)
-    positions = frames.outside(result.draws.positions)
+    positions, log_density = frames.outside(result.draws.positions), result.draws.statistics["lp"]
     return Posteriors(
         positions=positions.permute(2, 0, 1),
-        log_density=result.draws.statistics["lp"].T,
+        log_density=log_density.T,
         diverging=result.draws.statistics["diverging"].sum(0).long(),
-        ess=_ess(positions),
+        ess=_ess(positions, log_density),
         thinning=thinning,
     )
 
@@ -124,7 +126,7 @@ class _Frames:
         # Far out, a gradient is distance over variance: a first guess of the width.
         width = gradient.abs().rsqrt().clamp(max=_WIDEST_START)
         self.center, self.scale = start.clone(), width.nan_to_num(_WIDEST_START)
-        self.draws = start[None]
+        self.last_ess = np.ones((start.shape[1], 1))
         self._recorded: dict[tuple, Callable] = {}
 
     def find(self) -> None:
@@ -137,11 +139,15 @@ class _Frames:
             result = self.run(Plan(num_draws, warmup))
             self.draws = self.outside(result.draws.positions)
             self.position = self.draws[-1]
-            late = self.draws[num_draws // 2 :]
-            deviation = late.std(0)
-            moved = deviation > 0
+            late = self.draws[num_draws // 3 :]
+            gradients = [self.target.log_density_and_gradient(z, self.side)[1] for z in late]
+            widths = diagonal_scale(
+                late.flatten(1).T,
+                torch.stack(gradients).flatten(1).T,
+                _SHRINK * self.scale.flatten(),
+            )
             # In place: the recorded step reads the frame where it lies.
-            self.scale.copy_(torch.where(moved, deviation, _SHRINK * self.scale))
+            self.scale.copy_(widths.reshape(self.scale.shape))
             self.center.copy_(late.mean(0))
 
     def run(self, plan: Plan) -> Result:
@@ -161,9 +167,9 @@ class _Frames:
         return self.center + self.scale * inner
 
     def choose_thinning(self) -> int:
-        """Transitions from draw to draw by the last round; a chain counts by 1/ESS, as in a rank."""
-        ess = np.nan_to_num(_ess(self.draws), nan=1.0).clip(min=1.0)
-        transitions = len(self.draws) * (1 / ess).mean(0).max()
+        """Transitions between draws by the last round; chains count by 1/ESS, as in their ranks."""
+        ess = np.nan_to_num(self.last_ess, nan=1.0).clip(min=1.0)
+        transitions = _ROUNDS[-1] * (1 / ess).mean(0).max()
         return min(_MOST_THINNING, max(1, math.ceil(_WORTH * transitions)))
 
     def _log_density_and_gradient(self, inner: Tensor) -> tuple[Tensor, Tensor]:
@@ -181,6 +187,7 @@ class _Frames:
         return self._recorded[shapes]
 
 
-def _ess(draws: Tensor) -> np.ndarray:
-    """The effective size [chains, dim] of draws [n, dim, chains], each chain for itself."""
-    return np.minimum(ess_mean(draws.permute(0, 2, 1)[None].double()), len(draws))
+def _ess(draws: Tensor, log_density: Tensor) -> np.ndarray:
+    """Effective sizes [chain, dim + 1] of draws [n, dim, chains] and log densities [n, chains]."""
+    both = torch.cat([draws, log_density[:, None]], dim=1).double()
+    return np.minimum(ess_mean(both.permute(0, 2, 1)[None]), len(draws))

@@ -17,7 +17,7 @@ from .uniformity import Uniformity, uniformity
 # Standard errors beyond which a direction is worth naming.
 _NOTABLE = 3.0
 # Draws worth less than this share of their number are not independent enough for their ranks.
-_INDEPENDENT = 0.5
+_INDEPENDENT = 0.2
 # Names listed in a sentence.
 _LISTED = 6
 
@@ -29,11 +29,11 @@ class Calibration(NamedTuple):
     latent sites, the deterministic ones, and ``log_density``, the log joint density of parameters
     and data. They are uniform if model, data simulator and sampler fit together. ``prior`` and
     ``data`` [simulation, *event] are what was simulated. ``slow_chains`` [simulation] says which
-    chains were worth less than half of their draws, ``divergences`` [simulation] how many
+    chains were worth less than a fifth of their draws, ``divergences`` [simulation] how many
     transitions of a chain diverged.
     """
 
-    ranks: Mapping[str, Int[Tensor, "simulation *event"]]
+    ranks: Mapping[str, Int[Tensor, "simulation ..."]]
     num_draws: int
     probability: float
     prior: Mapping[str, Tensor]
@@ -80,7 +80,9 @@ class Calibration(NamedTuple):
                 f"{found[0].p_value:.2g}, of {found[0].name}; below {self.level:.2g} it would tell."
             ]
         else:
-            sentences = [f"Not calibrated: of {head}, {len(failed)} have ranks that are not uniform."]
+            sentences = [
+                f"Not calibrated: of {head}, {len(failed)} have ranks that are not uniform."
+            ]
             sentences += [scalar.describe() for scalar in failed[:_LISTED]]
             if len(failed) > _LISTED:
                 sentences.append(f"And {len(failed) - _LISTED} more.")
@@ -118,7 +120,8 @@ class Calibration(NamedTuple):
         below the true value, ties and all, in (0, 1).
         """
         share = {
-            name: (ranks.double() + 0.5) / (self.num_draws + 1) for name, ranks in self.ranks.items()
+            name: (ranks.double() + 0.5) / (self.num_draws + 1)
+            for name, ranks in self.ranks.items()
         }
         groups = {"prior": self.prior, "prior_predictive": self.data, "prior_sbc": share}
         return to_inference_data(
@@ -167,5 +170,5 @@ def _scalars(found: Mapping[str, Uniformity]) -> Iterator[_Scalar]:
 
 
 def slow_chains(ess: np.ndarray, num_draws: int) -> Tensor:
-    """Which chains [simulation] have a coordinate whose effective size [simulation, dim] is small."""
+    """Which chains have a column of their effective sizes [simulation, columns] that is small."""
     return torch.as_tensor((np.nan_to_num(ess) < _INDEPENDENT * num_draws).any(1))

@@ -24,11 +24,11 @@ from pyro_ebm.target.layout import bijection
 
 
 class Simulations(NamedTuple):
-    """Joint draws: per site [simulation, *site shape], and the traces that they come from."""
+    """Joint draws: per site [simulation, *site shape], and by run the nodes of its trace."""
 
     latents: dict[str, Tensor]
     data: dict[str, Tensor]
-    traces: list[poutine.Trace]
+    runs: list[dict[str, Any]]
 
     def unconstrained(self, sites: Iterable[Site], transforms: Mapping[str, Transform]) -> Tensor:
         """Flat positions [simulation, dim] of the latent sites, laid out as a target has them.
@@ -36,10 +36,11 @@ class Simulations(NamedTuple):
         :raises ValueError: a draw lies so near the boundary of its support that it has none.
         """
         rows = []
-        for trace in self.traces:
+        for nodes in self.runs:
             parts = []
             for site in sites:
-                node = trace.nodes[site.name]
+                node = nodes[site.name]
+                to_unconstrained: Callable
                 if site.name in transforms:
                     to_unconstrained = transforms[site.name]
                 else:
@@ -69,19 +70,17 @@ def simulate(
     :raises ValueError: a model without data, or one whose density is not what it simulates.
     """
     named = tuple(observed)
-    run = _Generative()(model)
-    traces: list[poutine.Trace] = []
+    generative = _Generative()(model)
+    runs: list[dict[str, Any]] = []
     with torch.no_grad(), poutine.block():
         for _ in range(num_simulations):
-            trace = poutine.trace(run).get_trace(*args, **kwargs)
-            if traces:
-                _check_same_sites(traces[0], trace)
-            traces.append(trace)
-    sites = [name for name, node in traces[0].nodes.items() if _is_random(node)]
+            runs.append(dict(poutine.trace(generative).get_trace(*args, **kwargs).nodes))
+            _check_same_sites(runs[0], runs[-1])
+    sites = [name for name, node in runs[0].items() if _is_random(node)]
     unknown = sorted(set(named) - set(sites))
     if unknown:
         raise ValueError(f"observed= names {unknown}; the sites of this model are {sites}.")
-    data = [name for name in sites if name in named or _was_observed(traces[0].nodes[name])]
+    data = [name for name in sites if name in named or _was_observed(runs[0][name])]
     if not data:
         raise ValueError(
             f"The model observes none of its sites {sites}, so there is no posterior to calibrate. "
@@ -91,11 +90,11 @@ def simulate(
     latents = [name for name in sites if name not in data]
     if not latents:
         raise ValueError("All sites of the model are observed, so there is nothing to infer.")
-    values = {name: torch.stack([t.nodes[name]["value"] for t in traces]) for name in sites}
+    values = {name: torch.stack([nodes[name]["value"] for nodes in runs]) for name in sites}
     for name, value in values.items():
         _check_finite(name, value)
     return Simulations(
-        {name: values[name] for name in latents}, {name: values[name] for name in data}, traces
+        {name: values[name] for name in latents}, {name: values[name] for name in data}, runs
     )
 
 
@@ -121,8 +120,8 @@ class _Generative(Messenger):
         masks = [mask for mask in _masks(msg) if mask is not None]
         if not msg["is_observed"] and not all(bool(torch.as_tensor(mask).all()) for mask in masks):
             raise ValueError(
-                f"The latent site '{name}' is masked: where the mask is False it has no prior to be "
-                "drawn from. Take the mask away, or leave those elements out of the site."
+                f"The latent site '{name}' is masked: where the mask is False it has no prior "
+                "to be drawn from. Take the mask away, or leave those elements out of the site."
             )
         self._check_sampler(name, _base(fn))
         if msg["is_observed"]:
@@ -164,7 +163,7 @@ def _masks(msg: Any) -> list[Any]:
     return masks
 
 
-def _is_random(node: Mapping[str, Any]) -> bool:
+def _is_random(node: Any) -> bool:
     return (
         node["type"] == "sample"
         and not site_is_subsample(node)
@@ -172,13 +171,13 @@ def _is_random(node: Mapping[str, Any]) -> bool:
     )
 
 
-def _was_observed(node: Mapping[str, Any]) -> bool:
+def _was_observed(node: Any) -> bool:
     return bool(node["infer"].get("was_observed", False))
 
 
-def _check_same_sites(first: poutine.Trace, other: poutine.Trace) -> None:
-    def shapes(trace: poutine.Trace) -> dict[str, tuple[int, ...]]:
-        return {n: tuple(v["value"].shape) for n, v in trace.nodes.items() if _is_random(v)}
+def _check_same_sites(first: dict[str, Any], other: dict[str, Any]) -> None:
+    def shapes(nodes: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+        return {n: tuple(v["value"].shape) for n, v in nodes.items() if _is_random(v)}
 
     before, now = shapes(first), shapes(other)
     if before != now:

@@ -49,7 +49,7 @@ class Band(NamedTuple):
     upper: Float[np.ndarray, " points"]
 
 
-def uniformity(ranks: Int[Tensor, "simulation *event"], num_draws: int) -> Uniformity:
+def uniformity(ranks: Int[Tensor, "simulation ..."], num_draws: int) -> Uniformity:
     """Test ranks among ``num_draws`` draws for uniformity on 0..num_draws, element by element."""
     event = tuple(ranks.shape[1:])
     columns = ranks.reshape(ranks.shape[0], -1).cpu().numpy()

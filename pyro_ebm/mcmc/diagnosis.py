@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ import torch
 from pyro_ebm.diagnostics import NESTED_FROM_CHAINS, RELIABLE_DRAWS, bfmi, ess_is_reliable
 
 from . import figures
-from .figures import Coordinates, Rhat
+from .figures import Coordinates, Rhat, Worst
 from .inputs import as_array
 from .record import RunRecord
 
@@ -44,15 +44,18 @@ class Finding:
 
 def diagnose(record: RunRecord) -> str:
     """What is wrong with a run and what to do, or that all is well with the worst figures."""
-    found = findings(record)
+    if record.num_draws == 0:
+        return str(_no_draws())
+    seen = _look(record)
+    found = tuple(_checks(record, seen))
     problems = [finding for finding in found if finding.severity == "problem"]
     notes = [finding for finding in found if finding.severity == "note"]
     lines = []
     if problems:
         count = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
         lines = [f"This run has {count}.", *(f"- {finding}" for finding in problems)]
-    if record.num_draws > 0:
-        lines.append(_figures_in_words(record, well=not problems))
+    if not any(finding.name == "runaway" for finding in problems):
+        lines.append(_figures_in_words(record, seen, well=not problems))
     lines += [f"Note: {finding}" for finding in notes]
     return "\n".join(lines)
 
@@ -60,41 +63,65 @@ def diagnose(record: RunRecord) -> str:
 def findings(record: RunRecord) -> tuple[Finding, ...]:
     """All that a run is to be told, problems first."""
     if record.num_draws == 0:
-        return (
-            Finding(
-                "problem",
-                "no draws",
-                "The run holds no draws.",
-                "It was interrupted before every chain had made its first: run it longer.",
-            ),
-        )
-    found = tuple(_checks(record))
+        return (_no_draws(),)
+    found = tuple(_checks(record, _look(record)))
     return tuple(sorted(found, key=lambda finding: finding.severity == "note"))
 
 
-def _checks(record: RunRecord) -> Iterator[Finding]:
+class _Seen(NamedTuple):
+    """The figures that several sentences need."""
+
+    at: Coordinates
+    rhat: Rhat
+    effective: tuple[Worst, Worst] | None
+    bfmi: np.ndarray
+    deep: float
+
+
+def _look(record: RunRecord) -> _Seen:
     at = figures.coordinates(record)
-    rhat = figures.rhat(record, at)
-    deep = _rate(record, "reached_max_treedepth")
-    stuck = figures.stuck_chains(at)
-    away = figures.runaway_chains(at, suspicious=not rhat.agrees or deep > 0.1)
+    return _Seen(
+        at,
+        figures.rhat(record, at),
+        figures.effective(at),
+        bfmi(as_array(record.statistics["energy"])),
+        _rate(record, "reached_max_treedepth"),
+    )
+
+
+def _checks(record: RunRecord, seen: _Seen) -> Iterator[Finding]:
+    at, rhat = seen.at, seen.rhat
+    away = figures.runaway_chains(at, suspicious=not rhat.agrees or seen.deep > 0.1)
+    stuck = np.setdiff1d(figures.stuck_chains(at), away)
     sizes, apart = figures.groups(at, np.union1d(stuck, away))
     if not record.complete:
         yield _partial(record)
     if len(away):
+        # Everything else that could be said follows from this.
         yield _runaway(record, away)
+        return
     if len(stuck):
         yield _stuck(record, stuck)
     if len(sizes) > 1:
         yield _modes(sizes, apart)
-    elif not rhat.agrees and not len(away):
+    elif not rhat.agrees:
         yield _disagreement(record, rhat)
-    yield from _effective(record, at)
+    if len(sizes) == 1 and not len(stuck):
+        yield from _effective(record, seen)
     yield from _divergences(record)
-    yield from _depth(record, deep)
-    yield from _energy(record)
+    yield from _depth(record, seen.deep)
+    yield from _energy(record, seen.bfmi)
     yield from _slow(record)
     yield from _coarse(record)
+
+
+def _no_draws() -> Finding:
+    return Finding(
+        "problem",
+        "no draws",
+        "The run holds no draws.",
+        "It was interrupted before every chain had made its first: run it longer.",
+    )
 
 
 def _partial(record: RunRecord) -> Finding:
@@ -107,14 +134,14 @@ def _partial(record: RunRecord) -> Finding:
 
 
 def _runaway(record: RunRecord, away: np.ndarray) -> Finding:
-    reach = float(as_array(record.positions)[away].__abs__().max())
+    reach = float(np.abs(as_array(record.positions)[away]).max())
     return Finding(
         "problem",
         "runaway",
-        f"{_chains(away, record)} away: unconstrained values reach {reach:.2g} and their spread does "
-        "not settle. The energy is likely not normalisable.",
-        "Nothing estimated from this run means anything until that is mended: confine the energy (a "
-        "base density with Tilted, a quadratic term), or give flat priors a proper one.",
+        f"{_chains(away, record)} away: unconstrained values reach {reach:.2g} and their spread "
+        "does not settle. The energy is likely not normalisable.",
+        "Nothing estimated from this run means anything until that is mended: confine the energy "
+        "(a base density with Tilted, a quadratic term), or give flat priors a proper one.",
     )
 
 
@@ -135,11 +162,11 @@ def _modes(sizes: Sequence[int], apart: Sequence[str]) -> Finding:
     return Finding(
         "problem",
         "separate groups",
-        f"The chains lie in {len(sizes)} separate groups of {shown} chains, apart in {where}: modes "
-        "between which no chain has gone. Their weights are not estimated: how many chains a mode "
+        f"The chains lie in {len(sizes)} separate groups of {shown} chains, apart in {where}: "
+        "modes between which no chain has gone. Their weights are not estimated: how many chains a mode "
         "holds is decided by the starts.",
-        "If the modes are copies of one another (labels that can be exchanged), order the labels in "
-        "the model; else remove the barrier by a reparametrisation, or use a method that weighs "
+        "If the modes are copies of one another (labels that can be exchanged), order the labels "
+        "in the model; else remove the barrier by a reparametrisation, or use a method that weighs "
         "modes (tempering, annealed importance sampling).",
     )
 
@@ -158,24 +185,24 @@ def _disagreement(record: RunRecord, rhat: Rhat) -> Finding:
     return Finding(
         "problem",
         "R-hat",
-        f"The chains do not agree yet: {rhat.kind} is {rhat.worst.value:.3f} for {rhat.worst.name}, "
-        f"where {rhat.threshold:.3f} is the limit.",
+        f"The chains do not agree yet: {rhat.kind} is {rhat.worst.value:.3f} for "
+        f"{rhat.worst.name}, where {rhat.threshold:.3f} is the limit.",
         f"{advice}.",
     )
 
 
-def _effective(record: RunRecord, at: Coordinates) -> Iterator[Finding]:
-    worst = figures.effective(at)
+def _effective(record: RunRecord, seen: _Seen) -> Iterator[Finding]:
+    worst = seen.effective
     draws, chains = record.num_draws, record.num_chains
     if worst is None:
         nested = record.superchain_ids is not None and chains >= NESTED_FROM_CHAINS
+        fewer = f", with fewer chains than {chains} if time is short" if 8 < chains < 128 else ""
         yield Finding(
             "note" if nested else "problem",
             "short chains",
             f"Chains of {draws} draws are too short to measure effective sample sizes, which count "
             f"from {RELIABLE_DRAWS} draws a chain on: errors of the estimates are not known.",
-            f"Ask for num_samples={RELIABLE_DRAWS} or more"
-            + ("." if nested else f", with fewer chains than {chains} if time is short."),
+            f"Ask for num_samples={RELIABLE_DRAWS} or more{fewer}.",
         )
         return
     for name, figure in zip(("bulk", "tail"), worst, strict=True):
@@ -199,7 +226,7 @@ def _divergences(record: RunRecord) -> Iterator[Finding]:
             "problem" if rate >= _RARE else "note",
             "divergences",
             f"{count} of {record.num_chains * record.num_draws} transitions diverged "
-            f"({100 * rate:.2g} %): the chains meet regions that their step size cannot follow.",
+            f"({100 * rate:.3g} %): the chains meet regions that their step size cannot follow.",
             "Raise target_accept_prob (0.95), or reparametrise (non-centred hierarchies)."
             if rate >= _RARE
             else "So few seldom matter.",
@@ -211,24 +238,23 @@ def _depth(record: RunRecord, rate: float) -> Iterator[Finding]:
         yield Finding(
             "problem" if rate >= 0.01 else "note",
             "tree depth",
-            f"{100 * rate:.2g} % of the transitions were cut off at the greatest tree depth, "
+            f"{100 * rate:.3g} % of the transitions were cut off at the greatest tree depth, "
             f"{record.max_tree_depth}: slow, not wrong.",
             "Scales or correlations are large: use full_mass=True, rescale the model, or raise "
             "max_tree_depth.",
         )
 
 
-def _energy(record: RunRecord) -> Iterator[Finding]:
+def _energy(record: RunRecord, values: np.ndarray) -> Iterator[Finding]:
     if not ess_is_reliable(record.num_draws):
         return
-    values = bfmi(as_array(record.statistics["energy"]))
     low = values < LOW_BFMI
     if low.mean() > 0.1:
         yield Finding(
             "problem",
             "BFMI",
-            f"The Bayesian fraction of missing information is {np.nanmin(values):.2f} at its lowest "
-            f"and below {LOW_BFMI} in {int(low.sum())} of {len(low)} chains: momenta carry the "
+            f"The Bayesian fraction of missing information is {np.nanmin(values):.2f} at its "
+            f"lowest and below {LOW_BFMI} in {int(low.sum())} of {len(low)} chains: momenta carry the "
             "chains too slowly over the energies of the tails.",
             "Reparametrise (non-centred hierarchies), or give heavy-tailed sites lighter tails.",
         )
@@ -261,9 +287,8 @@ def _coarse(record: RunRecord) -> Iterator[Finding]:
         )
 
 
-def _figures_in_words(record: RunRecord, *, well: bool) -> str:
-    at = figures.coordinates(record)
-    rhat, effective = figures.rhat(record, at), figures.effective(at)
+def _figures_in_words(record: RunRecord, seen: _Seen, *, well: bool) -> str:
+    rhat, effective = seen.rhat, seen.effective
     shape = f"{record.num_chains} chain{'s' if record.num_chains > 1 else ''} of {record.num_draws}"
     said = []
     if not np.isnan(rhat.worst.value):
@@ -275,13 +300,13 @@ def _figures_in_words(record: RunRecord, *, well: bool) -> str:
             f"the smallest effective sample sizes are {bulk.value:.0f} in the bulk ({bulk.name}) "
             f"and {tail.value:.0f} in the tails ({tail.name})"
         )
-    if ess_is_reliable(record.num_draws):
-        said.append(f"the lowest BFMI is {np.nanmin(bfmi(record.statistics['energy'])):.2f}")
-    said.append(f"{int(record.statistics['diverging'].sum())} transitions diverged")
-    opening = f"All is well with {shape} draws, as far as" if well else f"Of {shape} draws:"
+    if ess_is_reliable(record.num_draws) and not np.isnan(seen.bfmi).all():
+        said.append(f"the lowest BFMI is {np.nanmin(seen.bfmi):.2f}")
+    count = int(record.statistics["diverging"].sum())
+    said.append(f"{count} transition{'' if count == 1 else 's'} diverged")
     if well:
-        return f"{opening} the chains can tell: {'; '.join(said)}."
-    return f"{opening} {'; '.join(said)}."
+        return f"All is well with {shape} draws, as far as the chains can tell: {'; '.join(said)}."
+    return f"Of {shape} draws: {'; '.join(said)}."
 
 
 def _rate(record: RunRecord, name: str) -> float:

@@ -18,11 +18,9 @@ import torch
 from torch import Tensor
 
 from pyro_ebm.inference_data import to_inference_data
-from pyro_ebm.target import Target
-from pyro_ebm.target.discrete_draws import draw_discrete
-from pyro_ebm.target.pointwise import pointwise_log_likelihood
-from pyro_ebm.target.program import ModelProgram, Side, Terms
+from pyro_ebm.target.program import ModelProgram
 
+from .evaluated import Evaluated, evaluated, unconstrained
 from .inputs import as_array, constant_data
 from .labels import Labels, event_dim_in_plates
 from .predictive import forward_draws, latent_draws, model_of
@@ -36,8 +34,6 @@ _TYPES = {
     "tree_depth": torch.int64,
     "n_steps": torch.int64,
 }
-# Numbers held at once while positions go through the model.
-_NUMBERS = 2**23
 # A pointwise log likelihood of more numbers (2 GiB in float32) is left out.
 LARGEST_LOG_LIKELIHOOD = 2**29
 
@@ -93,9 +89,9 @@ def build_groups(
     with torch.random.fork_rng(list(range(torch.cuda.device_count()))):
         # A stream of its own: two exports of a run are the same, and none is the sampler's.
         torch.manual_seed((int(record.attrs.get("seed", 0)) + 1) % 2**63)
-        kept = _at(record, record.positions, facts, log_likelihood=pointwise)
+        kept = evaluated(record, record.positions, facts, log_likelihood=pointwise)
         groups["posterior"] = kept.posterior
-        groups["unconstrained_posterior"] = _unconstrained(record, record.positions)
+        groups["unconstrained_posterior"] = unconstrained(record, record.positions)
         groups["sample_stats"] = _statistics(record, record.statistics)
         groups["log_likelihood"] = kept.log_likelihood
         if log_prior:
@@ -126,128 +122,11 @@ def build_groups(
     )
 
 
-class _Kept(NamedTuple):
-    """Positions mapped back to sites; ``left_out`` names deterministic sites without a value."""
-
-    posterior: dict[str, np.ndarray]
-    log_prior: dict[str, np.ndarray]
-    log_likelihood: dict[str, np.ndarray]
-    energies: dict[str, np.ndarray]
-    left_out: tuple[str, ...] = ()
-
-
-def _at(
-    record: RunRecord, positions: Tensor, facts: Mapping[str, Facts], *, log_likelihood: bool
-) -> _Kept:
-    """What the model gives at stored positions [chain, draw, coordinates]."""
-    target, batch = record.target, positions.shape[:2]
-    rows = target.complete(positions, record.coordinates).flatten(0, 1)
-    chunk = max(1, _NUMBERS // target.numbers_per_run)
-    pieces = [
-        _evaluate(record, piece, facts, log_likelihood=log_likelihood)
-        for piece in rows.split(chunk)
-    ]
-
-    def join(dictionaries: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        whole = {name: np.concatenate([d[name] for d in dictionaries]) for name in dictionaries[0]}
-        return {name: array.reshape(*batch, *array.shape[1:]) for name, array in whole.items()}
-
-    return _Kept(
-        posterior=join([piece.posterior for piece in pieces]),
-        log_prior=join([piece.log_prior for piece in pieces]),
-        log_likelihood=join([piece.log_likelihood for piece in pieces]),
-        energies=join([piece.energies for piece in pieces]),
-        left_out=pieces[0].left_out,
-    )
-
-
-def _evaluate(
-    record: RunRecord, rows: Tensor, facts: Mapping[str, Facts], *, log_likelihood: bool
-) -> _Kept:
-    """The same at rows [row, dim]."""
-    target = record.target
-    terms = target.evaluate(rows)
-    marginalised = getattr(target.program, "marginalised", ())
-    if not record.keeps_all:
-        # A deterministic site that depends on a discrete one has no value without it.
-        left_out = tuple(terms.deterministics) if marginalised else ()
-        values = {**terms.latents, **terms.deterministics}
-        return _Kept(_kept_sites(record, values, facts, left_out), {}, {}, {}, left_out)
-    pointwise = _pointwise(target, terms, facts) if log_likelihood else {}
-    discrete = draw_discrete(target, rows)
-    if discrete:
-        terms = target.evaluate(rows, Side(values=discrete))
-    values = {**terms.latents, **discrete, **terms.deterministics}
-    factors = {
-        name: -value for name, value in terms.log_likelihood.items() if facts[name].kind == "factor"
-    }
-    return _Kept(
-        _kept_sites(record, values, facts, ()),
-        _whole_batches(terms.log_prior, facts),
-        pointwise,
-        _whole_batches({**factors, **terms.energies}, facts),
-    )
-
-
-def _kept_sites(
-    record: RunRecord,
-    values: Mapping[str, Tensor],
-    facts: Mapping[str, Facts],
-    left_out: Sequence[str],
-) -> dict[str, np.ndarray]:
-    return {
-        name: as_array(values[name])
-        for name in facts
-        if name in values and name not in left_out and record.keeps(name)
-    }
-
-
-def _pointwise(target: Target, terms: Terms, facts: Mapping[str, Facts]) -> dict[str, np.ndarray]:
-    if not isinstance(target.program, ModelProgram):
-        return {}
-    found = pointwise_log_likelihood(
-        target.program,
-        log_prior=terms.log_prior,
-        log_likelihood=terms.log_likelihood,
-        num_batch_axes=1,
-    )
-    return _whole_batches(
-        {
-            name: value
-            for name, value in found.items()
-            if facts[name].kind == "observed" and facts[name].normalised
-        },
-        facts,
-    )
-
-
-def _whole_batches(
-    terms: Mapping[str, Tensor], facts: Mapping[str, Facts]
-) -> dict[str, np.ndarray]:
-    """Terms [row, ...] with the whole batch shape of their sites."""
-    found = {}
-    for name, value in terms.items():
-        batch = facts[name].batch
-        missing = len(batch) - (value.dim() - 1)
-        value = value.reshape(len(value), *[1] * missing, *value.shape[1:])
-        found[name] = as_array(value.expand(len(value), *batch))
-    return found
-
-
-def _unconstrained(record: RunRecord, positions: Tensor) -> dict[str, np.ndarray]:
-    """The coordinates of every kept latent site, [chain, draw, *unconstrained shape]."""
-    whole = record.target.complete(positions, record.coordinates)
-    return {
-        site.name: as_array(
-            whole[..., site.slice].reshape(*whole.shape[:2], *site.unconstrained_shape)
-        )
-        for site in record.target.sites
-        if record.keeps(site.name)
-    }
-
-
 def _statistics(record: RunRecord, statistics: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    found = {name: as_array(value.to(_TYPES.get(name, value.dtype))) for name, value in statistics.items()}
+    found = {
+        name: as_array(value.to(_TYPES.get(name, value.dtype)))
+        for name, value in statistics.items()
+    }
     if record.superchain_ids is not None and found:
         shape = next(iter(found.values())).shape
         ids = as_array(record.superchain_ids)[:, None]
@@ -260,10 +139,10 @@ def _warmup(record: RunRecord, facts: Mapping[str, Facts]) -> Groups:
         raise ValueError(
             "The draws of the warm-up were not kept. Run with MCMC(..., save_warmup=True)."
         )
-    kept = _at(record, record.warmup_positions, facts, log_likelihood=False)
+    kept = evaluated(record, record.warmup_positions, facts, log_likelihood=False)
     return {
         "warmup_posterior": kept.posterior,
-        "warmup_unconstrained_posterior": _unconstrained(record, record.warmup_positions),
+        "warmup_unconstrained_posterior": unconstrained(record, record.warmup_positions),
         "warmup_sample_stats": _statistics(record, record.warmup_statistics),
     }
 
@@ -302,7 +181,9 @@ def _predicted(record: RunRecord, facts: Mapping[str, Facts]) -> dict[str, np.nd
     draws = forward_draws(
         program.user_model, program.args, program.kwargs, given=latent_draws(record)
     )
-    return {name: as_array(value) for name, value in draws.items() if facts[name].kind == "observed"}
+    return {
+        name: as_array(value) for name, value in draws.items() if facts[name].kind == "observed"
+    }
 
 
 def _data(record: RunRecord, facts: Mapping[str, Facts]) -> Groups:
@@ -355,7 +236,9 @@ def _labels(
     return labels, special
 
 
-def _attributes(facts: Mapping[str, Facts], kept: _Kept, *, log_likelihood: bool) -> dict[str, Any]:
+def _attributes(
+    facts: Mapping[str, Facts], kept: Evaluated, *, log_likelihood: bool
+) -> dict[str, Any]:
     """What a reader has to know of the sites; lists that are empty are left out."""
     observed = [name for name, fact in facts.items() if fact.kind == "observed"]
     lists = {

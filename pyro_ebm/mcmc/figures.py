@@ -1,8 +1,8 @@
 """The worst figures of a run: R-hat, effective sample sizes, and how the chains lie to one another.
 
-Everything is judged in unconstrained coordinates, where most figures are those of the sites: R-hat
-and ESS rank the draws, and ranks do not see a monotone map. Of very many coordinates all are screened
-by cheap variance ratios, and the most suspicious ones get the full diagnostics.
+Everything is judged in unconstrained coordinates, where most figures are those of the sites:
+R-hat and ESS rank the draws, and ranks do not see a monotone map. Of very many coordinates all are
+screened by cheap variance ratios, and the most suspicious ones get the full diagnostics.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _SCREENED = 100
 # A later half of a chain so many times farther out than the earlier one is no fluctuation.
 _GROWTH = 30.0
 _HUGE = 1e6
+# A chain that moves in fewer of its transitions is stuck.
+_STILL = 0.05
 _FEWEST_DRAWS = 20
 
 
@@ -70,10 +72,11 @@ def coordinates(record: RunRecord) -> Coordinates:
 
 
 def _names(record: RunRecord) -> tuple[str, ...]:
-    names = []
-    for site in record.target.sites:
-        for index in np.ndindex(*site.unconstrained_shape):
-            names.append(site.name + (f"[{','.join(map(str, index))}]" if index else ""))
+    names = [
+        site.name + (f"[{','.join(map(str, index))}]" if index else "")
+        for site in record.target.sites
+        for index in np.ndindex(*site.unconstrained_shape)
+    ]
     if record.coordinates is None:
         return tuple(names)
     return tuple(names[int(i)] for i in record.coordinates)
@@ -126,7 +129,7 @@ def stuck_chains(found: Coordinates) -> np.ndarray:
     if found.draws.shape[1] < _FEWEST_DRAWS:
         return np.zeros(0, dtype=int)
     moved = (np.diff(found.draws, axis=1) != 0).any(2).mean(1)
-    return np.flatnonzero(moved < 0.05)
+    return np.flatnonzero(moved < _STILL)
 
 
 def runaway_chains(found: Coordinates, *, suspicious: bool) -> np.ndarray:
@@ -149,7 +152,10 @@ def runaway_chains(found: Coordinates, *, suspicious: bool) -> np.ndarray:
             [np.median(part, axis=1) for part in np.array_split(distance, 4, axis=1)], axis=1
         )
         grows = (np.diff(levels, axis=1) > 0).all(1) & (levels[:, 3] > _GROWTH * levels[:, 0])
-        huge = suspicious & ((draws.std(1) > _HUGE).any(1))
+        huge = suspicious & (draws.std(1) > _HUGE).any(1)
+        # So far out that floating point has no smaller steps, a chain stands still.
+        still = (np.diff(draws, axis=1) != 0).any(2).mean(1) < _STILL
+        huge |= still & (np.abs(draws) > _HUGE).any((1, 2))
     return np.flatnonzero(grows | huge | ~np.isfinite(draws).all((1, 2)))
 
 

@@ -47,7 +47,7 @@ class HMCState(NamedTuple):
     version: Tensor
 
 
-def hmc(*, trajectory_length: float | None = None, num_steps: int | None = None, jitter: float = 0.0) -> Kernel:
+def hmc(*, trajectory_length: float | int | None = None, num_steps: int | None = None, jitter: float | int = 0.0) -> Kernel:
     """HMC with a fixed length in time, or a fixed number of leapfrog steps.
 
     :param trajectory_length: in units of time of the whitened flow; the number of steps is this

@@ -1,4 +1,4 @@
-"""What a model was called with, as constant data: numbers and tensors by the names of parameters."""
+"""What a model was called with, as constant data: numbers and tensors by parameter."""
 
 from __future__ import annotations
 
@@ -60,9 +60,10 @@ def _collect(
 
 def _same(value: Tensor, other: Tensor) -> bool:
     """Whether two tensors are the same memory, seen in the same way."""
+    if value is other:
+        return True
     return (
-        value is other
-        or value.numel() > 0
+        value.numel() > 0
         and value.data_ptr() == other.data_ptr()
         and value.shape == other.shape
         and value.stride() == other.stride()

@@ -12,7 +12,7 @@ from pyro_ebm.target.layout import PlateFrame
 
 
 class Labels:
-    """The names of the axes of sites, ``axes``, and the sizes of the plates among them, ``plates``."""
+    """The names of the axes of sites, ``axes``, and the sizes of their plates, ``plates``."""
 
     def __init__(self) -> None:
         self.axes: dict[str, tuple[str, ...]] = {}
@@ -63,9 +63,7 @@ class Labels:
                 )
 
 
-def event_dim_in_plates(
-    shape: Sequence[int], event_dim: int, plates: Sequence[PlateFrame]
-) -> int:
+def event_dim_in_plates(shape: Sequence[int], event_dim: int, plates: Sequence[PlateFrame]) -> int:
     """The event dimensions of a deterministic value.
 
     Without ``event_dim=`` Pyro calls all of the value its event. Where its last axes have the sizes

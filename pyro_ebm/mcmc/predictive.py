@@ -33,7 +33,8 @@ def predict(record: RunRecord, /, *args: Any, **kwargs: Any) -> dict[str, Tensor
     """Posterior predictive draws, [chain, draw, *shape] by site.
 
     Every latent site takes its posterior draws; observed sites are drawn, whether the arguments
-    hold data for them or not, and deterministic sites are computed anew. Random numbers are torch's.
+    hold data for them or not, and deterministic sites are computed anew. Random numbers are
+    torch's.
 
     :param args: new arguments of the model, as in ``model(*args, **kwargs)``.
     :raises ValueError: the run was no model's or did not keep all of its sites, or a latent site

@@ -1,4 +1,4 @@
-"""What a run leaves behind: stored coordinates and statistics of every chain, and what made them."""
+"""What a run leaves behind: stored coordinates, statistics, and what made them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class RunRecord(NamedTuple):
 
     ``positions`` [chain, draw, dim] are unconstrained; where ``coordinates`` is given they hold
     those coordinates only. ``statistics`` are [chain, draw] by name. ``sites`` are the names that
-    the user asked to keep, None for all; ``superchain_ids`` [chain] says which chains share a start.
+    the user asked to keep, None for all; ``superchain_ids`` [chain] tells which share a start.
     """
 
     target: Target

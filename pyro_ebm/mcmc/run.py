@@ -144,7 +144,7 @@ def run_chains(
     """
     dim, chains = start.shape
     rows = dim if plan.coordinates is None else len(plan.coordinates)
-    advance = _Steps(problem, kernel)
+    advance = _Steps(problem, kernel, plan.coordinates)
     draws = Draws(plan.num_samples, rows, chains, start)
     before = Draws(plan.warmup.num_steps, rows, chains, start) if plan.keep_warmup else None
     error: BaseException | None = None
@@ -173,22 +173,26 @@ def _progress(stage: str, state: RunState, plan: Plan, draws: Draws) -> Progress
 
 
 class _Steps:
-    """The kernel's step, recorded once for every shape of the metric."""
+    """The kernel's step with the record of its outcome, recorded once for every shape of the metric."""
 
-    def __init__(self, problem: Problem, kernel: Kernel) -> None:
-        self._problem, self._kernel = problem, kernel
+    def __init__(self, problem: Problem, kernel: Kernel, coordinates: Tensor | None) -> None:
+        self._problem, self._kernel, self._coordinates = problem, kernel, coordinates
         self._recorded: dict[tuple, Callable] = {}
 
     def __call__(
         self, chain: Any, noise: Noise, settings: Settings
-    ) -> tuple[Any, Transition]:
+    ) -> tuple[Any, Transition, Tensor]:
         shapes = tuple(part.shape for part in settings.metric)
         if shapes not in self._recorded:
             self._recorded[shapes] = self._problem.record(self._step, chain, noise, settings)
         return self._recorded[shapes](chain, noise, settings)
 
-    def _step(self, chain: Any, noise: Noise, settings: Settings) -> tuple[Any, Transition]:
-        return self._kernel.step(self._problem.log_density_and_gradient, chain, noise, settings)
+    def _step(
+        self, chain: Any, noise: Noise, settings: Settings
+    ) -> tuple[Any, Transition, Tensor]:
+        density = self._problem.log_density_and_gradient
+        chain, transition = self._kernel.step(density, chain, noise, settings)
+        return chain, transition, _record(transition, self._coordinates)
 
 
 def _warm_up(
@@ -228,11 +232,11 @@ def _warm_up(
     adapting = warmup.num_steps > SETTLE
     while adapting:
         for noise in _noise(kernel, state, generator):
-            chain, transition = advance(state.chain, noise, state.settings)
+            chain, transition, record = advance(state.chain, noise, state.settings)
             assert state.adaptation is not None
             adaptation, complete = learn(warmup, state.adaptation, transition, chain.version)
             if before is not None:
-                before.write(transition.done, _record(transition, plan.coordinates))
+                before.write(transition.done, record)
             state = state._replace(
                 chain=chain,
                 adaptation=adaptation,
@@ -268,8 +272,7 @@ def _keep(
     """Settle, then keep every ``thinning``-th transition of each chain until the slowest is done."""
     while draws.complete < plan.num_samples:
         for noise in _noise(kernel, state, generator):
-            chain, transition = advance(state.chain, noise, state.settings)
-            record = _record(transition, plan.coordinates)
+            chain, transition, record = advance(state.chain, noise, state.settings)
             transitions = state.transitions + transition.done
             ordinal = transitions - state.keep_from
             keep = transition.done & (ordinal > 0) & (ordinal % plan.thinning == 0)

@@ -1,4 +1,4 @@
-"""What a frozen model knows of its sites beside their values: shapes, plates, whether normalised."""
+"""What a frozen model knows of its sites beside their values: shapes, plates, normalisers."""
 
 from __future__ import annotations
 

@@ -93,7 +93,10 @@ def _draw_rows(
         states = shapes[name][0]
         cumulative = probabilities.clamp(min=0).cumsum(1)
         uniform = torch.rand(
-            (len(rows), 1, *shapes[name][1:]), generator=generator, dtype=rows.dtype, device=rows.device
+            (len(rows), 1, *shapes[name][1:]),
+            generator=generator,
+            dtype=rows.dtype,
+            device=rows.device,
         )
         index = (cumulative <= uniform * cumulative[:, -1:]).sum(1).clamp(max=states - 1)
         chosen = torch.arange(states, device=rows.device).reshape(-1, *[1] * (index.dim() - 1))

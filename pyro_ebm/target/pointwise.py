@@ -34,9 +34,7 @@ def pointwise_log_likelihood(
     _, trace = program.execute(None, None, Side())
     trace.symbolize_dims()
     factors = {**log_prior, **log_likelihood}
-    plates = {
-        name: vectorised_plates(trace.nodes[name]["cond_indep_stack"]) for name in factors
-    }
+    plates = {name: vectorised_plates(trace.nodes[name]["cond_indep_stack"]) for name in factors}
     symbols: dict[str, dict[str, int]] = {}
     for name, factor in factors.items():
         names = trace.nodes[name]["infer"]["_dim_to_symbol"]
@@ -74,11 +72,10 @@ def _component(name: str, symbols: Mapping[str, Mapping[str, int]]) -> set[str]:
 
 def _summed(factors: list[Tensor], dims: tuple[int, ...], num_batch_axes: int) -> Tensor:
     depth = max(factor.dim() - num_batch_axes for factor in factors)
-    total: Tensor | float = 0.0
+    total = torch.zeros(())
     for factor in factors:
         batch, rest = factor.shape[:num_batch_axes], factor.shape[num_batch_axes:]
         total = total + factor.reshape(*batch, *[1] * (depth - len(rest)), *rest)
-    assert isinstance(total, Tensor)
     return total.logsumexp(dims, keepdim=True) if dims else total
 
 

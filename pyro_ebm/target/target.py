@@ -117,7 +117,7 @@ class Target:
         cls,
         energy: Callable,
         *,
-        temperature: float | Tensor = 1.0,
+        temperature: float | int | Tensor = 1.0,
         event_shape: tuple[int, ...] | None = None,
         support: Any = None,
     ) -> Target:

@@ -13,13 +13,12 @@ chain instead: slower, and right.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils import _pytree as pytree
 
 from .program import Side
 
@@ -86,16 +85,34 @@ def value_and_gradient(density: Density, position: Tensor, side: Side) -> tuple[
 
 def tensors_of(tree: Any) -> tuple[list[Tensor], Callable[[Sequence[Tensor]], Any]]:
     """The tensors of a nest, and the function that puts others in their places."""
-    leaves, spec = pytree.tree_flatten(tree)
-    where = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
 
     def rebuild(tensors: Sequence[Tensor]) -> Any:
-        filled = list(leaves)
-        for i, tensor in zip(where, tensors, strict=True):
-            filled[i] = tensor
-        return pytree.tree_unflatten(filled, spec)
+        return _filled(tree, iter(tensors))
 
-    return [leaves[i] for i in where], rebuild
+    return _tensors(tree, []), rebuild
+
+
+def _tensors(tree: Any, found: list[Tensor]) -> list[Tensor]:
+    if isinstance(tree, Tensor):
+        found.append(tree)
+    elif isinstance(tree, tuple):
+        for branch in tree:
+            _tensors(branch, found)
+    elif isinstance(tree, Mapping):
+        for branch in tree.values():
+            _tensors(branch, found)
+    return found
+
+
+def _filled(tree: Any, tensors: Iterator[Tensor]) -> Any:
+    if isinstance(tree, Tensor):
+        return next(tensors)
+    if isinstance(tree, tuple):
+        branches = [_filled(branch, tensors) for branch in tree]
+        return type(tree)(*branches) if hasattr(tree, "_fields") else tuple(branches)
+    if isinstance(tree, Mapping):
+        return {name: _filled(branch, tensors) for name, branch in tree.items()}
+    return tree
 
 
 def traced(function: Callable, *example: Any, compile_graph: bool = False) -> Callable:
@@ -124,9 +141,8 @@ def traced(function: Callable, *example: Any, compile_graph: bool = False) -> Ca
         run = torch.compile(graph, fullgraph=True)
 
     def replay(*args: Any) -> Any:
-        tensors = [leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor)]
         with torch.no_grad():
-            return restore(run(*tensors))
+            return restore(run(*_tensors(args, [])))
 
     return replay
 

@@ -1,0 +1,377 @@
+"""A frozen model is the density that its author wrote, at every position and for every chain."""
+
+import math
+from collections.abc import Callable
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck
+
+from pyro_ebm.mcmc.adaptation import Warmup
+from pyro_ebm.mcmc.nuts import nuts
+from pyro_ebm.mcmc.run import Plan, Problem, run_chains
+from pyro_ebm.target import Side, Target
+from pyro_ebm.target.vectorize import looped, traced, vectorized
+
+from ..energies.catalogue import CASES, Case, over
+from . import models
+
+REGRESSION = (torch.randn(5, 2), torch.randn(5))
+MODELS: dict[str, Callable[[], Target]] = {
+    "plain": lambda: Target.from_model(models.plain),
+    "nested": lambda: Target.from_model(models.nested),
+    "triangle": lambda: Target.from_model(models.triangle),
+    "mixture": lambda: Target.from_model(models.mixture),
+    "hidden-markov": lambda: Target.from_model(models.hidden_markov),
+    "regression": lambda: Target.from_model(models.Regression(), *REGRESSION),
+    "improper": lambda: Target.from_model(models.improper),
+    "distribution": lambda: Target.from_distribution(dist.Dirichlet(torch.ones(3))),
+}
+TARGETS = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+
+
+def positions_of(target: Target, n: int) -> Tensor:
+    return torch.randn(target.dim, n, dtype=target.dtype)
+
+
+def sampled(target: Target, *, num_samples: int = 300, chains: int = 64) -> dict[str, Tensor]:
+    """Constrained draws by site, [draws * chains, ...], of a run that settles first."""
+    generator = torch.Generator().manual_seed(0)
+    start = target.initial_positions(chains, generator=generator)
+    result = run_chains(
+        Problem(target.log_density_and_gradient, traced if target.vectorized else plainly),
+        nuts(),
+        start,
+        Plan(num_samples, Warmup(100)),
+        generator=generator,
+    )
+    assert result.error is None
+    return target.constrain(result.draws.positions.transpose(1, 2).reshape(-1, target.dim))
+
+
+def plainly(function: Callable, *example: object) -> Callable:
+    return function
+
+
+@TARGETS
+def test_vmap_equals_a_loop(make: Callable[[], Target]):
+    target = make()
+    assert target.vectorized
+    z = positions_of(target, 7)
+    by_loop = looped(target.log_density)(z, Side())
+    torch.testing.assert_close(vectorized(target.log_density)(z, Side()), by_loop)
+    torch.testing.assert_close(target.log_density_and_gradient(z), by_loop)
+    torch.testing.assert_close(target.traced_log_density_and_gradient(7)(z, Side()), by_loop)
+
+
+@TARGETS
+def test_gradient_of_a_model_equals_finite_differences(make: Callable[[], Target]):
+    torch.set_default_dtype(torch.float64)
+    with pyro.poutine.block():
+        target = make()
+    z = torch.randn(target.dim, dtype=torch.float64, requires_grad=True)
+    if target.dtype == torch.float64 and not REGRESSION[0].dtype == torch.float32:
+        assert gradcheck(target.log_density, z)
+
+
+@over(CASES)
+def test_gradient_of_an_energy_equals_finite_differences(case: Case):
+    torch.set_default_dtype(torch.float64)
+    target = Target.from_energy(case.energy)
+    z = torch.randn(target.dim, 3)
+    _, gradient = target.log_density_and_gradient(z)
+    step = 1e-5
+    for i in range(target.dim):
+        shift = torch.zeros(target.dim, 1)
+        shift[i] = step
+        ahead, behind = (target.log_density_and_gradient(z + s * shift)[0] for s in (1, -1))
+        torch.testing.assert_close(
+            gradient[i], (ahead - behind) / (2 * step), rtol=1e-4, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize(
+    ("prior", "exact"),
+    [
+        (dist.Gamma(2.0, 3.0), 0.0),
+        (dist.Uniform(-1.0, 2.0), 0.0),
+        (dist.Beta(2.0, 3.0), 0.0),
+        (dist.Dirichlet(torch.tensor([2.0, 1.0, 3.0])), 0.0),
+        (dist.LKJCholesky(2, 1.5), 0.0),
+        (dist.TransformedDistribution(
+            dist.Normal(torch.zeros(2), 1.0).to_event(1), dist.transforms.OrderedTransform()
+        ), 0.0),
+    ],
+    ids=["positive", "interval", "unit-interval", "simplex", "cholesky", "ordered"],
+)  # fmt: skip
+def test_the_density_of_positions_integrates_to_one(prior: dist.Distribution, exact: float):
+    torch.set_default_dtype(torch.float64)
+    target = Target.from_model(lambda: pyro.sample("x", prior))
+    # The trapezium rule converges exponentially for densities that fade on both sides.
+    reach, n = 40.0, {1: 20_000, 2: 1500}[target.dim]
+    line = torch.linspace(-reach, reach, n)
+    grid = torch.cartesian_prod(*[line] * target.dim).reshape(-1, target.dim)
+    log_density = torch.func.vmap(target.log_density, chunk_size=100_000)(grid)
+    log_z = log_density.logsumexp(0) + target.dim * math.log(float(line[1] - line[0]))
+    torch.testing.assert_close(float(log_z), exact, rtol=0, atol=1e-4)
+
+
+def test_a_support_may_depend_on_a_latent():
+    draws = sampled(Target.from_model(models.triangle))
+    assert bool((draws["b"] < 1 - draws["a"]).all())
+    # Var a = 1/12; var b = E[(1-a)^2]/3 - 1/16 = 7/144. An ESS of a tenth of the draws is plenty.
+    n = len(draws["a"]) / 10
+    assert abs(float(draws["a"].mean()) - 0.5) < 4 * (1 / 12 / n) ** 0.5
+    assert abs(float(draws["b"].mean()) - 0.25) < 4 * (7 / 144 / n) ** 0.5
+
+
+def test_a_mixture_is_summed_over_its_discrete_latents():
+    target = Target.from_model(models.mixture)
+    assert target.program.marginalised == ("z",)
+    z = positions_of(target, 5)
+    values = target.constrain(z.T)
+    weight, loc = values["weight"], values["loc"]
+    log_weights = torch.stack([weight.log(), (1 - weight).log()], -1)
+    pieces = log_weights[:, None] + dist.Normal(loc[:, None], 1.0).log_prob(models.DATA[:, None])
+    expected = pieces.logsumexp(-1).sum(-1)
+    expected = expected + dist.Normal(0.0, 3.0).log_prob(loc).sum(-1)
+    expected = expected + dist.Beta(2.0, 2.0).log_prob(weight) + (weight * (1 - weight)).log()
+    torch.testing.assert_close(target.log_density_and_gradient(z)[0], expected)
+
+
+def test_a_hidden_markov_model_is_summed_over_its_paths():
+    target = Target.from_model(models.hidden_markov)
+    assert set(target.program.marginalised) == {f"z{t}" for t in range(4)}
+    z = positions_of(target, 3)
+    values = target.constrain(z.T)
+    log_density, _ = target.log_density_and_gradient(z)
+    for chain in range(3):
+        stay, loc = values["stay"][chain], values["loc"][chain]
+        rows = torch.stack([torch.stack([stay, 1 - stay]), torch.stack([1 - stay, stay])]).log()
+        paths = torch.cartesian_prod(*[torch.arange(2)] * 4)
+        total = dist.Normal(loc[paths], 1.0).log_prob(models.DATA).sum(-1) + rows[0, paths[:, 0]]
+        for t in range(3):
+            total = total + rows[paths[:, t], paths[:, t + 1]]
+        expected = total.logsumexp(0) + dist.Normal(0.0, 3.0).log_prob(loc).sum()
+        expected = expected + dist.Beta(2.0, 1.0).log_prob(stay) + (stay * (1 - stay)).log()
+        torch.testing.assert_close(log_density[chain], expected)
+
+
+def test_nets_and_parameters_are_frozen_and_keep_no_graph():
+    model = models.Regression()
+    target = Target.from_model(model, *REGRESSION)
+    assert {site.name for site in target.sites} == {"linear.weight", "linear.bias"}
+    z = positions_of(target, 3)
+    value, gradient = target.log_density_and_gradient(z)
+    assert not value.requires_grad
+    assert not gradient.requires_grad
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert pyro.param("noise").grad is None
+
+
+def test_nested_plates_are_laid_out_and_summed():
+    target = Target.from_model(models.nested)
+    sizes = {site.name: (site.shape, site.size) for site in target.sites}
+    assert sizes == {"a": ((3, 1), 3), "w": ((3, 2, 4), 18), "b": ((3, 2), 6)}
+    plates = {site.name: [plate.name for plate in site.plates] for site in target.sites}
+    assert plates == {"a": ["outer"], "w": ["outer", "inner"], "b": ["outer", "inner"]}
+    z = positions_of(target, 2)
+    values = target.constrain(z.T)
+    traces = []
+    for chain in range(2):
+        fixed = pyro.condition(models.nested, {name: value[chain] for name, value in values.items()})
+        traces.append(pyro.poutine.trace(fixed).get_trace().log_prob_sum())
+    site = next(site for site in target.sites if site.name == "w")
+    transform = torch.distributions.biject_to(dist.constraints.simplex)
+    free = z.T[:, site.slice].reshape(2, 3, 2, 3)
+    log_det = transform.log_abs_det_jacobian(free, values["w"]).sum((-1, -2))
+    torch.testing.assert_close(
+        target.log_density_and_gradient(z)[0], torch.stack(traces) + log_det
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_positions_have_the_dtype_of_the_model(dtype: torch.dtype):
+    torch.set_default_dtype(dtype)
+    target = Target.from_model(lambda: pyro.sample("x", dist.Gamma(2.0, 1.0)))
+    assert target.dtype == dtype
+    z = target.initial_positions(4)
+    value, gradient = target.log_density_and_gradient(z)
+    assert {z.dtype, value.dtype, gradient.dtype, target.constrain(z.T)["x"].dtype} == {dtype}
+
+
+def test_data_changed_in_place_is_seen_by_a_recording():
+    y = torch.zeros(3)
+
+    def model() -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", 3):
+            pyro.sample("y", dist.Normal(x, 1.0), obs=y)
+
+    target = Target.from_model(model)
+    recorded = target.traced_log_density_and_gradient(2)
+    z = torch.tensor([[0.0, 1.0]])
+    before = recorded(z, Side())
+    y.fill_(2.0)
+    torch.testing.assert_close(recorded(z, Side()), target.log_density_and_gradient(z))
+    assert not torch.equal(before[0], recorded(z, Side())[0])
+
+
+def test_a_model_that_vmap_cannot_take_is_looped_over_with_one_warning():
+    with pytest.warns(UserWarning, match="chain by chain") as told:
+        target = Target.from_model(models.branching)
+    assert len(told) == 1
+    assert not target.vectorized
+    draws = sampled(target, num_samples=40, chains=4)
+    # Given x, y is N(2 sign x, 1).
+    rest = draws["y"] - 2 * draws["x"].sign()
+    assert abs(float(rest.mean())) < 4 * (1 / 40) ** 0.5
+    assert abs(float(rest.var()) - 1) < 4 * (2 / 40) ** 0.5
+
+
+def random_density() -> None:
+    x = pyro.sample("x", dist.Normal(0.0, 1.0))
+    pyro.sample("y", dist.Normal(x + torch.rand(()), 1.0), obs=torch.tensor(0.0))
+
+
+def detached() -> None:
+    x = pyro.sample("x", dist.ImproperUniform(dist.constraints.real, (), ()))
+    pyro.sample("y", dist.Normal(x.detach(), 1.0), obs=torch.tensor(0.0))
+
+
+def observed_only() -> None:
+    pyro.sample("y", dist.Normal(0.0, 1.0), obs=torch.tensor(0.0))
+
+
+def another_site() -> None:
+    x = pyro.sample("x", dist.Normal(0.0, 1.0))
+    if x != 0:
+        pyro.sample("more", dist.Normal(0.0, 1.0))
+
+
+def a_site_less() -> None:
+    x = pyro.sample("x", dist.Normal(0.0, 1.0))
+    if x == 0:
+        pyro.sample("more", dist.Normal(0.0, 1.0))
+
+
+def another_shape() -> None:
+    x = pyro.sample("x", dist.Normal(0.0, 1.0))
+    pyro.sample("more", dist.Normal(0.0, 1.0).expand([2 + int(x == 0)]).to_event(1))
+
+
+def counts() -> None:
+    pyro.sample("x", dist.Poisson(3.0))
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (random_density, "draws random numbers"),
+        (detached, "no gradient path"),
+        (observed_only, "no continuous latent site"),
+        (another_site, "did not have at its first run"),
+        (a_site_less, "did not meet"),
+        (another_shape, "Shapes must not depend"),
+        (counts, "x"),
+    ],
+)
+def test_a_model_without_a_fixed_density_is_refused(model: Callable, said: str):
+    with pytest.raises(ValueError, match=said):
+        Target.from_model(model)
+
+
+def test_an_inverse_temperature_per_chain_equals_separate_runs():
+    target = Target.from_model(models.plain)
+    z = positions_of(target, 3)
+    beta = torch.tensor([0.0, 0.3, 1.0])
+    side = Side(beta=beta)
+    together = target.log_density_and_gradient(z, side)
+    torch.testing.assert_close(target.traced_log_density_and_gradient(3, side)(z, side), together)
+    for chain in range(3):
+        alone = target.log_density_and_gradient(
+            z[:, chain : chain + 1], Side(beta=beta[chain : chain + 1])
+        )
+        torch.testing.assert_close((together[0][chain], together[1][:, chain]), (alone[0][0], alone[1][:, 0]))
+    terms = target.evaluate(z.T)
+    prior = terms.log_density - terms.log_likelihood["y"].sum(-1)
+    torch.testing.assert_close(together[0], prior + beta * terms.log_likelihood["y"].sum(-1))
+
+
+def test_values_of_sites_per_chain_equal_separate_runs():
+    target = Target.from_model(models.plain)
+    z = positions_of(target, 3)
+    observed = torch.randn(3, 4)
+    side = Side(values={"y": observed})
+    together = target.log_density_and_gradient(z, side)
+    torch.testing.assert_close(target.traced_log_density_and_gradient(3, side)(z, side), together)
+    for chain in range(3):
+        def model(chain: int = chain) -> None:
+            pyro.poutine.uncondition(models.plain)()
+
+        conditioned = pyro.condition(model, {"y": observed[chain]})
+        alone = Target.from_model(conditioned).log_density_and_gradient(z[:, chain : chain + 1])
+        torch.testing.assert_close((together[0][chain], together[1][:, chain]), (alone[0][0], alone[1][:, 0]))
+
+
+def test_evaluate_splits_the_density_into_its_terms():
+    target = Target.from_model(models.plain)
+    terms = target.evaluate(torch.randn(2, 3, target.dim))
+    assert terms.log_density.shape == (2, 3)
+    assert terms.latents["theta"].shape == (2, 3, 4)
+    assert terms.log_likelihood["y"].shape == (2, 3, 4)
+    torch.testing.assert_close(terms.deterministics["ratio"], terms.latents["mu"] / terms.latents["tau"])
+    assert set(terms.log_prior) == {"mu", "tau", "theta"}
+
+
+def test_constrain_gives_latent_and_deterministic_sites():
+    target = Target.from_model(models.plain)
+    values = target.constrain(torch.randn(5, target.dim))
+    assert {name: tuple(value.shape) for name, value in values.items()} == {
+        "mu": (5,), "tau": (5,), "theta": (5, 4), "ratio": (5,)
+    }  # fmt: skip
+    assert bool((values["tau"] > 0).all())
+
+
+def test_unconstrain_puts_values_in_their_places():
+    target = Target.from_model(models.plain)
+    values = {"mu": torch.randn(6), "tau": torch.randn(6), "theta": torch.randn(6, 4)}
+    z = target.unconstrain(values)
+    torch.testing.assert_close(target.constrain(z)["tau"], values["tau"].exp())
+    torch.testing.assert_close(target.constrain(z)["theta"], values["theta"])
+    with pytest.raises(ValueError, match="missing"):
+        target.unconstrain({"mu": values["mu"]})
+    with pytest.raises(ValueError, match="must end in shape"):
+        target.unconstrain({**values, "theta": torch.randn(6, 3)})
+
+
+def test_coordinates_are_those_that_sites_depend_on():
+    target = Target.from_model(models.plain)
+    assert target.coordinates_of(["tau"]).tolist() == [1]
+    assert target.coordinates_of(["ratio"]).tolist() == [0, 1]
+    with pytest.raises(ValueError, match="no sites"):
+        target.coordinates_of(["nothing"])
+
+
+def test_an_energy_and_its_distribution_are_one_density():
+    energy = CASES[0].energy
+    bare = Target.from_energy(energy, temperature=2.0)
+    z = torch.randn(bare.dim, 4, dtype=bare.dtype)
+    expected = -torch.stack([energy(x) for x in z.T.reshape(4, *energy.event_shape)]) / 2.0
+    torch.testing.assert_close(bare.log_density_and_gradient(z)[0], expected)
+    with pytest.raises(ValueError, match="positive"):
+        Target.from_energy(energy, temperature=-1.0)
+
+
+def test_a_potential_function_is_minus_a_log_density():
+    target = Target.from_potential(
+        lambda z: 0.5 * (z["a"].square().sum() + z["b"].square().sum()),
+        {"a": torch.zeros(2), "b": torch.zeros(())},
+    )
+    z = torch.randn(3, 5)
+    value, gradient = target.log_density_and_gradient(z)
+    torch.testing.assert_close(value, -0.5 * z.square().sum(0))
+    torch.testing.assert_close(gradient, -z)
