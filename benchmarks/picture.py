@@ -33,19 +33,30 @@ def draw(
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.8), width_ratios=(1.2, 1))
     place, places, labels = 0.0, [], []
     for target, bars in groups.items():
+        left.annotate(
+            target,
+            (0.0, place - 0.62),
+            (3, 0),
+            left.get_yaxis_transform(),
+            "offset points",
+            va="center",
+            fontsize=8,
+            style="italic",
+        )
         for bar in bars:
             left.barh(place, bar.speed, color=_OURS if bar.ours else _OTHERS)
             left.annotate(f" {bar.speed:,.0f}", (bar.speed, place), va="center", fontsize=8)
             places.append(place)
-            labels.append(f"{target}\n{bar.label}" if bar is bars[0] else bar.label)
+            labels.append(bar.label)
             place += 1
-        place += 0.6
+        place += 1.0
     left.set_yticks(places, labels, fontsize=8)
     left.invert_yaxis()
     left.set_xscale("log")
     left.margins(x=0.15)
-    left.set_xlabel("effective draws per second, worst parameter, after warm-up")
-    for row, (library, seconds) in enumerate(starts.items()):
+    left.set_xlabel("effective draws per second, worst parameter")
+    left.set_title("after warm-up", fontsize=9)
+    for row, seconds in enumerate(starts.values()):
         done = 0.0
         for stage, part, colour in zip(STAGES, seconds, _STAGE_COLOURS, strict=True):
             right.barh(row, part, left=done, color=colour, label=stage if row == 0 else None)
@@ -53,9 +64,12 @@ def draw(
         right.annotate(f" {done:.1f} s", (done, row), va="center", fontsize=8)
     right.set_yticks(range(len(starts)), list(starts), fontsize=8)
     right.invert_yaxis()
-    right.margins(x=0.12)
-    right.set_xlabel("seconds from the start of the process to an ESS of 1000, eight schools")
-    right.legend(frameon=False, fontsize=8, loc="lower right")
+    right.margins(x=0.15)
+    right.set_xlabel("seconds from process start to an ESS of 1000")
+    right.set_title("eight schools", fontsize=9)
+    right.legend(
+        frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.12)
+    )
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +40,7 @@ LIBRARIES = ("torch", "pyro-ppl", "numpyro", "jax", "nutpie", "pymc", "ebmkit", 
 
 
 def _schools(chains: int, warmup: int, num_draws: int) -> dict:
-    return {
-        "target": EIGHT_SCHOOLS, "chains": chains, "warmup": warmup, "num_draws": num_draws
-    }
+    return {"target": EIGHT_SCHOOLS, "chains": chains, "warmup": warmup, "num_draws": num_draws}
 
 
 def _range(score: Score, attribute: str) -> str:
@@ -72,7 +71,7 @@ SPEED_COLUMNS = ("library", "setting", "effective draws a second", "of the bulk"
 
 
 def throughput(repeats: int) -> tuple[Table, list[Score]]:
-    """Eight schools after warm-up: ours at three numbers of chains, stock Pyro with and without jit."""
+    """Eight schools after warm-up: ours with few to many chains, Pyro with and without its jit."""
     contestants = [
         Contestant(OURS, f"{chains} chains", "benchmarks.ours", _schools(chains, 100, 200))
         for chains in CHAINS
@@ -89,14 +88,13 @@ def throughput(repeats: int) -> tuple[Table, list[Score]]:
     ]
     scores = compete(contestants, repeats)
     ours, theirs = (
-        _best([s for s in scores if (s.contestant.library == OURS) == mine]) for mine in (True, False)
+        _best([s for s in scores if (s.contestant.library == OURS) == mine])
+        for mine in (True, False)
     )
     numbers: dict = {"scores": [score.numbers() for score in scores]}
     verdict = "No ratio: one side has no draws."
     if ours is not None and theirs is not None:
-        ratio = min(
-            ours.median(of) / theirs.median(of) for of in ("per_second", "bulk_per_second")
-        )
+        ratio = min(ours.median(of) / theirs.median(of) for of in ("per_second", "bulk_per_second"))
         numbers["ratio"] = ratio
         verdict = (
             f"{OURS} with {ours.contestant.setting} is {number(ratio)} times as fast as Pyro with "
@@ -134,7 +132,9 @@ def cold_start(repeats: int) -> tuple[Table, list[Score]]:
             rows.append([library, setting, score.failure, "", "", "", ""])
             continue
         stages = [number(float(np.median(part))) for part in zip(*_stages(score), strict=True)]
-        rows.append([library, setting, _range(score, "until_draws"), *stages, number(_least(score))])
+        rows.append(
+            [library, setting, _range(score, "until_draws"), *stages, number(_least(score))]
+        )
     ours = scores[0]
     seconds = ours.median("until_draws")
     verdict = (
@@ -165,14 +165,14 @@ def gaussians(repeats: int) -> tuple[Table, dict[str, list[Score]]]:
     rows, verdicts, numbers = [], [], {}
     chains = 64
     for target in GAUSSIANS:
-        shared = {"target": target, "chains": chains, "num_draws": 50}
+        shared = {"target": target, "chains": chains, "num_draws": 200}
         contestants = [
             Contestant(
                 library, f"{chains} chains", module, {**shared, "warmup": 100}, time_limit=limit
             )
             for library, module, limit in (
                 (OURS, "benchmarks.ours", 120.0),
-                ("ebmkit", "benchmarks.peers.ebmkit_nuts", 240.0),
+                ("ebmkit", "benchmarks.peers.ebmkit_nuts", 300.0),
             )
         ]
         scores = groups[target] = compete(contestants, repeats)
@@ -197,7 +197,7 @@ def errors(seeds: int) -> Table:
         setting = {"target": target, "chains": 64, "warmup": 80, "num_draws": 100}
         # Nothing is timed here, so both cores may work.
         cuts = [0, seeds // 2, seeds]
-        jobs = [{**setting, "seeds": pair} for pair in zip(cuts[:-1], cuts[1:], strict=True)]
+        jobs = [{**setting, "seeds": pair} for pair in pairwise(cuts)]
 
         def job(options: dict) -> np.ndarray:
             return measure("benchmarks.errors", options, time_limit=900.0).draws
@@ -230,7 +230,14 @@ def errors(seeds: int) -> Table:
     numbers = {target: checked._asdict() for target, checked in found.items()}
     return Table(
         "Do the errors agree?",
-        ("target", "seeds", "mean ESS", "squared error x ESS / variance", "99.8 % interval", "inside"),
+        (
+            "target",
+            "seeds",
+            "mean ESS",
+            "squared error x ESS / variance",
+            "99.8 % interval",
+            "inside",
+        ),
         rows,
         verdict,
         numbers,
@@ -287,7 +294,9 @@ def main() -> None:
         for target, scores in {EIGHT_SCHOOLS: fast_scores, **normal_scores}.items()
     }
     starts = {
-        score.contestant.library: [float(np.median(part)) for part in zip(*_stages(score), strict=True)]
+        score.contestant.library: [
+            float(np.median(part)) for part in zip(*_stages(score), strict=True)
+        ]
         for score in cold_scores
         if score.runs
     }

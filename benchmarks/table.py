@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class Table(NamedTuple):
-    """``rows`` have a text for every column; ``verdict`` is a sentence; ``numbers`` are for JSON."""
+    """``rows`` hold a text for every column; ``verdict`` is a sentence, ``numbers`` go to JSON."""
 
     title: str
     columns: Sequence[str]
@@ -20,10 +20,8 @@ class Table(NamedTuple):
 
 def number(value: float) -> str:
     """Three figures, thousands apart: 12,300 or 1.25."""
-    if abs(value) >= 1000:
-        digits = len(str(int(abs(value)))) - 3
-        return f"{round(value, -digits):,.0f}"
-    return f"{value:#.3g}".rstrip(".")
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 1000 else f"{rounded:#.3g}".rstrip(".")
 
 
 def markdown(tables: Sequence[Table], *, heading: str, remarks: Sequence[str]) -> str:

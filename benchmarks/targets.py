@@ -27,7 +27,7 @@ def schools() -> tuple[np.ndarray, np.ndarray]:
 
 
 def parameters(mu: np.ndarray, tau: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    """Draws of eight schools [chain, draw, 10] from mu, tau [chain, draw], theta [chain, draw, 8]."""
+    """Draws [chain, draw, 10] of eight schools from mu, tau [chain, draw], theta [chain, draw, 8]."""
     return np.concatenate([mu[..., None], tau[..., None], theta], axis=-1)
 
 

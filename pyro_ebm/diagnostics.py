@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from arviz_stats.base import array_stats
+from arviz_stats.base.array import array_stats
 from jaxtyping import Float, Num
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -108,8 +108,14 @@ def mcse_mean(draws: Draws) -> Figures:
 
 
 def mcse_sd(draws: Draws) -> Figures:
-    """Monte Carlo standard error of the standard deviation."""
-    return _per_variable(array_stats.mcse, _as_array(draws), at_least=4, method="sd")
+    """Monte Carlo standard error of the standard deviation, mcse((x - mean)^2) / (2 sd).
+
+    Written out, as arviz_stats before 1.0 takes the ESS of x for that of its square.
+    """
+    values = _as_array(draws).astype(float)
+    with np.errstate(all="ignore"):
+        squares = np.square(values - values.mean((0, 1)))
+        return np.asarray(mcse_mean(squares) / (2 * np.sqrt(squares.mean((0, 1)))))
 
 
 def mcse_quantile(draws: Draws, probability: float) -> Figures:

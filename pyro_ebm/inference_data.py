@@ -12,7 +12,6 @@ the names safe, and the attribute ``renamed_variables`` lists what they changed:
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -141,8 +140,8 @@ def _dataset(
 def _native(datasets: Mapping[str, xr.Dataset], attributes: Mapping[str, Any]) -> Any:
     filled = {group: data for group, data in datasets.items() if data.data_vars}
     if hasattr(arviz, "InferenceData") and int(arviz.__version__.partition(".")[0]) < 1:
-        return arviz.InferenceData(attrs=dict(attributes), **filled)
-    tree = importlib.import_module("xarray").DataTree.from_dict(filled)
+        return arviz.InferenceData(dict(attributes), False, **filled)
+    tree = xr.DataTree.from_dict(filled)
     tree.attrs.update(attributes)
     return tree
 

@@ -1,7 +1,7 @@
 """Eleven posteriors of posteriordb, held against their 10,000 reference draws (tests/data).
 
-Each of mean, standard deviation and three quantiles must lie within four of its own standard errors,
-the run's and the reference's together; the effective sample sizes are gates.
+Each of mean, standard deviation and three quantiles must lie within four of its own standard
+errors, the run's and the reference's together; the effective sample sizes are gates.
 """
 
 import math
@@ -70,9 +70,8 @@ def distances(draws, reference):
 def check(name, num_chains, num_samples, least_ess):
     posterior, mcmc, marginals = run(name, num_chains, num_samples)
     ids = mcmc.record.superchain_ids
-    limit = diagnostics.rhat_threshold(
-        num_chains=num_chains, chains_per_superchain=num_chains // 8
-    )
+    assert ids is not None
+    limit = diagnostics.rhat_threshold(num_chains=num_chains, chains_per_superchain=num_chains // 8)
     for parameter, reference in posterior.reference.items():
         draws = marginals[parameter]
         assert diagnostics.ess_bulk(draws) >= least_ess, parameter

@@ -1,1 +1,1 @@
-"""One script a library; each is run in a process of its own, as ``python -m benchmarks.peers.X``."""
+"""One script a library, each run in a process of its own: ``python -m benchmarks.peers.X``."""

@@ -34,7 +34,7 @@ _ROUND_TREE_DEPTH = 6
 _SHRINK = 0.1
 _WIDEST_START = 1.0
 # Draws worth half of their number widen the law of ranks by 1/(6 L) of its variance 1/12: unseen.
-_WORTH, _MOST_THINNING = 0.5, 20
+_WORTH, _MOST_THINNING = 0.5, 10
 
 
 class Posteriors(NamedTuple):

@@ -40,12 +40,12 @@ class Simulations(NamedTuple):
             parts = []
             for site in sites:
                 node = nodes[site.name]
-                to_unconstrained: Callable
                 if site.name in transforms:
                     to_unconstrained = transforms[site.name]
                 else:
                     to_unconstrained = bijection(node["fn"].support, site.name).inv
-                parts.append(to_unconstrained(node["value"]).reshape(-1))
+                unconstrained: Any = to_unconstrained(node["value"])
+                parts.append(unconstrained.reshape(-1))
                 if not bool(parts[-1].isfinite().all()):
                     raise ValueError(
                         f"The prior of site '{site.name}' put a draw on the boundary of its "

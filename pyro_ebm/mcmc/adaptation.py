@@ -166,9 +166,7 @@ def begin(
             settings = settings._replace(step_size=position.new_full((chains,), found))
     else:
         step_size = settings.step_size.median().expand(chains).clone()
-        settings = settings._replace(
-            metric=_two_versions(settings.metric), step_size=step_size
-        )
+        settings = settings._replace(metric=_two_versions(settings.metric), step_size=step_size)
     longest = max(windows(warmup.num_steps - SETTLE, chains), default=0)
     buffer = position.new_zeros(longest + 1, dim, chains)
     count = torch.zeros(chains, dtype=torch.long, device=position.device)

@@ -93,7 +93,9 @@ class MCMC:
         if sites is not None and save_params is not None and set(sites) != set(save_params):
             raise ValueError("sites and save_params name the same thing; give one of them.")
         if warmup_from is not None and initial_params is not None:
-            raise ValueError("Give initial_params or warmup_from, not both: both say where to start.")
+            raise ValueError(
+                "Give initial_params or warmup_from, not both: both say where to start."
+            )
         if transforms is not None and kernel.potential_fn is not None:
             kernel.transforms = transforms
         self.kernel = kernel
@@ -185,9 +187,7 @@ class MCMC:
                 report=report,
             )
 
-    def _start(
-        self, target: Target, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor | None]:
+    def _start(self, target: Target, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Starting positions [dim, chains], and the superchain of every chain."""
         if self.warmup_from is not None:
             last = self.warmup_from._state().position
@@ -203,9 +203,7 @@ class MCMC:
         strategy = self.kernel.init_strategy
         if self.num_chains < _NESTED_FROM:
             return (
-                target.initial_positions(
-                    self.num_chains, strategy=strategy, generator=generator
-                ),
+                target.initial_positions(self.num_chains, strategy=strategy, generator=generator),
                 None,
             )
         points = target.initial_positions(_SUPERCHAINS, strategy=strategy, generator=generator)
@@ -367,14 +365,14 @@ class MCMC:
 
 def _validate(target: Target, position: Tensor) -> None:
     """Run the user's model once at a start with validation on."""
-    program = target.program
+    program: Any = target.program
     model = getattr(program, "user_model", None)
     if model is None:
         return
     values = target.evaluate(position).latents
     with pyro.validation_enabled(True), poutine.block():
         conditioned = poutine.condition(model, data=values)
-        trace = poutine.trace(conditioned).get_trace(*program.args, **program.kwargs)  # type: ignore[attr-defined]
+        trace = poutine.trace(conditioned).get_trace(*program.args, **program.kwargs)
         trace.compute_log_prob()
 
 
@@ -397,8 +395,9 @@ def _warn_if_coarse(result: Result) -> None:
     resolution = torch.finfo(log_density.dtype).eps * float(log_density.abs().median())
     if resolution > 0.05:
         warnings.warn(
-            f"The log density is about {float(log_density.median()):.3g}, which {log_density.dtype} "
-            f"resolves only to {resolution:.2g}: acceptance decisions are partly rounding error. "
+            f"The log density is about {float(log_density.median()):.3g}, which "
+            f"{log_density.dtype} resolves only to {resolution:.2g}: acceptance decisions are "
+            "partly rounding error. "
             "Use torch.set_default_dtype(torch.float64), and data in float64.",
             stacklevel=3,
         )

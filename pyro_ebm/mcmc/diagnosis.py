@@ -163,8 +163,8 @@ def _modes(sizes: Sequence[int], apart: Sequence[str]) -> Finding:
         "problem",
         "separate groups",
         f"The chains lie in {len(sizes)} separate groups of {shown} chains, apart in {where}: "
-        "modes between which no chain has gone. Their weights are not estimated: how many chains a mode "
-        "holds is decided by the starts.",
+        "modes between which no chain has gone. Their weights are not estimated: how many chains a "
+        "mode holds is decided by the starts.",
         "If the modes are copies of one another (labels that can be exchanged), order the labels "
         "in the model; else remove the barrier by a reparametrisation, or use a method that weighs "
         "modes (tempering, annealed importance sampling).",
@@ -254,8 +254,8 @@ def _energy(record: RunRecord, values: np.ndarray) -> Iterator[Finding]:
             "problem",
             "BFMI",
             f"The Bayesian fraction of missing information is {np.nanmin(values):.2f} at its "
-            f"lowest and below {LOW_BFMI} in {int(low.sum())} of {len(low)} chains: momenta carry the "
-            "chains too slowly over the energies of the tails.",
+            f"lowest and below {LOW_BFMI} in {int(low.sum())} of {len(low)} chains: momenta carry "
+            "the chains too slowly over the energies of the tails.",
             "Reparametrise (non-centred hierarchies), or give heavy-tailed sites lighter tails.",
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pyro
@@ -45,7 +45,7 @@ class Parts(NamedTuple):
 
     groups: Groups
     dims: dict[str, tuple[str, ...]]
-    coords: dict[str, Sequence]
+    coords: dict[str, Any]
     attrs: dict[str, Any]
 
 
@@ -191,7 +191,8 @@ def _data(record: RunRecord, facts: Mapping[str, Facts]) -> Groups:
     if not isinstance(program, ModelProgram):
         return {}
     observed = {name: fact.value for name, fact in facts.items() if fact.value is not None}
-    given = {name: program.first_trace.nodes[name]["value"] for name in observed}
+    nodes = cast(Mapping[str, Any], program.first_trace.nodes)
+    given = {name: nodes[name]["value"] for name in observed}
     return {
         "observed_data": {name: as_array(value) for name, value in observed.items()},
         "constant_data": constant_data(

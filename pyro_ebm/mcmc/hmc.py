@@ -1,8 +1,8 @@
 """Hamiltonian Monte Carlo with a trajectory of given length, desynchronised like NUTS.
 
 A transition draws a momentum, follows the Hamiltonian flow for a length in time, and accepts its
-end with probability min(1, exp(H(start) - H(end))). The length may be jittered per transition, which
-keeps a trajectory from closing on itself. A single leapfrog step is the Metropolis-adjusted
+end with probability min(1, exp(H(start) - H(end))). The length may be jittered per transition,
+which keeps a trajectory from closing on itself. A single leapfrog step is the Metropolis-adjusted
 Langevin algorithm.
 
 Source: Duane, Kennedy, Pendleton, Roweth (1987), Hybrid Monte Carlo; Neal (2011), MCMC using
@@ -47,7 +47,12 @@ class HMCState(NamedTuple):
     version: Tensor
 
 
-def hmc(*, trajectory_length: float | int | None = None, num_steps: int | None = None, jitter: float | int = 0.0) -> Kernel:
+def hmc(
+    *,
+    trajectory_length: float | int | None = None,
+    num_steps: int | None = None,
+    jitter: float | int = 0.0,
+) -> Kernel:
     """HMC with a fixed length in time, or a fixed number of leapfrog steps.
 
     :param trajectory_length: in units of time of the whitened flow; the number of steps is this
@@ -92,9 +97,10 @@ def hmc(*, trajectory_length: float | int | None = None, num_steps: int | None =
         push = force(settings.metric, version, state.start_gradient)
         energy = kinetic_energy(noise.normal) - state.start_log_density
         stretch = 1.0 + jitter * (2.0 * noise.uniform[0] - 1.0)
-        if num_steps is None:
+        if trajectory_length is not None:
             length = (trajectory_length * stretch / step_size).floor()
         else:
+            assert num_steps is not None
             length = (num_steps * stretch).round()
         length = length.clamp(1, MAX_STEPS).long()
         return state._replace(

@@ -1,4 +1,4 @@
-"""The leapfrog step: reversible, volume preserving, with energy error of the third order in its size."""
+"""The leapfrog step: reversible, volume preserving, its energy error of third order in its size."""
 
 from __future__ import annotations
 

@@ -24,9 +24,10 @@ LogDensityAndGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
 class Settings(NamedTuple):
     """What adaptation publishes; a chain takes it up at the start of its next transition.
 
-    ``step_size`` is one number or one a chain; ``metric`` holds one or two versions, and ``version`` says which of
-    them a transition that starts now shall use. ``max_tree_depth`` bounds the trees of transitions
-    to at most 2^max_tree_depth - 1 steps, which keeps the first, badly scaled ones short.
+    ``step_size`` is one number or one a chain; ``metric`` holds one or two versions, and
+    ``version`` says which of them a transition that starts now shall use. ``max_tree_depth`` bounds
+    the trees of transitions to at most 2^max_tree_depth - 1 steps, which keeps the first, badly
+    scaled ones short.
     """
 
     step_size: Tensor
@@ -36,7 +37,7 @@ class Settings(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """Random numbers of one step, drawn outside: ``normal`` [dim, chains], ``uniform`` [uses, chains]."""
+    """Random numbers of one step: ``normal`` [dim, chains] and ``uniform`` [uses, chains]."""
 
     normal: Tensor
     uniform: Tensor

@@ -40,8 +40,10 @@ class _PyroKernel:
     ) -> None:
         if (model is None) == (potential_fn is None):
             raise ValueError("Give exactly one of model and potential_fn.")
-        if model is not None and not isinstance(model, Target) and not (
-            callable(model) or hasattr(model, "log_prob")
+        if (
+            model is not None
+            and not isinstance(model, Target)
+            and not (callable(model) or hasattr(model, "log_prob"))
         ):
             raise TypeError(
                 "Expected a Pyro model, an EnergyDistribution, an Energy or a Target, got "
@@ -148,8 +150,8 @@ class NUTS(_PyroKernel):
         tuples of sites for dense blocks, or ``LowRank(rank)``.
     :param use_multinomial_sampling: must be True; slice sampling is not offered.
     :param transforms: per site a map from its support to unconstrained space.
-    :param jit_compile: compile the recorded step with torch.compile: seconds at first, faster after.
-    :param jit_options, ignore_jit_warnings: accepted and ignored; there is no torch.jit here.
+    :param jit_compile: compile the recorded step by torch.compile: seconds at first, then faster.
+    :param jit_options, ignore_jit_warnings: accepted and ignored.
     :param target_accept_prob: the acceptance rate that the step size is adapted to.
     :param max_tree_depth: trees have at most 2^max_tree_depth - 1 leapfrog steps.
     :param init_strategy: one of pyro.infer.autoguide's init_to_... functions.

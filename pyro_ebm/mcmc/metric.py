@@ -65,7 +65,9 @@ def identity_metric(like: Metric) -> Metric:
         eye = torch.eye(like.factor.shape[-1], dtype=like.factor.dtype, device=like.factor.device)
         return DenseMetric(eye.expand_as(like.factor).clone())
     return LowRankMetric(
-        torch.ones_like(like.scale), torch.zeros_like(like.directions), torch.ones_like(like.stretch)
+        torch.ones_like(like.scale),
+        torch.zeros_like(like.directions),
+        torch.ones_like(like.stretch),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pyro
 import torch
@@ -166,7 +166,7 @@ def _run(
         trace = poutine.trace(model).get_trace(*args, **kwargs)
     return {
         name: torch.as_tensor(node["value"])
-        for name, node in trace.nodes.items()
+        for name, node in cast(Mapping[str, Any], trace.nodes).items()
         if node["type"] == "sample" and not site_is_subsample(node) and not site_is_factor(node)
     }
 

@@ -2,8 +2,8 @@
 
 Chains are counted one by one. Adaptation stops for all when the slowest chain has made its share;
 a chain that is inside a tree then ends it, makes twenty more transitions of its own, so that the
-trees that happened to be open at a common step are forgotten, and then keeps its draws. The run ends
-when the slowest chain has them all; what faster chains made beyond is not kept.
+trees that happened to be open at a common step are forgotten, and then keeps its draws. The run
+ends when the slowest chain has them all; what faster chains made beyond is not kept.
 """
 
 from __future__ import annotations
@@ -156,7 +156,8 @@ def run_chains(
             if report is not None:
                 report(_progress("warmup", state, plan, draws))
         assert state is not None
-        for state in _keep(kernel, advance, plan, generator, state, before, draws):
+        warm = state
+        for state in _keep(kernel, advance, plan, generator, warm, before, draws):
             if report is not None:
                 report(_progress("sample", state, plan, draws))
     except (KeyboardInterrupt, Exception) as caught:
@@ -173,7 +174,7 @@ def _progress(stage: str, state: RunState, plan: Plan, draws: Draws) -> Progress
 
 
 class _Steps:
-    """The kernel's step with the record of its outcome, recorded once for every shape of the metric."""
+    """The kernel's step with its record of draws, traced once for every shape of the metric."""
 
     def __init__(self, problem: Problem, kernel: Kernel, coordinates: Tensor | None) -> None:
         self._problem, self._kernel, self._coordinates = problem, kernel, coordinates
@@ -187,9 +188,7 @@ class _Steps:
             self._recorded[shapes] = self._problem.record(self._step, chain, noise, settings)
         return self._recorded[shapes](chain, noise, settings)
 
-    def _step(
-        self, chain: Any, noise: Noise, settings: Settings
-    ) -> tuple[Any, Transition, Tensor]:
+    def _step(self, chain: Any, noise: Noise, settings: Settings) -> tuple[Any, Transition, Tensor]:
         density = self._problem.log_density_and_gradient
         chain, transition = self._kernel.step(density, chain, noise, settings)
         return chain, transition, _record(transition, self._coordinates)
@@ -269,7 +268,7 @@ def _keep(
     before: Draws | None,
     draws: Draws,
 ) -> Iterator[RunState]:
-    """Settle, then keep every ``thinning``-th transition of each chain until the slowest is done."""
+    """Settle, then keep every ``thinning``-th transition until the slowest chain is done."""
     while draws.complete < plan.num_samples:
         for noise in _noise(kernel, state, generator):
             chain, transition, record = advance(state.chain, noise, state.settings)

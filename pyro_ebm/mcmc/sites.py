@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from pyro.distributions import ImproperUniform
@@ -42,7 +42,7 @@ def site_facts(program: Program) -> dict[str, Facts]:
     if isinstance(program, ModelProgram):
         return {
             name: _facts(program, name, node)
-            for name, node in program.first_trace.nodes.items()
+            for name, node in cast(Mapping[str, Any], program.first_trace.nodes).items()
             if node["type"] == "sample" and not site_is_subsample(node)
         }
     normalised = not isinstance(program, EnergyProgram)
@@ -52,7 +52,7 @@ def site_facts(program: Program) -> dict[str, Facts]:
     }
 
 
-def _facts(program: ModelProgram, name: str, node: Mapping[str, Any]) -> Facts:
+def _facts(program: ModelProgram, name: str, node: Any) -> Facts:
     fn = node["fn"]
     plates = vectorised_plates(node["cond_indep_stack"])
     batch = fn.batch_shape
@@ -73,7 +73,7 @@ def _facts(program: ModelProgram, name: str, node: Mapping[str, Any]) -> Facts:
     return facts
 
 
-def _kind(program: ModelProgram, name: str, node: Mapping[str, Any]) -> str:
+def _kind(program: ModelProgram, name: str, node: Any) -> str:
     if node["infer"].get("_deterministic"):
         return "deterministic"
     if site_is_factor(node):
@@ -83,7 +83,7 @@ def _kind(program: ModelProgram, name: str, node: Mapping[str, Any]) -> str:
     return "discrete" if name in program.marginalised else "latent"
 
 
-def _is_normalised(node: Mapping[str, Any]) -> bool:
+def _is_normalised(node: Any) -> bool:
     """Whether the site's log probability holds its normaliser, as far as it says."""
     if site_is_factor(node):
         return False

@@ -32,7 +32,7 @@ class DualAverage(NamedTuple):
     log_average: Tensor
     error: Tensor
     center: Tensor
-    count: Tensor
+    num_updates: Tensor
 
 
 def start_dual_average(step_size: float) -> DualAverage:
@@ -44,7 +44,7 @@ def start_dual_average(step_size: float) -> DualAverage:
 
 def update_dual_average(state: DualAverage, acceptance: Tensor, target: float) -> DualAverage:
     """Take in one pooled acceptance rate."""
-    count = state.count + 1
+    count = state.num_updates + 1
     weight = 1 / (count + _T0)
     error = (1 - weight) * state.error + weight * (target - acceptance.double().cpu())
     log_step_size = state.center - count.sqrt() / _GAMMA * error
@@ -79,9 +79,7 @@ def reasonable_step_size(
 
     def acceptance(step_size: float) -> float:
         signed = torch.full_like(log_density, step_size)
-        leap = leapfrog(
-            log_density_and_gradient, start, signed, settings.metric, settings.version
-        )
+        leap = leapfrog(log_density_and_gradient, start, signed, settings.metric, settings.version)
         delta = kinetic_energy(leap.point.momentum) - leap.log_density - initial_energy
         return float(trimmed_mean((-delta).clamp(max=0.0).exp().nan_to_num(0.0)))
 

@@ -12,8 +12,9 @@ circles on a well-scaled Gaussian. The right half of the subtree at one level is
 next, so that its first leaf, and the leaf before it, are at hand.
 
 Source: Phan, Pradhan, Jankowiak (2019), Composable effects for flexible and accelerated
-probabilistic programming in NumPyro, for the iteration; Betancourt (2017), A conceptual introduction
-to Hamiltonian Monte Carlo, for the criterion; the checks across the middle are Stan's since 2.21.
+probabilistic programming in NumPyro, for the iteration; Betancourt (2017), A conceptual
+introduction to Hamiltonian Monte Carlo, for the criterion; the checks across the middle are those
+of Stan since 2.21.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ def check_table(max_tree_depth: int) -> CheckTable:
     leaves = range(2 ** (max_tree_depth - 1))
     store = [[leaf % 2 == 0 and level == _top(leaf) for leaf in leaves] for level in range(levels)]
     close = [
-        [leaf % 2 == 1 and _top(leaf) - _trailing_ones(leaf) < level <= _top(leaf) for leaf in leaves]
+        [
+            leaf % 2 == 1 and _top(leaf) - _trailing_ones(leaf) < level <= _top(leaf)
+            for leaf in leaves
+        ]
         for level in range(levels)
     ]
     has_middle = [
@@ -67,7 +71,7 @@ def _trailing_ones(leaf: int) -> int:
 
 
 def is_turning(first: Tensor, last: Tensor, momentum_sum: Tensor) -> Tensor:
-    """Whether the ends of a trajectory approach each other; the dimensions are the second to last axis.
+    """Whether the ends of a trajectory approach each other, over the second to last axis.
 
     :param first: momenta at one end, last: at the other, momentum_sum: over all points between,
         both ends included; all [..., dim, chains].
@@ -120,6 +124,8 @@ def extend(
     store = table.store.index_select(1, leaf)[:, None, :]
     stored = (momentum, momentum_sum, before)
     return (
-        Checkpoints(*(torch.where(store, new, old) for new, old in zip(stored, checkpoints, strict=True))),
+        Checkpoints(
+            *(torch.where(store, new, old) for new, old in zip(stored, checkpoints, strict=True))
+        ),
         turned,
     )

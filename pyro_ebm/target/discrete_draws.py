@@ -10,7 +10,7 @@ independent given what is fixed already. All draws go through at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import pyro
 import torch
@@ -65,8 +65,8 @@ def _draw_rows(
             trace.symbolize_dims()
             return marginal_log_density(trace, log_factors)
 
-    trace = program.first_trace
-    nodes = {name: trace.nodes[name] for name in program.marginalised}
+    met = cast(Mapping[str, Any], program.first_trace.nodes)
+    nodes = {name: met[name] for name in program.marginalised}
     shapes = {name: _weight_shape(node) for name, node in nodes.items()}
     weights = {name: rows.new_zeros(len(rows), *shape) for name, shape in shapes.items()}
     order = sorted(nodes, key=lambda name: len(vectorised_plates(nodes[name]["cond_indep_stack"])))
@@ -108,7 +108,7 @@ def _draw_rows(
 
 def _log_factors(trace: poutine.Trace) -> dict[str, Tensor]:
     found = {}
-    for name, node in trace.nodes.items():
+    for name, node in cast(Mapping[str, Any], trace.nodes).items():
         if node["type"] != "sample" or is_subsample(node) or node["infer"].get("_deterministic"):
             continue
         log_prob = node["fn"].log_prob(node["value"], *node["args"], **node["kwargs"])

@@ -22,7 +22,7 @@ from torch import Tensor
 
 
 class ParallelEnumeration(EnumMessenger):
-    """Pyro's parallel enumeration; it reads the shape of a value, which vmap forbids on ``.data``."""
+    """Pyro's parallel enumeration, with a stand-in for ``value.data``, which vmap forbids."""
 
     def _pyro_post_sample(self, msg: Any) -> None:
         if isinstance(msg["value"], Tensor):
@@ -33,17 +33,18 @@ class ParallelEnumeration(EnumMessenger):
 class _LogSumExpRing(LogRing):
     """Sum-product in log space by broadcasting and logsumexp."""
 
-    def sumproduct(self, terms, dims):  # noqa: ANN001, ANN201
+    def sumproduct(self, terms, dims):
         names = sorted(set("".join(term._pyro_dims for term in terms)))
-        total = sum(_align(term, names) for term in terms)
+        aligned = [_align(term, names) for term in terms]
+        total: Any = torch.stack(torch.broadcast_tensors(*aligned)).sum(0)
         summed = [i for i, name in enumerate(names) if name in dims]
-        result = _logsumexp(total, summed) if summed else total
+        result: Any = _logsumexp(total, summed) if summed else total
         result._pyro_dims = "".join(name for name in names if name not in dims)
         return result
 
 
-def _align(term: Tensor, names: list[str]) -> Tensor:
-    own = term._pyro_dims  # type: ignore[attr-defined]
+def _align(term: Any, names: list[str]) -> Tensor:
+    own = term._pyro_dims
     order = [own.index(name) for name in names if name in own]
     term = term.permute(order)
     for i, name in enumerate(names):
@@ -69,7 +70,7 @@ def marginal_log_density(trace: Trace, log_factors: dict[str, Tensor]) -> Tensor
     """
     tree: OrderedDict[frozenset[str], list[Tensor]] = OrderedDict()
     for name, log_factor in log_factors.items():
-        site = trace.nodes[name]
+        site: Any = trace.nodes[name]
         if is_identically_zero(log_factor):
             continue
         ordinal = frozenset(
@@ -95,8 +96,8 @@ def _pack(value: Tensor, trace: Trace, site: dict) -> Tensor:
                 )
             names += symbols[dim]
             sizes.append(value.shape[dim])
-    packed = value.reshape(sizes)
-    packed._pyro_dims = names  # type: ignore[attr-defined]
+    packed: Any = value.reshape(sizes)
+    packed._pyro_dims = names
     return packed
 
 

@@ -46,14 +46,17 @@ def init_positions(
     :raises ValueError: when no finite point is found in 100 tries; says what was found instead.
     """
     positions = _propose(program, num_points, strategy, generator, like)
-    for _ in range(MAX_TRIES):
+    tries = 1
+    while True:
         value, gradient = density(positions, side)
         good = value.isfinite() & gradient.isfinite().all(0)
         if bool(good.all()):
             return positions
+        if tries == MAX_TRIES:
+            raise ValueError(_no_start(value, gradient, good))
         fresh = _propose(program, num_points, strategy, generator, like)
         positions = torch.where(good, positions, fresh)
-    raise ValueError(_no_start(value, gradient, good))
+        tries += 1
 
 
 def _no_start(value: Tensor, gradient: Tensor, good: Tensor) -> str:
@@ -126,7 +129,9 @@ def _choose(site: dict, strategy: Callable) -> Tensor:
     try:
         return _inverse(transform, strategy(site), site)
     except NotImplementedError:
-        fallback = init_to_feasible if function in (init_to_mean, init_to_median) else init_to_uniform
+        fallback = (
+            init_to_feasible if function in (init_to_mean, init_to_median) else init_to_uniform
+        )
         return _choose(site, fallback)
 
 
@@ -146,7 +151,8 @@ def _unpack(strategy: Callable) -> tuple[Callable, dict]:
     if isinstance(strategy, partial):
         return strategy.func, strategy.keywords
     if type(strategy).__name__ == "_InitToGenerated":
-        return init_to_generated, {"generate": strategy.generate}  # type: ignore[attr-defined]
+        generated: Any = strategy
+        return init_to_generated, {"generate": generated.generate}
     return strategy, {}
 
 

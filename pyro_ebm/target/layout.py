@@ -8,7 +8,7 @@ slice of it, reshapes it, and maps it onto its support by the bijection that
 from __future__ import annotations
 
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,13 +49,13 @@ def take(site: Site, position: Tensor) -> Tensor:
     return position[site.slice].reshape(site.unconstrained_shape)
 
 
-def bijection(support: object, name: str) -> Transform:
+def bijection(support: Any, name: str) -> Transform:
     """The map from unconstrained space onto a support.
 
     :raises ValueError: when the support has no bijection from an unconstrained space.
     """
     try:
-        return biject_to(support)  # type: ignore[arg-type]
+        return biject_to(support)
     except NotImplementedError as error:
         raise ValueError(
             f"The support {support} of site '{name}' has no bijection from an unconstrained space, "

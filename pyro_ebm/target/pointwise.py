@@ -8,6 +8,7 @@ states, a state outside of the plate) no such term exists for a single one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -33,11 +34,12 @@ def pointwise_log_likelihood(
         return dict(log_likelihood)
     _, trace = program.execute(None, None, Side())
     trace.symbolize_dims()
+    nodes = cast(Mapping[str, Any], trace.nodes)
     factors = {**log_prior, **log_likelihood}
-    plates = {name: vectorised_plates(trace.nodes[name]["cond_indep_stack"]) for name in factors}
+    plates = {name: vectorised_plates(nodes[name]["cond_indep_stack"]) for name in factors}
     symbols: dict[str, dict[str, int]] = {}
     for name, factor in factors.items():
-        names = trace.nodes[name]["infer"]["_dim_to_symbol"]
+        names = nodes[name]["infer"]["_dim_to_symbol"]
         depth = factor.dim() - num_batch_axes
         plate_dims = {plate.dim for plate in plates[name]}
         symbols[name] = {

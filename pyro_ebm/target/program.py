@@ -41,6 +41,9 @@ class Side(NamedTuple):
     values: Mapping[str, Tensor] = {}
 
 
+NO_SIDE = Side()
+
+
 class Terms(NamedTuple):
     """One run of a program at one position.
 
@@ -57,7 +60,7 @@ class Terms(NamedTuple):
 
 @runtime_checkable
 class Program(Protocol):
-    """One position in, the terms of the log density out; `sites` says how the position is laid out."""
+    """One position in, the terms of the log density out; ``sites`` lays the position out."""
 
     sites: tuple[Site, ...]
 
@@ -193,9 +196,7 @@ class ModelProgram:
         choose: Callable[[dict], Tensor] | None = None,
     ) -> tuple[Substitute, poutine.Trace]:
         """Run the model once under the messenger, hidden from every handler outside."""
-        substitute = Substitute(
-            position, sites, side, transforms=self.transforms, choose=choose
-        )
+        substitute = Substitute(position, sites, side, transforms=self.transforms, choose=choose)
         with contextlib.ExitStack() as handlers:
             handlers.enter_context(pyro.validation_enabled(False))
             handlers.enter_context(poutine.block())
@@ -216,7 +217,8 @@ class ModelProgram:
         self, substitute: Substitute, trace: poutine.Trace, side: Side, position: Tensor
     ) -> Terms:
         terms = Terms(torch.zeros(()), {}, {}, {}, {}, {})
-        for name, node in trace.nodes.items():
+        nodes: dict[str, Any] = dict(trace.nodes)
+        for name, node in nodes.items():
             if node["type"] != "sample" or is_subsample(node):
                 continue
             if node["infer"].get("_deterministic"):
@@ -264,13 +266,13 @@ class ModelProgram:
 
 def energy_of(node: Mapping[str, Any]) -> Tensor | None:
     """E(x) of an energy site or factor of a trace, None for every other site."""
-    fn = node["fn"]
+    fn: Any = node["fn"]
     while not hasattr(fn, "energy_value"):
         if not hasattr(fn, "base_dist"):
             return None
         fn = fn.base_dist
-    value = fn.energy_value
-    return value(node["value"]) if callable(value) else value
+    energy: Any = fn.energy_value
+    return energy(node["value"]) if callable(energy) else energy
 
 
 def _discrete_sites(

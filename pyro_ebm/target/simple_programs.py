@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ class EnergyProgram:
         """The terms at one position: -E(x)/T and the log Jacobian of the support's bijection."""
         transform = bijection(self.energy.support, "x")
         unconstrained = take(self.sites[0], position)
-        x = transform(unconstrained)
+        x: Any = transform(unconstrained)
         energy = evaluate(self.energy, x)
         log_density = -energy / self.temperature
         tempered = log_density if side.beta is None else side.beta * log_density
@@ -62,7 +63,7 @@ class PotentialProgram:
                 "potential_fn must return one number for a dictionary of unconstrained tensors; "
                 f"got shape {tuple(log_density.shape)}. Sum over its entries."
             )
-        latents = {
+        latents: dict[str, Any] = {
             name: self.transforms[name].inv(value) if name in self.transforms else value
             for name, value in unconstrained.items()
         }

@@ -25,11 +25,10 @@ from pyro_ebm.energies import as_energy
 from pyro_ebm.normalizers import check_model
 
 from .initial import init_positions
-from .program import ModelProgram, Program, Side, Terms
-from .simple_programs import EnergyProgram, PotentialProgram
 from .layout import Site
+from .program import NO_SIDE, ModelProgram, Program, Side, Terms
+from .simple_programs import EnergyProgram, PotentialProgram
 from .vectorize import NUM_PROBES, BatchedDensity, looped, probe, tensors_of, traced, vectorized
-
 
 # Numbers held at once when draws are mapped back to sites.
 _EVALUATE_NUMBERS = 2**24
@@ -121,10 +120,12 @@ class Target:
         event_shape: tuple[int, ...] | None = None,
         support: Any = None,
     ) -> Target:
-        """Freeze the Gibbs density exp(-E(x)/T) of a bare energy, whose variable is called ``x``."""
+        """Freeze the Gibbs density exp(-E(x)/T) of a bare energy; its variable is called ``x``."""
         temperature = torch.as_tensor(temperature, dtype=torch.get_default_dtype())
         if temperature.dim() > 0 or not bool(temperature > 0):
-            raise ValueError(f"temperature must be one positive number, got {temperature.tolist()}.")
+            raise ValueError(
+                f"temperature must be one positive number, got {temperature.tolist()}."
+            )
         wrapped = as_energy(energy, event_shape=event_shape, support=support)
         return cls(EnergyProgram(wrapped, temperature))
 
@@ -148,17 +149,21 @@ class Target:
         """Whether all chains are evaluated in one call."""
         return self.why_not_vectorized is None
 
-    def log_density(self, position: Float[Tensor, " dim"], side: Side = Side()) -> Float[Tensor, ""]:
+    def log_density(
+        self, position: Float[Tensor, " dim"], side: Side = NO_SIDE
+    ) -> Float[Tensor, ""]:
         """The log density at one position."""
         return self.program.run(position, side).log_density
 
     def log_density_and_gradient(
-        self, positions: Float[Tensor, "dim chains"], side: Side = Side()
+        self, positions: Float[Tensor, "dim chains"], side: Side = NO_SIDE
     ) -> tuple[Float[Tensor, " chains"], Float[Tensor, "dim chains"]]:
         """Log density and gradient of every chain, for any number of chains."""
         return self._batched(positions, side)
 
-    def traced_log_density_and_gradient(self, num_chains: int, side: Side = Side()) -> BatchedDensity:
+    def traced_log_density_and_gradient(
+        self, num_chains: int, side: Side = NO_SIDE
+    ) -> BatchedDensity:
         """The same function recorded for a fixed number of chains, several times faster a call."""
         if not self.vectorized:
             return self._batched
@@ -226,7 +231,7 @@ class Target:
         positions[..., coordinates] = stored
         return positions
 
-    def evaluate(self, positions: Tensor, side: Side = Side()) -> Terms:
+    def evaluate(self, positions: Tensor, side: Side = NO_SIDE) -> Terms:
         """All terms of the log density at flat positions [*batch, dim], batch axes leading.
 
         :param side: per-position side values, [*batch, ...].
@@ -255,7 +260,7 @@ class Target:
         *,
         strategy: Callable = init_to_uniform,
         generator: torch.Generator | None = None,
-        side: Side = Side(),
+        side: Side = NO_SIDE,
     ) -> Float[Tensor, "dim points"]:
         """Starting positions with finite log density and gradient, by one of Pyro's strategies."""
         generator = generator or _generator(self.device)
@@ -275,11 +280,11 @@ class Target:
         return (vectorized if self.vectorized else looped)(self.log_density)
 
     def _probe(self) -> str | None:
-        """Compare vmap with a loop at three starts of the default kind; the reason to avoid vmap."""
+        """Compare vmap with a loop at three starts; the reason to avoid vmap, if there is one."""
         generator = torch.Generator(self.device).manual_seed(_PROBE_SEED)
         shape = (self.dim, NUM_PROBES)
         unit = torch.rand(shape, generator=generator, dtype=self.dtype, device=self.device)
-        return probe(self.log_density, 2 * unit - 1, Side())
+        return probe(self.log_density, 2 * unit - 1, NO_SIDE)
 
 
 def _generator(device: torch.device) -> torch.Generator:

@@ -1,10 +1,10 @@
 """One log density and gradient for all chains, traced once where the model allows it.
 
-The function of one position is mapped over chains by :func:`torch.func.vmap`, differentiated by plain
-autograd, and recorded by ``make_fx`` as a flat list of tensor operations: no Pyro, no Python of the model's is left in the
-inner loop. The recording is bound to the number of chains, and it reads data and parameters where
-they lie, so that a change in place is seen. Positions are [dim, chains]: chains last, contiguous,
-so that per-chain scalars broadcast.
+The function of one position is mapped over chains by :func:`torch.func.vmap`, differentiated by
+plain autograd, and recorded by ``make_fx`` as a flat list of tensor operations: no Pyro, no Python
+of the model's is left in the inner loop. The recording is bound to the number of chains, and it
+reads data and parameters where they lie, so that a change in place is seen. Positions are
+[dim, chains]: chains last, contiguous, so that per-chain scalars broadcast.
 
 A model that vmap cannot take (a Python ``if`` on a value, some distributions) is evaluated chain by
 chain instead: slower, and right.
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from .program import Side
+from .program import NO_SIDE, Side
 
 Density = Callable[[Tensor, Side], Tensor]
 BatchedDensity = Callable[[Tensor, Side], tuple[Tensor, Tensor]]
@@ -29,9 +29,9 @@ NUM_PROBES = 3
 
 
 def vectorized(density: Density) -> BatchedDensity:
-    """Map a density of one position over chains: ([dim, chains], side) to ([chains], [dim, chains])."""
+    """Map a density of one position over chains: [dim, chains] to ([chains], [dim, chains])."""
 
-    def batched(positions: Tensor, side: Side = Side()) -> tuple[Tensor, Tensor]:
+    def batched(positions: Tensor, side: Side = NO_SIDE) -> tuple[Tensor, Tensor]:
         leaves, rebuild = tensors_of(side)
 
         def single(position: Tensor, *parts: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def vectorized(density: Density) -> BatchedDensity:
 def looped(density: Density) -> BatchedDensity:
     """The same function by a Python loop over chains, for models that vmap refuses."""
 
-    def batched(positions: Tensor, side: Side = Side()) -> tuple[Tensor, Tensor]:
+    def batched(positions: Tensor, side: Side = NO_SIDE) -> tuple[Tensor, Tensor]:
         values, gradients = [], []
         for chain in range(positions.shape[1]):
             one = Side(
@@ -148,7 +148,7 @@ def traced(function: Callable, *example: Any, compile_graph: bool = False) -> Ca
 
 
 def _interpreted(graph: torch.fx.GraphModule, example: list[Tensor]) -> Callable:
-    """The recording run by TorchScript's interpreter, a quarter of the cost of Python's per operation.
+    """The recording run by TorchScript's interpreter, which costs less per operation than Python.
 
     Where TorchScript is no longer to be had, Python runs it.
     """
@@ -156,7 +156,8 @@ def _interpreted(graph: torch.fx.GraphModule, example: list[Tensor]) -> Callable
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             inputs = tuple(leaf.clone() for leaf in example)
-            return torch.jit.trace(graph, inputs, check_trace=False)
+            interpreted: Any = torch.jit.trace(graph, inputs, check_trace=False)
+            return interpreted
     except Exception:
         return graph.forward
 
@@ -180,13 +181,16 @@ def probe(density: Density, positions: Tensor, side: Side) -> str | None:
         mapped_value, mapped_gradient = vectorized(density)(positions, side)
     except Exception as error:  # vmap raises whatever the model's operations raise
         return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-    tolerance = 1e3 * torch.finfo(value.dtype).eps
-    close = dict(rtol=tolerance, atol=tolerance, equal_nan=True)
     if mapped_value.shape != value.shape:
         return f"vmap gives shape {tuple(mapped_value.shape)} where {tuple(value.shape)} is right"
     scale = gradient.abs().amax().clamp(min=1.0)
-    if not torch.allclose(mapped_value, value, **close):
+    if not _close(mapped_value, value):
         return "vmap gives another log density than a loop"
-    if not torch.allclose(mapped_gradient / scale, gradient / scale, **close):
+    if not _close(mapped_gradient / scale, gradient / scale):
         return "vmap gives another gradient than a loop"
     return None
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    tolerance = 1e3 * torch.finfo(a.dtype).eps
+    return torch.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)

@@ -75,9 +75,10 @@ class Stepper:
         self.kernel, self.problem = kernel, problem
         state = self.begin(start, settings)
         (noise,) = noises(kernel, tuple(start.shape), 1, seed=0, dtype=start.dtype)
-        self._step = traced(self._plain_step, state, noise, settings)
+        self._step = traced(self.plain_step, state, noise, settings)
 
-    def _plain_step(self, state: Any, noise: Noise, settings: Settings) -> tuple[Any, Transition]:
+    def plain_step(self, state: Any, noise: Noise, settings: Settings) -> tuple[Any, Transition]:
+        """One step of all chains, not recorded."""
         density: LogDensityAndGradient = self.problem.log_density_and_gradient
         return self.kernel.step(density, state, noise, settings)
 

@@ -1,0 +1,101 @@
+"""Warm-up: its windows add up, many chains need little of it, and few chains lose nothing."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from pyro_ebm.energies import DiagonalGaussian, Gaussian
+from pyro_ebm.mcmc.adaptation import Dense, Diagonal, LowRank, MetricKind, Warmup, windows
+from pyro_ebm.mcmc.metric import inverse_mass_matrix
+from pyro_ebm.mcmc.nuts import nuts
+from pyro_ebm.mcmc.run import Plan, Result, run_chains
+from pyro_ebm.target import Target
+
+from ..models.eight_schools import eight_schools
+from .stage import problem_of
+
+SCALES = torch.logspace(-2, 0, 20)
+Y = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
+SIGMA = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
+
+
+def run(target: Target, *, warmup: Warmup, chains: int, num_samples: int = 100) -> Result:
+    generator = torch.Generator().manual_seed(0)
+    start = target.initial_positions(chains, generator=generator)
+    plan = Plan(num_samples, warmup)
+    result = run_chains(problem_of(target), nuts(), start, plan, generator=generator)
+    assert result.error is None
+    return result
+
+
+@pytest.mark.parametrize("chains", [1, 4, 8, 64, 4096])
+def test_windows_add_up(chains: int):
+    for steps in [*range(200), 980, 1480, 9980]:
+        plan = windows(steps, chains)
+        assert sum(plan) == steps
+        assert all(length > 0 for length in plan)
+
+
+def gaussian() -> Target:
+    return Target.from_energy(DiagonalGaussian(torch.zeros(20), SCALES))
+
+
+def schools() -> Target:
+    return Target.from_model(eight_schools, SIGMA, Y)
+
+
+@pytest.mark.parametrize("make", [gaussian, schools])
+@pytest.mark.parametrize("target_acceptance", [0.65, 0.8, 0.9])
+def test_a_short_warm_up_of_many_chains_reaches_its_target(
+    make: Callable[[], Target], target_acceptance: float
+):
+    warmup = Warmup(200, target_acceptance=target_acceptance)
+    result = run(make(), warmup=warmup, chains=64, num_samples=50)
+    acceptance = float(result.draws.statistics["acceptance_rate"].mean())
+    assert abs(acceptance - target_acceptance) < 0.08
+
+
+def scales(draws: Tensor) -> Tensor:
+    """Standard deviations [dim] of draws [n, dim, chains], about the known mean of zero."""
+    return draws.square().mean((0, 2)).sqrt()
+
+
+@pytest.mark.parametrize("chains", [1, 2, 4])
+def test_few_chains_learn_scales_over_two_orders_of_magnitude(chains: int):
+    result = run(gaussian(), warmup=Warmup(400), chains=chains, num_samples=1200 // chains)
+    statistics = result.draws.statistics
+    # With the right metric a step of one scale suits all coordinates: trees stay short.
+    assert float(statistics["n_steps"].mean()) < 16
+    assert not bool(statistics["diverging"].any())
+    # NUTS on an adapted Gaussian is at least half as good as independent draws.
+    n = 0.5 * 1200
+    ratio = scales(result.draws.positions) / SCALES
+    assert float((ratio - 1).abs().max()) < 4.5 * (1 / (2 * n)) ** 0.5
+
+
+@pytest.mark.parametrize("kind", [Diagonal(), Dense(), LowRank(rank=2)])
+def test_the_inverse_mass_is_the_covariance_of_a_gaussian(kind: MetricKind):
+    root = torch.tensor([[1.0, 0.0, 0.0], [4.0, 1.0, 0.0], [0.0, 0.0, 0.1]])
+    covariance = root @ root.T
+    if isinstance(kind, Diagonal):
+        covariance = covariance.diag().diag()
+    target = Target.from_energy(Gaussian(torch.zeros(3), covariance_matrix=covariance))
+    result = run(target, warmup=Warmup(200, kind=kind), chains=32, num_samples=10)
+    assert result.state is not None
+    settings = result.state.settings
+    found = inverse_mass_matrix(settings.metric, int(settings.version))
+    found = found.diag() if found.dim() == 1 else found
+    spectrum = torch.linalg.eigvals(torch.linalg.solve(covariance, found)).real
+    assert 0.5 < float(spectrum.min())
+    assert float(spectrum.max()) < 2.0
+
+
+def test_nothing_adapts_when_nothing_shall():
+    warmup = Warmup(100, step_size=0.2, adapt_step_size=False, adapt_metric=False)
+    target = Target.from_energy(DiagonalGaussian(torch.zeros(2), 1.0))
+    result = run(target, warmup=warmup, chains=4, num_samples=10)
+    assert result.state is not None
+    assert result.draws.statistics["step_size"].unique().tolist() == pytest.approx([0.2])
+    assert inverse_mass_matrix(result.state.settings.metric).eq(1.0).all()
