@@ -48,19 +48,18 @@ def measure(
         command = [sys.executable, "-m", module]
         command.append(json.dumps({**options, "draws": f"{folder}/draws.npy"}))
         began = time.perf_counter()
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
-        )
-        timer = threading.Timer(time_limit, process.kill)
-        timer.start()
         until_draws, told = 0.0, None
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("{"):
-                until_draws, told = time.perf_counter() - began, line
-        process.wait()
-        timed_out = not timer.is_alive()
-        timer.cancel()
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process:
+            timer = threading.Timer(time_limit, process.kill)
+            timer.start()
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith("{"):
+                    until_draws, told = time.perf_counter() - began, line
+            timed_out = not timer.is_alive()
+            timer.cancel()
         if told is None:
             errors.seek(0)
             raise Failure(_reason(errors.read(), time_limit if timed_out else None))

@@ -52,6 +52,11 @@ class Score(NamedTuple):
         """Median over the repeats; NaN when there are none."""
         return spread([getattr(run, attribute) for run in self.runs])[0] if self.runs else np.nan
 
+    @property
+    def stages(self) -> list[tuple[float, float, float]]:
+        """Per repeat the seconds by stage."""
+        return [run.stages for run in self.runs]
+
     def numbers(self) -> dict[str, Any]:
         """Every number, for JSON."""
         runs = [
@@ -98,6 +103,6 @@ def compete(contestants: list[Contestant], repeats: int) -> list[Score]:
 
 
 def _run(outcome: Outcome) -> Run:
-    inside = [outcome.seconds[stage] for stage in STAGES[1:]]
-    before = outcome.until_draws - sum(inside)
-    return Run(worst(outcome.draws), (before, *inside), outcome.until_draws)
+    before, sampling = (outcome.seconds[stage] for stage in STAGES[1:])
+    start = outcome.until_draws - before - sampling
+    return Run(worst(outcome.draws), (start, before, sampling), outcome.until_draws)

@@ -4,8 +4,8 @@ The error test: with the true mean m and variance v of a parameter, the mean of 
 sample size ESS should have z^2 = (mean - m)^2 ESS / v of expectation one. Pooled over S seeds and p
 parameters, the average of z^2 is tested against a chi-square law. Parameters of one run are
 correlated, so it has fewer than S p degrees of freedom: an average of p standard normals' squares
-with correlation matrix R has variance 2 tr(R^2) / p^2, that of chi-square with p^2 / tr(R^2) degrees
-of freedom over their number.
+with correlation matrix R has variance 2 tr(R^2) / p^2, as has chi-square over its number of degrees
+of freedom when that is p^2 / tr(R^2).
 """
 
 from __future__ import annotations

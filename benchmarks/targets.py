@@ -27,7 +27,7 @@ def schools() -> tuple[np.ndarray, np.ndarray]:
 
 
 def parameters(mu: np.ndarray, tau: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    """Draws [chain, draw, 10] of eight schools from mu, tau [chain, draw], theta [chain, draw, 8]."""
+    """Draws [chain, draw, 10] of mu and tau, each [chain, draw], and theta [chain, draw, 8]."""
     return np.concatenate([mu[..., None], tau[..., None], theta], axis=-1)
 
 
@@ -37,4 +37,5 @@ def truth(name: str) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros_like(GAUSSIANS[name]), GAUSSIANS[name]
     exact = json.loads(_FILE.read_text())["exact"]
     order = ("mu", "tau", *(f"theta[{school}]" for school in range(1, 9)))
-    return tuple(np.array([exact[key][of] for key in order]) for of in ("mean", "sd"))
+    mean, sd = (np.array([exact[key][of] for key in order]) for of in ("mean", "sd"))
+    return mean, sd

@@ -1,5 +1,8 @@
 """Energies in Pyro models, sampled with many chains at once and judged in ArviZ."""
 
+from .calibration import Calibration as Calibration
+from .calibration import calibrate as calibrate
+from .calibration_plot import plot_calibration as plot_calibration
 from .distribution import EnergyDistribution as EnergyDistribution
 from .energies import Banana as Banana
 from .energies import ClassifierEnergy as ClassifierEnergy
@@ -33,6 +36,7 @@ __all__ = [
     "MCMC",
     "NUTS",
     "Banana",
+    "Calibration",
     "ClassifierEnergy",
     "Dense",
     "Diagonal",
@@ -54,6 +58,8 @@ __all__ = [
     "Target",
     "Tilted",
     "as_energy",
+    "calibrate",
     "clamp",
     "energy_factor",
+    "plot_calibration",
 ]

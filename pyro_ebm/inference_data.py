@@ -31,7 +31,7 @@ def to_inference_data(
     groups: Mapping[str, Mapping[str, np.ndarray]],
     *,
     dims: Mapping[str, Sequence[str]] = {},
-    coords: Mapping[str, Sequence] = {},
+    coords: Mapping[str, Any] = {},
     attrs: Mapping[str, object] = {},
 ) -> Any:
     """ArviZ data from plain arrays: InferenceData, or DataTree from ArviZ 1.

@@ -73,5 +73,5 @@ def test_numbers_have_three_figures(value, text):
 
 
 def test_a_measurement_that_fails_says_why():
-    with pytest.raises(Failure, match="No module named benchmarks.peers.nobody"):
+    with pytest.raises(Failure, match=r"No module named benchmarks\.peers\.nobody"):
         measure("benchmarks.peers.nobody", {}, time_limit=60.0)

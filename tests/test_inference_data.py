@@ -24,7 +24,7 @@ def schools():
             "tree_depth": np.ones(SAMPLED, dtype=np.int64),
             "lp": normal().astype(np.float32),
         },
-        "log_likelihood": {"y": normal(4)},
+        "log_likelihood": {"y": np.tanh(normal(4))},
         "energies": {"smooth": normal()},
         "observed_data": {"y": np.arange(4)},
         "constant_data": {"sigma": np.ones(4), "k": np.asarray(3)},

@@ -29,7 +29,7 @@ def main() -> None:
         chains=given["chains"],
         seed=given["seed"],
         progress_bar=False,
-    ).posterior
+    )["posterior"]
     draws = parameters(*(found[site].values for site in ("mu", "tau", "theta")))
     watch.lap("sampling")
     hand_over(draws, watch)

@@ -66,7 +66,7 @@ def for_side_values(target: Target, side: Side, positions: Tensor) -> Target:
     warnings.warn(
         "The simulations are evaluated one by one, slower and right, because torch.func.vmap "
         f"cannot take their data: {reason}",
-        stacklevel=4,
+        stacklevel=3,
     )
     looped = copy.copy(target)
     looped.why_not_vectorized = reason

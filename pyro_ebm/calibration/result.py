@@ -18,6 +18,8 @@ from .uniformity import Uniformity, uniformity
 _NOTABLE = 3.0
 # Draws worth less than this share of their number are not independent enough for their ranks.
 _INDEPENDENT = 0.2
+# The share of chains that noise in their effective sizes alone can make look slow.
+_SLOW_BY_CHANCE = 0.1
 # Names listed in a sentence.
 _LISTED = 6
 
@@ -96,7 +98,7 @@ class Calibration(NamedTuple):
     def _troubles(self, failed: bool) -> list[str]:
         found = []
         slow, diverging = int(self.slow_chains.sum()), int((self.divergences > 0).sum())
-        if slow:
+        if slow > _SLOW_BY_CHANCE * self.num_simulations:
             found.append(
                 f"{slow} of {self.num_simulations} chains moved slowly: their draws are worth less "
                 f"than {_INDEPENDENT:.0%} of their number"

@@ -67,7 +67,7 @@ def build_groups(
     posterior_predictive: bool = False,
     save_warmup: bool = False,
     dims: Mapping[str, Sequence[str]] | None = None,
-    coords: Mapping[str, Sequence] | None = None,
+    coords: Mapping[str, Any] | None = None,
 ) -> Parts:
     """The groups of a run as plain arrays, with names for their axes.
 

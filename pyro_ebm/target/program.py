@@ -272,7 +272,8 @@ def energy_of(node: Mapping[str, Any]) -> Tensor | None:
             return None
         fn = fn.base_dist
     energy: Any = fn.energy_value
-    return energy(node["value"]) if callable(energy) else energy
+    value: Any = energy(node["value"]) if callable(energy) else energy
+    return value
 
 
 def _discrete_sites(

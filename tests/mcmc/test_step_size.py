@@ -65,14 +65,13 @@ def test_the_first_guess_fits_the_scale_of_the_target(scale: float, guess: float
     assert 0.3 < found / scale < 2.5
 
 
-def with_a_wall(first: Tensor) -> Problem:
-    """A standard normal in which the chain that starts at ``first`` can go nowhere else."""
-    gaussian = problem_of(DiagonalGaussian(torch.zeros(len(first)), 1.0)).log_density_and_gradient
+def with_a_wall() -> Problem:
+    """A standard normal, and NaN far out: a chain that starts there can go nowhere."""
+    gaussian = problem_of(DiagonalGaussian(torch.zeros(3), 1.0)).log_density_and_gradient
 
     def density(positions: Tensor) -> tuple[Tensor, Tensor]:
         log_density, gradient = gaussian(positions)
-        wall = (positions[0] > 50.0) & (positions[0] != first[0])
-        return torch.where(wall, torch.nan, log_density), gradient
+        return torch.where(positions[0] > 50.0, torch.nan, log_density), gradient
 
     return Problem(density, traced)
 
@@ -84,7 +83,7 @@ def adapted(
         problem,
         kernel,
         start,
-        Plan(2, Warmup(300, adapt_metric=adapt_metric)),
+        Plan(2, Warmup(200, adapt_metric=adapt_metric)),
         generator=torch.Generator().manual_seed(seed),
     )
 
@@ -99,7 +98,7 @@ def test_one_of_sixteen_chains_at_a_wall_moves_the_step_size_by_less_than_a_tent
     stuck[:, 0] = 100.0
     step_sizes = []
     for begin in (start, stuck):
-        result = adapted(kernel, with_a_wall(stuck[:, 0]), begin, adapt_metric=adapt_metric, seed=1)
+        result = adapted(kernel, with_a_wall(), begin, adapt_metric=adapt_metric, seed=1)
         assert result.error is None
         assert result.state is not None
         step_sizes.append(result.draws.statistics["step_size"])
