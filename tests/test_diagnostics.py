@@ -1,4 +1,4 @@
-"""The diagnostics are ArviZ's numbers, whatever the shape of the event, and NaN where none exist."""
+"""The diagnostics are ArviZ's numbers, whatever the event's shape, and NaN where none exist."""
 
 import math
 

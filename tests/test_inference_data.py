@@ -1,4 +1,4 @@
-"""What goes in as plain arrays is what ArviZ reads, under safe names, and what netCDF gives back."""
+"""What goes in as plain arrays is what ArviZ reads, under safe names, and netCDF gives back."""
 
 import json
 

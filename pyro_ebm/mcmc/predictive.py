@@ -87,7 +87,8 @@ def forward_draws(
         chunk = max(1, _NUMBERS // numbers)
         try:
             mapped = torch.func.vmap(once, randomness="different", chunk_size=chunk)
-            with _RandomOutOfPlace():
+            with _RandomOutOfPlace(), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "There is a performance drop")
                 found = mapped(count, flat)
         except Exception as error:  # vmap raises whatever the model's operations raise
             if rows > _MANY:

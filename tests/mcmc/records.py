@@ -16,13 +16,22 @@ from .stage import problem_of
 
 
 def run(
-    target: Target, *, chains: int, draws: int, warmup: int, keep_warmup: bool = False
+    target: Target,
+    *,
+    chains: int,
+    draws: int,
+    warmup: int,
+    keep_warmup: bool = False,
+    max_tree_depth: int = 10,
 ) -> RunRecord:
     """A run of NUTS."""
     generator = torch.Generator().manual_seed(0)
     start = target.initial_positions(chains, generator=generator)
-    plan = Plan(draws, Warmup(warmup), keep_warmup=keep_warmup)
-    result = run_chains(problem_of(target), nuts(), start, plan, generator=generator)
+    adapt = Warmup(warmup, max_tree_depth=max_tree_depth)
+    plan = Plan(draws, adapt, keep_warmup=keep_warmup)
+    result = run_chains(
+        problem_of(target), nuts(max_tree_depth=max_tree_depth), start, plan, generator=generator
+    )
     assert result.error is None
     before = result.warmup_draws
     return RunRecord(
@@ -32,6 +41,7 @@ def run(
         None if before is None else before.positions.permute(2, 0, 1),
         None if before is None else {name: value.T for name, value in before.statistics.items()},
         attrs={"seed": 17, "sampler": "NUTS"},
+        max_tree_depth=max_tree_depth,
     )
 
 

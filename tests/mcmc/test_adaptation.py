@@ -46,8 +46,9 @@ def schools() -> Target:
     return Target.from_model(eight_schools, SIGMA, Y)
 
 
-@pytest.mark.parametrize("make", [gaussian, schools])
-@pytest.mark.parametrize("target_acceptance", [0.65, 0.8, 0.9])
+@pytest.mark.parametrize(
+    ("make", "target_acceptance"), [(gaussian, 0.65), (gaussian, 0.9), (schools, 0.8)]
+)
 def test_a_short_warm_up_of_many_chains_reaches_its_target(
     make: Callable[[], Target], target_acceptance: float
 ):
@@ -62,15 +63,15 @@ def scales(draws: Tensor) -> Tensor:
     return draws.square().mean((0, 2)).sqrt()
 
 
-@pytest.mark.parametrize("chains", [1, 2, 4])
+@pytest.mark.parametrize("chains", [1, 4])
 def test_few_chains_learn_scales_over_two_orders_of_magnitude(chains: int):
-    result = run(gaussian(), warmup=Warmup(400), chains=chains, num_samples=1200 // chains)
+    result = run(gaussian(), warmup=Warmup(300), chains=chains, num_samples=800 // chains)
     statistics = result.draws.statistics
     # With the right metric a step of one scale suits all coordinates: trees stay short.
     assert float(statistics["n_steps"].mean()) < 16
     assert not bool(statistics["diverging"].any())
     # NUTS on an adapted Gaussian is at least half as good as independent draws.
-    n = 0.5 * 1200
+    n = 0.5 * 800
     ratio = scales(result.draws.positions) / SCALES
     assert float((ratio - 1).abs().max()) < 4.5 * (1 / (2 * n)) ** 0.5
 
@@ -88,7 +89,7 @@ def test_the_inverse_mass_is_the_covariance_of_a_gaussian(kind: MetricKind):
     found = inverse_mass_matrix(settings.metric, int(settings.version))
     found = found.diag() if found.dim() == 1 else found
     spectrum = torch.linalg.eigvals(torch.linalg.solve(covariance, found)).real
-    assert 0.5 < float(spectrum.min())
+    assert float(spectrum.min()) > 0.5
     assert float(spectrum.max()) < 2.0
 
 

@@ -15,6 +15,8 @@ CHAINS, STEPS = 8, 50
 KERNELS = {"nuts": nuts(max_tree_depth=4), "hmc": hmc(trajectory_length=2.0, jitter=0.5)}
 
 
+# torch's own compiler still imports what torch deprecates.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
 def test_a_compiled_step_makes_the_same_decisions(kernel: Kernel):
     energy = Funnel(3, scale=1.0).double()

@@ -28,7 +28,9 @@ FUNNEL = Funnel(DIM, scale=1.0)
 # v and every x e^(-v/2) are N(0, 1): so many means and variances at every kept index.
 FUNCTIONS = 2 * DIM
 # A whole run fails by chance with probability 1e-4 at most: a two-sided normal quantile.
-LIMIT = float(torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(1 - 0.5e-4 / (KEPT * FUNCTIONS))))
+LIMIT = float(
+    torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(1 - 0.5e-4 / (KEPT * FUNCTIONS)))
+)
 
 
 def exact_starts(seed: int) -> Tensor:
@@ -53,9 +55,7 @@ def deviations(draws: Draws) -> Tensor:
     return torch.stack(found)
 
 
-def from_exact_starts(
-    *, warmup_steps: int, seed: int, record: Callable = traced
-) -> Result:
+def from_exact_starts(*, warmup_steps: int, seed: int, record: Callable = traced) -> Result:
     problem = Problem(problem_of(FUNNEL).log_density_and_gradient, record)
     warmup = Warmup(warmup_steps, max_tree_depth=DEPTH)
     result = run_chains(

@@ -29,7 +29,9 @@ def gaussian(covariance: Tensor, n: int) -> tuple[Tensor, Tensor]:
 def test_geometric_mean_is_the_covariance_of_a_gaussian(dim: int):
     covariance = covariance_of(dim)
     draws, gradients = gaussian(covariance, 3 * dim + 2)
-    found = geometric_mean(torch.cov(draws).reshape(dim, dim), torch.cov(gradients).reshape(dim, dim))
+    found = geometric_mean(
+        torch.cov(draws).reshape(dim, dim), torch.cov(gradients).reshape(dim, dim)
+    )
     torch.testing.assert_close(found, covariance, rtol=1e-6, atol=1e-6)
 
 
@@ -74,7 +76,9 @@ def test_dense_factor_is_nearly_the_covariance_and_always_a_root(count: int):
     factor = dense_factor(draws, gradients, scale, everywhere)
     assert factor.triu(1).eq(0).all()
     if count > 2 * dim:
-        whitened = torch.linalg.solve_triangular(factor, torch.linalg.cholesky(covariance), upper=False)
+        whitened = torch.linalg.solve_triangular(
+            factor, torch.linalg.cholesky(covariance), upper=False
+        )
         spectrum = torch.linalg.svdvals(whitened)
         assert spectrum.min() > 0.5
         assert spectrum.max() < 2.0

