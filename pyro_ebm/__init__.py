@@ -26,9 +26,9 @@ from .factor import energy_factor as energy_factor
 from .mcmc.adaptation import Dense as Dense
 from .mcmc.adaptation import Diagonal as Diagonal
 from .mcmc.adaptation import LowRank as LowRank
+from .mcmc.api import HMC as HMC
 from .mcmc.api import MCMC as MCMC
-from .mcmc.kernels import HMC as HMC
-from .mcmc.kernels import NUTS as NUTS
+from .mcmc.api import NUTS as NUTS
 from .target import Target as Target
 
 __all__ = [

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from pyro_ebm.factor import energy_factor
 from pyro_ebm.mcmc.api import MCMC
-from pyro_ebm.mcmc.kernels import NUTS
+from pyro_ebm.mcmc.api.kernels import NUTS
 from pyro_ebm.plots import (
     plot_energy,
     plot_rank,

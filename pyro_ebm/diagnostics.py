@@ -9,10 +9,9 @@ can only see in chains of some length.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from arviz_stats.base.array import array_stats
 from jaxtyping import Float, Num
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -38,7 +37,7 @@ def split_rhat(draws: Draws) -> Figures:
     if values.shape[0] == 1:
         half = values.shape[1] // 2
         values = np.concatenate([values[:, :half], values[:, values.shape[1] - half :]])
-    return _per_variable(array_stats.rhat, values, at_least=4)
+    return _per_variable("rhat", values, at_least=4)
 
 
 def nested_rhat(draws: Draws, superchain_ids: ArrayLike | Tensor) -> Figures:
@@ -65,9 +64,7 @@ def nested_rhat(draws: Draws, superchain_ids: ArrayLike | Tensor) -> Figures:
     chosen = np.sort(
         np.concatenate([np.flatnonzero(group == k)[: counts.min()] for k in range(len(counts))])
     )
-    return _per_variable(
-        array_stats.rhat_nested, values[chosen], at_least=4, superchain_ids=group[chosen]
-    )
+    return _per_variable("rhat_nested", values[chosen], at_least=4, superchain_ids=group[chosen])
 
 
 def rhat_threshold(*, num_chains: int, chains_per_superchain: int | None = None) -> float:
@@ -87,24 +84,22 @@ def ess_is_reliable(num_draws: int) -> bool:
 
 def ess_bulk(draws: Draws) -> Figures:
     """Effective sample size of rank-normalised draws: for the centre of the distribution."""
-    return _per_variable(array_stats.ess, _as_array(draws), at_least=4, method="bulk")
+    return _per_variable("ess", _as_array(draws), at_least=4, method="bulk")
 
 
 def ess_tail(draws: Draws) -> Figures:
     """The smaller effective sample size of the 5 % and the 95 % quantile."""
-    return _per_variable(
-        array_stats.ess, _as_array(draws), at_least=4, method="tail", prob=(0.05, 0.95)
-    )
+    return _per_variable("ess", _as_array(draws), at_least=4, method="tail", prob=(0.05, 0.95))
 
 
 def ess_mean(draws: Draws) -> Figures:
     """Effective sample size of the mean."""
-    return _per_variable(array_stats.ess, _as_array(draws), at_least=4, method="mean")
+    return _per_variable("ess", _as_array(draws), at_least=4, method="mean")
 
 
 def mcse_mean(draws: Draws) -> Figures:
     """Monte Carlo standard error of the mean."""
-    return _per_variable(array_stats.mcse, _as_array(draws), at_least=4, method="mean")
+    return _per_variable("mcse", _as_array(draws), at_least=4, method="mean")
 
 
 def mcse_sd(draws: Draws) -> Figures:
@@ -120,9 +115,7 @@ def mcse_sd(draws: Draws) -> Figures:
 
 def mcse_quantile(draws: Draws, probability: float) -> Figures:
     """Monte Carlo standard error of a quantile, from the order statistics around it."""
-    return _per_variable(
-        array_stats.mcse, _as_array(draws), at_least=4, method="quantile", prob=probability
-    )
+    return _per_variable("mcse", _as_array(draws), at_least=4, method="quantile", prob=probability)
 
 
 def bfmi(energy: Num[np.ndarray, "chain draw"] | Num[Tensor, "chain draw"]) -> Figures:
@@ -134,7 +127,7 @@ def bfmi(energy: Num[np.ndarray, "chain draw"] | Num[Tensor, "chain draw"]) -> F
     if values.shape[1] < 4:
         return np.full(values.shape[0], np.nan)
     with np.errstate(all="ignore"):
-        return np.asarray(array_stats.bfmi(values, chain_axis=0, draw_axis=1), dtype=float)
+        return np.asarray(_array_stats().bfmi(values, chain_axis=0, draw_axis=1), dtype=float)
 
 
 def _as_array(values: object) -> np.ndarray:
@@ -143,11 +136,17 @@ def _as_array(values: object) -> np.ndarray:
     return np.asarray(values)
 
 
-def _per_variable(
-    function: Callable, values: np.ndarray, *, at_least: int, **options: object
-) -> np.ndarray:
+def _array_stats() -> Any:
+    # ArviZ takes as long to import as torch: only who judges a run pays for it.
+    from arviz_stats.base.array import array_stats
+
+    return array_stats
+
+
+def _per_variable(name: str, values: np.ndarray, *, at_least: int, **options: object) -> np.ndarray:
     """One of ArviZ's functions on the variables that move and are finite, NaN for the others."""
     values = values.astype(float)
+    function = getattr(_array_stats(), name)
     chains, draws, *event = values.shape
     flat = values.reshape(chains, draws, math.prod(event))
     found = np.full(flat.shape[2], np.nan)

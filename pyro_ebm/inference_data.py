@@ -17,9 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import arviz
 import numpy as np
-import xarray as xr
 
 SAMPLE_DIMS = ("chain", "draw")
 DATA_GROUPS = ("observed_data", "constant_data", "predictions_constant_data")
@@ -117,7 +115,9 @@ def _dataset(
     data: Mapping[str, tuple[tuple[str, ...], np.ndarray]],
     labels: Mapping[str, np.ndarray],
     attributes: Mapping[str, Any],
-) -> xr.Dataset:
+) -> Any:
+    import xarray as xr
+
     sizes: dict[str, int] = {}
     for name, (axes, array) in data.items():
         for axis, size in zip(axes, array.shape, strict=True):
@@ -137,13 +137,29 @@ def _dataset(
     return xr.Dataset(dict(data), coords=coords, attrs=dict(attributes))
 
 
-def _native(datasets: Mapping[str, xr.Dataset], attributes: Mapping[str, Any]) -> Any:
+def _native(datasets: Mapping[str, Any], attributes: Mapping[str, Any]) -> Any:
+    # ArviZ takes as long to import as torch: only who wants its data pays for it.
+    import arviz
+    import xarray as xr
+
     filled = {group: data for group, data in datasets.items() if data.data_vars}
     if hasattr(arviz, "InferenceData") and int(arviz.__version__.partition(".")[0]) < 1:
         return arviz.InferenceData(dict(attributes), False, **filled)
     tree = xr.DataTree.from_dict(filled)
     tree.attrs.update(attributes)
     return tree
+
+
+def print_table(data: Any, *, interval_probability: float) -> None:
+    """Print ArviZ's summary of the posterior.
+
+    :param data: what :func:`to_inference_data` gives.
+    """
+    import arviz
+
+    summary: Any = arviz.summary
+    option = "hdi_prob" if int(arviz.__version__.partition(".")[0]) < 1 else "ci_prob"
+    print(summary(data, **{option: interval_probability}).to_string())
 
 
 def _safe_attributes(attrs: Mapping[str, object]) -> dict[str, str | int | float]:

@@ -17,7 +17,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyro_ebm.energies import Energy
-from pyro_ebm.mcmc.kernels import HMC, NUTS
+from pyro_ebm.mcmc.api.kernels import HMC, NUTS
 from pyro_ebm.target import Side, Target
 from pyro_ebm.target.program import ModelProgram
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from pyro_ebm.diagnostics import ess_mean
+from pyro_ebm.mcmc.api.kernels import HMC, NUTS
 from pyro_ebm.mcmc.estimate import diagonal_scale
-from pyro_ebm.mcmc.kernels import HMC, NUTS
 from pyro_ebm.mcmc.run import Plan, Problem, Result, run_chains
 from pyro_ebm.target import Side, Target
 from pyro_ebm.target.vectorize import NUM_PROBES, probe, traced

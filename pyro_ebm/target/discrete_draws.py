@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .enumeration import is_subsample, marginal_log_density
 from .layout import vectorised_plates
-from .program import ModelProgram, Side
+from .program import NO_SIDE, ModelProgram
 from .target import Target
 
 # Numbers held at once.
@@ -54,10 +54,8 @@ def _draw_rows(
     rows: Tensor,
     generator: torch.Generator | None,
 ) -> dict[str, Tensor]:
-    sites = {site.name: site for site in program.sites}
-
     def log_density(weights: dict[str, Tensor], position: Tensor) -> Tensor:
-        _, trace = program.execute(position, sites, Side())
+        _, trace = program.execute(position, NO_SIDE)
         with pyro.validation_enabled(False):
             log_factors = _log_factors(trace)
             for name, weight in weights.items():

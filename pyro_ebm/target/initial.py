@@ -106,7 +106,7 @@ def _one_start(program: ModelProgram, strategy: Callable, generator: torch.Gener
     devices = list(range(torch.cuda.device_count()))
     with torch.random.fork_rng(devices), torch.no_grad():
         torch.manual_seed(seed)
-        messenger, _ = program.execute(None, None, Side(), choose)
+        messenger, _ = program.lay_out(choose)
     return torch.cat(messenger.chosen)
 
 

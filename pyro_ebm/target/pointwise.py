@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .layout import vectorised_plates
-from .program import ModelProgram, Side
+from .program import NO_SIDE, ModelProgram
 
 
 def pointwise_log_likelihood(
@@ -32,7 +32,8 @@ def pointwise_log_likelihood(
     """
     if not program.marginalised:
         return dict(log_likelihood)
-    _, trace = program.execute(None, None, Side())
+    origin = torch.zeros(sum(site.size for site in program.sites))
+    _, trace = program.execute(origin, NO_SIDE)
     trace.symbolize_dims()
     nodes = cast(Mapping[str, Any], trace.nodes)
     factors = {**log_prior, **log_likelihood}

@@ -17,14 +17,14 @@ import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.infer import config_enumerate
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import Transform
 
 from pyro_ebm.normalizers.enumerated import FactorEvents
 
 from .enumeration import ParallelEnumeration, is_subsample, marginal_log_density
-from .layout import Site, bijection, take, vectorised_plates
+from .layout import Site
+from .substitute import HoldDiscrete, Substitute
 
 # Enumerated sites are laid out so far to the left that no event of a user's can reach them.
 _ROOM_FOR_EVENTS = 8
@@ -69,88 +69,6 @@ class Program(Protocol):
         ...
 
 
-class Substitute(Messenger):
-    """Give every continuous latent site the value that the flat position holds for it.
-
-    Without a layout it lays the sites out as it meets them, at the unconstrained origin.
-    """
-
-    def __init__(
-        self,
-        position: Tensor | None,
-        sites: Mapping[str, Site] | None,
-        side: Side,
-        *,
-        transforms: Mapping[str, Transform],
-        choose: Callable[[dict], Tensor] | None = None,
-    ) -> None:
-        super().__init__()
-        self.position = position
-        self.known = sites
-        self.side = side
-        self.transforms = transforms
-        self.choose = choose
-        self.laid_out: dict[str, Site] = {}
-        self.chosen: list[Tensor] = []
-        self.log_det: list[Tensor] = []
-
-    def _pyro_sample(self, msg: Any) -> None:
-        name = msg["name"]
-        if is_subsample(msg) or msg["infer"].get("_deterministic"):
-            return
-        if name in self.side.values:
-            msg["value"] = self.side.values[name]
-            msg["done"] = True
-            return
-        if msg["done"] or msg["is_observed"] or msg["value"] is not None:
-            return
-        fn = msg["fn"]
-        if name in self.transforms:
-            transform = self.transforms[name].inv
-        else:
-            transform = bijection(fn.support, name)
-        unconstrained = self._unconstrained(msg, transform)
-        value = transform(unconstrained)
-        self.log_det.append(transform.log_abs_det_jacobian(unconstrained, value).sum())
-        msg["value"] = value
-        msg["done"] = True
-
-    def _unconstrained(self, msg: Any, transform: Transform) -> Tensor:
-        name, fn = msg["name"], msg["fn"]
-        if self.known is not None:
-            if name not in self.known:
-                raise ValueError(
-                    f"The model met the latent site '{name}' that it did not have at its first "
-                    "run. A model whose sites depend on the values of other sites has no fixed "
-                    "dimension; write it with a fixed set of sites."
-                )
-            assert self.position is not None
-            site = self.known[name]
-            if tuple(fn.shape()) != tuple(site.shape):
-                raise ValueError(
-                    f"Site '{name}' had shape {tuple(site.shape)} at the first run and "
-                    f"{tuple(fn.shape())} now. Shapes must not depend on the values of sites."
-                )
-            self.laid_out[name] = site
-            return take(site, self.position)
-        shape = transform.inverse_shape(fn.shape())
-        offset = sum(site.size for site in self.laid_out.values())
-        self.laid_out[name] = Site(
-            name,
-            offset,
-            torch.Size(shape),
-            torch.Size(fn.shape()),
-            fn.event_dim,
-            vectorised_plates(msg["cond_indep_stack"]),
-        )
-        if self.choose is None:
-            unconstrained = torch.zeros(shape)
-        else:
-            unconstrained = self.choose({**msg, "transform": transform})
-        self.chosen.append(unconstrained.reshape(-1))
-        return unconstrained
-
-
 class ModelProgram:
     """A Pyro model with its arguments, as a program over flat positions."""
 
@@ -170,15 +88,8 @@ class ModelProgram:
         self.model = model
         # Where a factor's event ends must not change when enumerated sites lengthen its values.
         self._factor_events = FactorEvents()
-        with self._factor_events:
-            discrete, nesting = _discrete_sites(model, args, self.kwargs)
-        if discrete:
-            self.model = config_enumerate(model, default="parallel")
-            nesting = max(nesting, max_plate_nesting or 0)
-            self.first_enum_dim = -1 - nesting - _ROOM_FOR_EVENTS
-        self.marginalised = discrete
-        messenger, trace = self.execute(None, None, Side())
-        self.sites = tuple(messenger.laid_out.values())
+        first, held = self.lay_out()
+        self.sites = tuple(first.laid_out.values())
         self._by_name = {site.name: site for site in self.sites}
         unknown = set(self.transforms) - set(self._by_name)
         if unknown:
@@ -186,17 +97,36 @@ class ModelProgram:
                 f"transforms= names {sorted(unknown)}, but the latent sites of the model are "
                 f"{sorted(self._by_name)}."
             )
-        self.first_trace = trace
+        self.marginalised = tuple(held.discrete)
+        if self.marginalised:
+            self.model = config_enumerate(model, default="parallel")
+            nesting = max(held.nesting, max_plate_nesting or 0)
+            self.first_enum_dim = -1 - nesting - _ROOM_FOR_EVENTS
+        _, self.first_trace = self.execute(torch.cat([*first.chosen, torch.zeros(0)]), NO_SIDE)
 
-    def execute(
-        self,
-        position: Tensor | None,
-        sites: Mapping[str, Site] | None,
-        side: Side,
-        choose: Callable[[dict], Tensor] | None = None,
-    ) -> tuple[Substitute, poutine.Trace]:
-        """Run the model once under the messenger, hidden from every handler outside."""
-        substitute = Substitute(position, sites, side, transforms=self.transforms, choose=choose)
+    def lay_out(
+        self, choose: Callable[[dict], Tensor] | None = None
+    ) -> tuple[Substitute, HoldDiscrete]:
+        """Run the model without a position, with discrete sites held, to learn its layout.
+
+        :param choose: gives the unconstrained value of a site; the origin unless given.
+        """
+        held = HoldDiscrete()
+        substitute = Substitute(None, None, {}, transforms=self.transforms, choose=choose)
+        outer = self._factor_events
+        with pyro.validation_enabled(False), poutine.block(), outer, substitute, held:
+            self.user_model(*self.args, **self.kwargs)
+        return substitute, held
+
+    def execute(self, position: Tensor, side: Side) -> tuple[Substitute, poutine.Trace]:
+        """Run the model once at a position, hidden from every handler outside."""
+        substitute = Substitute(
+            position,
+            self._by_name,
+            side.values,
+            transforms=self.transforms,
+            enumerating=self.first_enum_dim is not None,
+        )
         with contextlib.ExitStack() as handlers:
             handlers.enter_context(pyro.validation_enabled(False))
             handlers.enter_context(poutine.block())
@@ -209,7 +139,7 @@ class ModelProgram:
 
     def run(self, position: Tensor, side: Side) -> Terms:
         """The terms of the model's log joint density at one position of shape [dim]."""
-        substitute, trace = self.execute(position, self._by_name, side)
+        substitute, trace = self.execute(position, side)
         with pyro.validation_enabled(False):
             return self._terms(substitute, trace, side, position)
 
@@ -274,30 +204,3 @@ def energy_of(node: Mapping[str, Any]) -> Tensor | None:
     energy: Any = fn.energy_value
     value: Any = energy(node["value"]) if callable(energy) else energy
     return value
-
-
-def _discrete_sites(
-    model: Callable, args: tuple, kwargs: Mapping[str, Any]
-) -> tuple[tuple[str, ...], int]:
-    """The latent sites that enumeration sums out, and how deep the plates nest."""
-    discrete: list[str] = []
-    nesting = 0
-
-    class Look(Messenger):
-        def _pyro_sample(self, msg: Any) -> None:
-            nonlocal nesting
-            for plate in vectorised_plates(msg["cond_indep_stack"]):
-                nesting = max(nesting, -plate.dim)
-            if msg["is_observed"] or msg["value"] is not None or is_subsample(msg):
-                return
-            fn = msg["fn"]
-            if fn.has_enumerate_support and fn.support.is_discrete:
-                discrete.append(msg["name"])
-                msg["value"] = fn.enumerate_support(expand=False)[0].expand(fn.shape())
-                msg["done"] = True
-
-    look = Look()
-    substitute = Substitute(None, None, Side(), transforms={})
-    with pyro.validation_enabled(False), poutine.block(), substitute, look:
-        model(*args, **kwargs)
-    return tuple(discrete), nesting

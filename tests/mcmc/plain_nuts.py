@@ -31,7 +31,7 @@ class Uses(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A point of a trajectory; ``momentum`` is M^1/2 times the velocity, standard normal at first."""
+    """A point of a trajectory; ``momentum`` is whitened: standard normal at first."""
 
     position: Vector
     momentum: Vector

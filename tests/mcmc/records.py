@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pyro_ebm.mcmc.adaptation import Warmup
+from pyro_ebm.mcmc.api.record import RunRecord
 from pyro_ebm.mcmc.nuts import nuts
-from pyro_ebm.mcmc.record import RunRecord
 from pyro_ebm.mcmc.run import STATISTICS, Plan, run_chains
 from pyro_ebm.target import Target
 

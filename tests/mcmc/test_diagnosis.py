@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import pyro_ebm as ebm
-from pyro_ebm.mcmc.diagnosis import diagnose, findings
+from pyro_ebm.mcmc.api.diagnosis import diagnose, findings
 from pyro_ebm.target import Target
 
 from .records import made_up, run

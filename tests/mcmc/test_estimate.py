@@ -61,7 +61,7 @@ def test_scales_from_starts_are_finite_and_those_of_a_gaussian_in_kind():
     scale = torch.tensor([0.01, 1.0, 100.0])
     starts = 4 * torch.rand(3, 1000) - 2
     found = scale_from_start(-starts / scale[:, None].square())
-    # The median of |x| on (-2, 2) is 1, its variance 4/3: (4/3)^(1/4) sd, up to the sample's median.
+    # The median of |x| on (-2, 2) is 1, the variance of x 4/3: the scale is (4/3)^(1/4) sd.
     torch.testing.assert_close(found.float() / scale, torch.full((3,), 1.07), rtol=0.1, atol=0.0)
     assert scale_from_start(torch.zeros(3, 4)).equal(torch.ones(3, dtype=torch.float64))
 

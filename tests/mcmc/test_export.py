@@ -14,8 +14,8 @@ from scipy import stats
 
 import pyro_ebm as ebm
 from pyro_ebm.diagnostics import mcse_mean
-from pyro_ebm.mcmc.export import build_groups, predict, to_arviz
-from pyro_ebm.mcmc.predictive import forward_draws
+from pyro_ebm.mcmc.api.export import build_groups, predict, to_arviz
+from pyro_ebm.mcmc.api.predictive import forward_draws
 from pyro_ebm.target import Target
 from tests.models.catalogue import load
 
@@ -169,7 +169,7 @@ def test_groups_can_be_left_out(schools):
 
 
 def test_a_log_likelihood_beyond_memory_is_left_out_with_a_warning(schools, monkeypatch):
-    monkeypatch.setattr("pyro_ebm.mcmc.export.LARGEST_LOG_LIKELIHOOD", 1000)
+    monkeypatch.setattr("pyro_ebm.mcmc.api.export.LARGEST_LOG_LIKELIHOOD", 1000)
     with pytest.warns(UserWarning, match=r"would hold 1.02e\+05 numbers and is left out"):
         found = to_arviz(schools)
     assert "log_likelihood" not in found.groups()
@@ -554,7 +554,7 @@ def test_superchains_are_kept_beside_the_statistics():
 def test_many_draws_are_exported_in_pieces_that_change_nothing(monkeypatch):
     record = made_up(Target.from_model(mixture, DATA), torch.randn(2, 50, 3))
     whole = build_groups(record).groups
-    monkeypatch.setattr("pyro_ebm.mcmc.evaluated._NUMBERS", 1000)
+    monkeypatch.setattr("pyro_ebm.mcmc.api.evaluated._NUMBERS", 1000)
     pieces = build_groups(record).groups
     np.testing.assert_array_equal(whole["log_likelihood"]["y"], pieces["log_likelihood"]["y"])
     np.testing.assert_array_equal(whole["posterior"]["mu"], pieces["posterior"]["mu"])

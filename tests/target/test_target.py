@@ -385,3 +385,26 @@ def test_a_potential_function_is_minus_a_log_density():
     value, gradient = target.log_density_and_gradient(z)
     torch.testing.assert_close(value, -0.5 * z.square().sum(0))
     torch.testing.assert_close(gradient, -z)
+
+
+def test_a_continuous_site_below_an_enumerated_one_is_one_coordinate():
+    def model():
+        z = pyro.sample("z", dist.Bernoulli(0.3))
+        x = pyro.sample("x", dist.Normal(3 * z, 1.0))
+        pyro.sample("y", dist.Normal(x, 1.0), obs=torch.tensor(2.0))
+
+    target = Target.from_model(model)
+    x = torch.tensor([0.7])
+    states = torch.tensor([0.7, 0.3]).log() + dist.Normal(torch.tensor([0.0, 3.0]), 1.0).log_prob(x)
+    expected = states.logsumexp(0) + dist.Normal(x[0], 1.0).log_prob(torch.tensor(2.0))
+    assert target.dim == 1
+    torch.testing.assert_close(target.log_density(x), expected)
+
+
+def test_a_support_that_depends_on_an_enumerated_site_is_refused():
+    def model():
+        z = pyro.sample("z", dist.Bernoulli(0.3))
+        pyro.sample("x", dist.Uniform(0.0, 1.0 + z))
+
+    with pytest.raises(ValueError, match="depends on an enumerated discrete site"):
+        Target.from_model(model)

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from pyro_ebm.diagnostics import split_rhat
 
-from .run import Progress
+from ..run import Progress
 
 _SECONDS_BETWEEN_RHATS = 2.0
 _COORDINATES_SHOWN = 20

@@ -14,10 +14,10 @@ from torch import Tensor
 from pyro_ebm.energies import Energy
 from pyro_ebm.target import Target
 
-from .adaptation import Dense, Diagonal, LowRank, MetricKind, Warmup
-from .hmc import hmc
-from .kernel import Kernel
-from .nuts import nuts
+from ..adaptation import Dense, Diagonal, LowRank, MetricKind, Warmup
+from ..hmc import hmc
+from ..kernel import Kernel
+from ..nuts import nuts
 
 
 class _PyroKernel:

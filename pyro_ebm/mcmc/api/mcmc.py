@@ -14,14 +14,15 @@ from pyro import poutine
 from torch import Tensor
 
 from pyro_ebm.diagnostics import ess_bulk, split_rhat
+from pyro_ebm.inference_data import print_table
 from pyro_ebm.target import Target
 from pyro_ebm.target.vectorize import traced
 
+from ..run import Plan, Problem, Progress, Result, run_chains
 from .diagnosis import diagnose
 from .export import RunRecord, predict, to_arviz
 from .kernels import HMC, NUTS
 from .progress import ProgressBar
-from .run import Plan, Problem, Progress, Result, run_chains
 
 # From this many chains on, starts are shared, so that nested R-hat can judge short chains.
 _NESTED_FROM = 128
@@ -344,7 +345,7 @@ class MCMC:
         return found
 
     def to_arviz(self, **options: Any) -> Any:
-        """The run as ArviZ data; see :func:`pyro_ebm.mcmc.export.build_groups` for the options."""
+        """The run as ArviZ data; the options are those of :func:`.export.build_groups`."""
         return to_arviz(self.record, **options)
 
     def diagnose(self) -> str:
@@ -357,9 +358,8 @@ class MCMC:
 
     def summary(self, prob: float = 0.9) -> None:
         """Print ArviZ's table of the latent and deterministic sites."""
-        import arviz as az
-
-        print(az.summary(self.to_arviz(log_likelihood=False, log_prior=False), hdi_prob=prob))
+        data = self.to_arviz(log_likelihood=False, log_prior=False)
+        print_table(data, interval_probability=prob)
         print(f"Number of divergences: {int(self.record.statistics['diverging'].sum())}")
 
 

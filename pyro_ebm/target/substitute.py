@@ -1,0 +1,134 @@
+"""The messengers that put a flat position into a running model.
+
+A latent site takes its slice of the position through the bijection of its support, rebuilt at every
+run. The first run has no position: there discrete sites that enumeration will sum out are held at
+their first state, and the continuous ones are laid out, each with its own shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+from torch.distributions import Transform
+
+from .enumeration import is_subsample
+from .layout import Site, bijection, take, vectorised_plates
+
+
+class Substitute(Messenger):
+    """Give every continuous latent site the value that the flat position holds for it.
+
+    Without a layout it lays the sites out as it meets them, at the unconstrained origin.
+    """
+
+    def __init__(
+        self,
+        position: Tensor | None,
+        sites: Mapping[str, Site] | None,
+        values: Mapping[str, Tensor],
+        *,
+        transforms: Mapping[str, Transform],
+        choose: Callable[[dict], Tensor] | None = None,
+        enumerating: bool = False,
+    ) -> None:
+        super().__init__()
+        self.position = position
+        self.known = sites
+        self.values = values
+        self.transforms = transforms
+        self.choose = choose
+        self.enumerating = enumerating
+        self.laid_out: dict[str, Site] = {}
+        self.chosen: list[Tensor] = []
+        self.log_det: list[Tensor] = []
+
+    def _pyro_sample(self, msg: Any) -> None:
+        name = msg["name"]
+        if is_subsample(msg) or msg["infer"].get("_deterministic"):
+            return
+        if name in self.values:
+            msg["value"] = self.values[name]
+            msg["done"] = True
+            return
+        if msg["done"] or msg["is_observed"] or msg["value"] is not None:
+            return
+        fn = msg["fn"]
+        if name in self.transforms:
+            transform = self.transforms[name].inv
+        else:
+            transform = bijection(fn.support, name)
+        unconstrained = self._unconstrained(msg, transform)
+        value: Any = transform(unconstrained)
+        if value.shape != self.laid_out[name].shape:
+            raise ValueError(
+                f"The support of site '{name}' depends on an enumerated discrete site: its value "
+                f"has shape {tuple(value.shape)} where {tuple(self.laid_out[name].shape)} is the "
+                "site's own. Write the site on a fixed support, scaled where it is used."
+            )
+        self.log_det.append(transform.log_abs_det_jacobian(unconstrained, value).sum())
+        msg["value"] = value
+        msg["done"] = True
+
+    def _unconstrained(self, msg: Any, transform: Transform) -> Tensor:
+        name, fn = msg["name"], msg["fn"]
+        if self.known is not None:
+            if name not in self.known:
+                raise ValueError(
+                    f"The model met the latent site '{name}' that it did not have at its first "
+                    "run. A model whose sites depend on the values of other sites has no fixed "
+                    "dimension; write it with a fixed set of sites."
+                )
+            assert self.position is not None
+            site = self.known[name]
+            shape = tuple(fn.shape())
+            # Below an enumerated site the distribution has its states on the left: they belong to
+            # the log probability, and the value is one for all of them.
+            if shape[len(shape) - len(site.shape) :] != tuple(site.shape) or (
+                len(shape) > len(site.shape) and not self.enumerating
+            ):
+                raise ValueError(
+                    f"Site '{name}' had shape {tuple(site.shape)} at the first run and "
+                    f"{shape} now. Shapes must not depend on the values of sites."
+                )
+            self.laid_out[name] = site
+            return take(site, self.position)
+        shape = transform.inverse_shape(fn.shape())
+        offset = sum(site.size for site in self.laid_out.values())
+        self.laid_out[name] = Site(
+            name,
+            offset,
+            torch.Size(shape),
+            torch.Size(fn.shape()),
+            fn.event_dim,
+            vectorised_plates(msg["cond_indep_stack"]),
+        )
+        if self.choose is None:
+            unconstrained = torch.zeros(shape)
+        else:
+            unconstrained = self.choose({**msg, "transform": transform})
+        self.chosen.append(unconstrained.reshape(-1))
+        return unconstrained
+
+
+class HoldDiscrete(Messenger):
+    """Hold discrete latent sites at their first state, and note them and how deep plates nest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.discrete: list[str] = []
+        self.nesting = 0
+
+    def _pyro_sample(self, msg: Any) -> None:
+        for plate in vectorised_plates(msg["cond_indep_stack"]):
+            self.nesting = max(self.nesting, -plate.dim)
+        if msg["is_observed"] or msg["value"] is not None or is_subsample(msg):
+            return
+        fn = msg["fn"]
+        if fn.has_enumerate_support and fn.support.is_discrete:
+            self.discrete.append(msg["name"])
+            msg["value"] = fn.enumerate_support(expand=False)[0].expand(fn.shape())
+            msg["done"] = True
