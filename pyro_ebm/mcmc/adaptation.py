@@ -24,6 +24,7 @@ from .estimate import (
 from .kernel import LogDensityAndGradient, Settings, Transition
 from .metric import DenseMetric, DiagonalMetric, LowRankMetric, Metric
 from .step_size import (
+    TRIM,
     DualAverage,
     reasonable_step_size,
     start_dual_average,
@@ -256,7 +257,12 @@ def _vote(warmup: Warmup, state: Adaptation) -> Adaptation:
     state = state._replace(votes=torch.zeros_like(state.votes))
     if not warmup.adapt_step_size:
         return state
-    pooled = trimmed_mean(state.latest_acceptance)
+    votes = state.latest_acceptance
+    stuck = votes < _STUCK
+    if float(stuck.double().mean()) <= TRIM:
+        # A few chains at a wall abstain: zeros would shift which of the others are cut off.
+        votes = torch.where(stuck, votes.median(), votes)
+    pooled = trimmed_mean(votes)
     dual = update_dual_average(state.dual_average, pooled, warmup.target_acceptance)
     return state._replace(dual_average=dual)
 

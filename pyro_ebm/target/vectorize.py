@@ -133,7 +133,11 @@ def traced(function: Callable, *example: Any, compile_graph: bool = False) -> Ca
 
     with torch.no_grad():
         # Inputs are told apart by identity: one tensor in two places would become one input.
-        graph = make_fx(flat)(*(leaf.clone() for leaf in leaves))
+        try:
+            graph = make_fx(flat)(*(leaf.clone() for leaf in leaves))
+        except RuntimeError:
+            # Some operations take numbers out of tensors, which no recording can hold: run as is.
+            return function
     graph.graph.eliminate_dead_code()
     graph.recompile()
     run, restore = _interpreted(graph, leaves), rebuild_output[-1]
