@@ -70,11 +70,14 @@ class Kernel(NamedTuple):
     ``init(position, log_density, gradient, settings) -> state`` and
     ``step(log_density_and_gradient, state, noise, settings) -> (state, Transition)``;
     ``uniforms`` is how many uniform numbers a step of one chain uses.
+    ``make_room(state, num_steps) -> state`` is called between blocks of steps, and may change the
+    size of arrays in which a state remembers; a step must not depend on that size.
     """
 
     init: Callable[[Tensor, Tensor, Tensor, Settings], Any]
     step: Callable[[LogDensityAndGradient, Any, Noise, Settings], tuple[Any, Transition]]
     uniforms: int
+    make_room: Callable[[Any, int], Any] = lambda state, num_steps: state
 
 
 # A trajectory whose energy rises by more than this has left the region where it can be followed.

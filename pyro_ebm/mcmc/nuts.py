@@ -26,7 +26,15 @@ from .kernel import (
     choose,
 )
 from .metric import force
-from .trajectory import Checkpoints, CheckTable, check_table, crosses_middle, extend, is_turning
+from .trajectory import (
+    TREE,
+    TREE_ACROSS,
+    Checkpoints,
+    CheckTable,
+    check_table,
+    extend,
+    num_rows,
+)
 
 
 class Draw(NamedTuple):
@@ -44,7 +52,9 @@ class NUTSState(NamedTuple):
     ``moving`` is the end that grows, ``idle`` the other; ``forward`` whether the moving end is the
     later one in time. ``tree`` and ``half`` are the draws from the whole tree and from the new half
     under construction, with their log weights and momentum sums; ``leaf`` counts the leaves of the
-    new half. ``fresh`` chains start a transition at their next step.
+    new half, and ``turning`` says that the tree turns on the way to its first leaf. ``fresh``
+    chains start a transition at their next step. ``checked`` [rows, leaves] belongs to the rows of
+    the checkpoints.
     """
 
     fresh: Tensor
@@ -57,10 +67,12 @@ class NUTSState(NamedTuple):
     half: Draw
     half_log_weight: Tensor
     half_momentum_sum: Tensor
+    turning: Tensor
     leaf: Tensor
     depth: Tensor
     max_depth: Tensor
     checkpoints: Checkpoints
+    checked: Tensor
     initial_energy: Tensor
     acceptance_sum: Tensor
     n_steps: Tensor
@@ -76,32 +88,40 @@ def nuts(*, max_tree_depth: int = 10) -> Kernel:
     table = check_table(max_tree_depth)
     tables: dict[torch.device, CheckTable] = {}
 
+    def table_on(device: torch.device) -> CheckTable:
+        if device not in tables:
+            tables[device] = CheckTable(*(part.to(device) for part in table))
+        return tables[device]
+
     def init(
         position: Tensor, log_density: Tensor, gradient: Tensor, settings: Settings
     ) -> NUTSState:
         chains = position.shape[1]
-        tables[position.device] = CheckTable(*(part.to(position.device) for part in table))
+        checked = table_on(position.device).checked
         zero = torch.zeros_like(log_density)
         count = torch.zeros(chains, dtype=torch.long, device=position.device)
-        point = PhasePoint(position, torch.zeros_like(position), torch.zeros_like(position))
-        draw = Draw(position, gradient, log_density, zero)
+        yes = torch.ones(chains, dtype=torch.bool, device=position.device)
         empty = torch.zeros_like(position)
-        rows = empty.expand(max(max_tree_depth - 1, 1), *position.shape)
+        point = PhasePoint(position, empty, empty)
+        draw = Draw(position, gradient, log_density, zero)
+        rows = empty.expand(len(checked), *position.shape)
         return NUTSState(
-            fresh=torch.ones(chains, dtype=torch.bool, device=position.device),
+            fresh=yes,
             moving=point,
             idle=point,
-            forward=torch.ones(chains, dtype=torch.bool, device=position.device),
+            forward=yes,
             tree=draw,
             tree_log_weight=zero,
             tree_momentum_sum=empty,
             half=draw,
-            half_log_weight=zero,
+            half_log_weight=zero - torch.inf,
             half_momentum_sum=empty,
+            turning=~yes,
             leaf=count,
             depth=count,
             max_depth=count + max_tree_depth,
-            checkpoints=Checkpoints(rows.clone(), rows.clone(), rows.clone()),
+            checkpoints=Checkpoints(rows.clone(), rows.clone()),
+            checked=checked,
             initial_energy=zero,
             acceptance_sum=zero,
             n_steps=count,
@@ -115,74 +135,67 @@ def nuts(*, max_tree_depth: int = 10) -> Kernel:
         noise: Noise,
         settings: Settings,
     ) -> tuple[NUTSState, Transition]:
+        opening = state.leaf == 0
         state = _begin(state, noise, settings)
-        state = _turn_to(state, noise.uniform[0] < 0.5)
+        state = _turn_to(state, noise.uniform[0] < 0.5, opening)
         signed = torch.where(state.forward, state.step_size, -state.step_size)
         leap = leapfrog(
             log_density_and_gradient, state.moving, signed, settings.metric, state.version
         )
         energy = kinetic_energy(leap.point.momentum) - leap.log_density
-        delta = energy - state.initial_energy
-        delta = torch.where(delta.isnan(), torch.inf, delta)
+        delta = (energy - state.initial_energy).nan_to_num(torch.inf, torch.inf, -torch.inf)
         diverging = delta > MAX_ENERGY_ERROR
+        log_uniform = noise.uniform[1:].log()
 
         # The new leaf joins the new half, which keeps one of its leaves by weight.
         half_log_weight = torch.logaddexp(state.half_log_weight, -delta)
-        take_leaf = noise.uniform[1].log() < -delta - half_log_weight
+        take_leaf = log_uniform[0] < -delta - half_log_weight
         leaf_draw = Draw(leap.point.position, leap.gradient, leap.log_density, energy)
         half = choose(take_leaf, leaf_draw, state.half)
         half_momentum_sum = state.half_momentum_sum + leap.point.momentum
-        checkpoints, turned_inside = extend(
+        checkpoints, turns = extend(
             state.checkpoints,
-            tables[state.fresh.device],
-            state.leaf,
-            state.moving.momentum,
-            leap.point.momentum,
-            half_momentum_sum,
+            table_on(state.leaf.device).rows.index_select(1, state.leaf),
+            tree=(state.idle.momentum, state.tree_momentum_sum),
+            before=state.moving.momentum,
+            momentum=leap.point.momentum,
+            momentum_sum=half_momentum_sum,
         )
+        turned_inside = (turns & state.checked.index_select(1, state.leaf)).any(0)
+        turning = torch.where(opening, turns[TREE], state.turning)
         leaf = state.leaf + 1
 
         # A complete half without a turn joins the tree; the tree may then turn as a whole.
         failed = diverging | turned_inside
         complete = (leaf == 2**state.depth) & ~failed
-        take_half = complete & (noise.uniform[2].log() < half_log_weight - state.tree_log_weight)
+        take_half = complete & (log_uniform[1] < half_log_weight - state.tree_log_weight)
         tree = choose(take_half, half, state.tree)
-        tree_log_weight = torch.where(
-            complete, torch.logaddexp(state.tree_log_weight, half_log_weight), state.tree_log_weight
-        )
-        tree_momentum_sum = torch.where(
-            complete, state.tree_momentum_sum + half_momentum_sum, state.tree_momentum_sum
-        )
         depth = state.depth + complete
-        # The first leaf of the half, and the old end of the tree before it, are at level 0.
-        turned = is_turning(state.idle.momentum, leap.point.momentum, tree_momentum_sum)
-        turned = turned | crosses_middle(
-            state.idle.momentum,
-            state.tree_momentum_sum,
-            checkpoints.before[0],
-            checkpoints.momentum[0],
-            half_momentum_sum,
-            leap.point.momentum,
-        )
+        turned = complete & (turning | turns[TREE] | turns[TREE_ACROSS])
         at_max_depth = complete & (depth >= state.max_depth)
-        done = failed | (complete & turned) | at_max_depth
+        done = failed | turned | at_max_depth
 
         acceptance_sum = state.acceptance_sum + (-delta).clamp(max=0.0).exp()
         n_steps = state.n_steps + 1
+        # What follows begins anew with the next half, or with the next transition.
+        tree_log_weight = torch.logaddexp(state.tree_log_weight, half_log_weight)
+        tree_momentum_sum = state.tree_momentum_sum + half_momentum_sum
+        over = complete | done
         new = state._replace(
             fresh=done,
             moving=leap.point,
             tree=tree,
-            tree_log_weight=tree_log_weight,
-            tree_momentum_sum=tree_momentum_sum,
+            tree_log_weight=torch.where(complete, tree_log_weight, state.tree_log_weight),
+            tree_momentum_sum=torch.where(complete, tree_momentum_sum, state.tree_momentum_sum),
             half=half,
-            half_log_weight=torch.where(complete, -torch.inf, half_log_weight),
-            half_momentum_sum=torch.where(complete, 0.0, half_momentum_sum),
-            leaf=torch.where(complete, 0, leaf),
-            depth=depth,
+            half_log_weight=half_log_weight.masked_fill(over, -torch.inf),
+            half_momentum_sum=half_momentum_sum.masked_fill(over, 0.0),
+            turning=turning,
+            leaf=leaf.masked_fill(over, 0),
+            depth=depth.masked_fill(done, 0),
             checkpoints=checkpoints,
-            acceptance_sum=acceptance_sum,
-            n_steps=n_steps,
+            acceptance_sum=acceptance_sum.masked_fill(done, 0.0),
+            n_steps=n_steps.masked_fill(done, 0),
         )
         transition = Transition(
             done=done,
@@ -200,7 +213,23 @@ def nuts(*, max_tree_depth: int = 10) -> Kernel:
         )
         return new, transition
 
-    return Kernel(init, step, uniforms=3)
+    def make_room(state: NUTSState, num_steps: int) -> NUTSState:
+        """As many rows of checkpoints as the trees can need in so many steps."""
+        # A half that begins now has at most num_steps leaves; an open one what its depth says.
+        levels = max(int(state.depth.max()), (num_steps - 1).bit_length(), 1)
+        checked = table_on(state.leaf.device).checked[: num_rows(levels)]
+        if len(checked) == len(state.checked):
+            return state
+        checkpoints = Checkpoints(*(_resize(part, len(checked)) for part in state.checkpoints))
+        return state._replace(checkpoints=checkpoints, checked=checked)
+
+    return Kernel(init, step, uniforms=3, make_room=make_room)
+
+
+def _resize(rows: Tensor, number: int) -> Tensor:
+    if number <= len(rows):
+        return rows[:number].clone()
+    return torch.cat([rows, rows.new_zeros(number - len(rows), *rows.shape[1:])])
 
 
 def _begin(state: NUTSState, noise: Noise, settings: Settings) -> NUTSState:
@@ -210,33 +239,24 @@ def _begin(state: NUTSState, noise: Noise, settings: Settings) -> NUTSState:
     push = force(settings.metric, version, state.tree.gradient)
     start = PhasePoint(state.tree.position, noise.normal, push)
     energy = kinetic_energy(noise.normal) - state.tree.log_density
-    initial_energy = torch.where(fresh, energy, state.initial_energy)
     return state._replace(
         moving=choose(fresh, start, state.moving),
         idle=choose(fresh, start, state.idle),
         tree=state.tree._replace(energy=torch.where(fresh, energy, state.tree.energy)),
-        tree_log_weight=torch.where(fresh, 0.0, state.tree_log_weight),
+        tree_log_weight=state.tree_log_weight.masked_fill(fresh, 0.0),
         tree_momentum_sum=torch.where(fresh, noise.normal, state.tree_momentum_sum),
-        half_log_weight=torch.where(fresh, -torch.inf, state.half_log_weight),
-        half_momentum_sum=torch.where(fresh, 0.0, state.half_momentum_sum),
-        leaf=torch.where(fresh, 0, state.leaf),
-        depth=torch.where(fresh, 0, state.depth),
         max_depth=torch.where(fresh, settings.max_tree_depth, state.max_depth),
-        initial_energy=initial_energy,
-        acceptance_sum=torch.where(fresh, 0.0, state.acceptance_sum),
-        n_steps=torch.where(fresh, 0, state.n_steps),
+        initial_energy=torch.where(fresh, energy, state.initial_energy),
         step_size=torch.where(fresh, settings.step_size, state.step_size),
         version=version,
     )
 
 
-def _turn_to(state: NUTSState, go_forward: Tensor) -> NUTSState:
+def _turn_to(state: NUTSState, go_forward: Tensor, opening: Tensor) -> NUTSState:
     """At the first leaf of a new half, let the end on the drawn side be the moving one."""
-    opening = state.leaf == 0
-    forward = torch.where(opening, go_forward, state.forward)
-    swap = forward != state.forward
+    swap = opening & (go_forward != state.forward)
     return state._replace(
         moving=choose(swap, state.idle, state.moving),
         idle=choose(swap, state.moving, state.idle),
-        forward=forward,
+        forward=state.forward ^ swap,
     )

@@ -31,7 +31,7 @@ STATISTICS = (
 )
 # Random numbers drawn at once, and steps between two looks at the counters.
 _NOISE_NUMBERS = 2**20
-_MAX_BLOCK = 32
+_MAX_BLOCK = 16
 
 
 class Problem(NamedTuple):
@@ -230,7 +230,9 @@ def _warm_up(
     )
     adapting = warmup.num_steps > SETTLE
     while adapting:
-        for noise in _noise(kernel, state, generator):
+        block = _noise(kernel, state, generator)
+        state = state._replace(chain=kernel.make_room(state.chain, len(block)))
+        for noise in block:
             chain, transition, record = advance(state.chain, noise, state.settings)
             assert state.adaptation is not None
             adaptation, complete = learn(warmup, state.adaptation, transition, chain.version)
@@ -270,7 +272,9 @@ def _keep(
 ) -> Iterator[RunState]:
     """Settle, then keep every ``thinning``-th transition until the slowest chain is done."""
     while draws.complete < plan.num_samples:
-        for noise in _noise(kernel, state, generator):
+        block = _noise(kernel, state, generator)
+        state = state._replace(chain=kernel.make_room(state.chain, len(block)))
+        for noise in block:
             chain, transition, record = advance(state.chain, noise, state.settings)
             transitions = state.transitions + transition.done
             ordinal = transitions - state.keep_from

@@ -1,15 +1,21 @@
-"""U-turn checks inside a growing subtree, without recursion.
+"""U-turn checks inside a growing tree, without recursion.
 
-A subtree of 2^d leaves, built leaf by leaf, contains smaller balanced subtrees, and each of them
-must be checked for a U-turn when its last leaf is reached. An even leaf n opens subtrees: its
-momentum and running momentum sum are stored at the level popcount(n >> 1). An odd leaf n closes one
-subtree per trailing one of n, whose first leaves lie at the levels from
-popcount(n >> 1) - trailing_ones(n) + 1 to popcount(n >> 1).
+A trajectory turns when its ends approach each other: when the sum of its momenta, the ends counted
+half, points against the momentum at either end. The new half of a tree, built leaf by leaf,
+contains smaller balanced subtrees, and none of them may turn. An even leaf n opens subtrees: it is
+remembered at the level popcount(n >> 1). An odd leaf n closes one subtree per trailing one of n,
+whose first leaves lie at the levels from popcount(n >> 1) - trailing_ones(n) + 1 to
+popcount(n >> 1).
 
-A subtree is checked from end to end, and besides from either end to the far side of its middle.
-Without the latter a trajectory that has just closed a full circle looks straight, and NUTS runs in
-circles on a well-scaled Gaussian. The right half of the subtree at one level is the subtree at the
-next, so that its first leaf, and the leaf before it, are at hand.
+Each tree and subtree is checked from end to end, and besides from either end to the far side of its
+middle. Without the latter a trajectory that has just closed a full circle looks straight, and NUTS
+runs in circles on a well-scaled Gaussian. A leaf at one level opens the right half of the subtree
+at the level above. So the stretch from the beginning of that subtree to this leaf is checked when
+the leaf comes, as the subtree is lost if it turns; and the leaf before it is remembered, as the
+beginning of the stretch over the middle to the end.
+
+All stretches that end at the present leaf are thus checked alike, and differ in where they begin.
+The beginnings that are remembered fill the rows of a table, two a level.
 
 Source: Phan, Pradhan, Jankowiak (2019), Composable effects for flexible and accelerated
 probabilistic programming in NumPyro, for the iteration; Betancourt (2017), A conceptual
@@ -24,46 +30,50 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+# The first row takes what is not to be kept. Then come the beginning of the whole tree, and by
+# level that of a subtree and the leaf before it, with which the stretch over a middle begins.
+_NOWHERE, TREE, _FIRST = 0, 1, 2
+TREE_ACROSS = _FIRST + 1
+
 
 class Checkpoints(NamedTuple):
-    """First leaves of open subtrees, by level: their momentum, the running momentum sum up to and
-    with them, and the momentum of the point before them; each [levels, dim, chains]."""
+    """Where stretches begin: the momentum there, and the sum of momenta up to it, itself counted
+    half, relative to the sum at the beginning of the new half; each [rows, dim, chains]."""
 
     momentum: Tensor
     momentum_sum: Tensor
-    before: Tensor
 
 
 class CheckTable(NamedTuple):
-    """Per level and leaf: whether the leaf stores there, whether it closes a subtree that starts
-    there, and whether that subtree has a middle (more than two leaves)."""
+    """By leaf: ``rows`` [3, leaves], in which it is kept as the beginning of a tree, of a subtree
+    and of a stretch over a middle; ``checked`` [rows, leaves], which stretches it must not turn."""
 
-    store: Tensor
-    close: Tensor
-    has_middle: Tensor
+    rows: Tensor
+    checked: Tensor
+
+
+def num_rows(num_levels: int) -> int:
+    """The rows for subtrees that begin at so many levels."""
+    return _FIRST + 2 * num_levels
 
 
 def check_table(max_tree_depth: int) -> CheckTable:
-    """The table for subtrees of up to 2^(max_tree_depth - 1) leaves, each [levels, leaves]."""
-    levels = max(max_tree_depth - 1, 1)
-    leaves = range(2 ** (max_tree_depth - 1))
-    store = [[leaf % 2 == 0 and level == _top(leaf) for leaf in leaves] for level in range(levels)]
-    close = [
-        [
-            leaf % 2 == 1 and _top(leaf) - _trailing_ones(leaf) < level <= _top(leaf)
-            for leaf in leaves
-        ]
-        for level in range(levels)
-    ]
-    has_middle = [
-        [closed and level < _top(leaf) for leaf, closed in zip(leaves, row, strict=True)]
-        for level, row in enumerate(close)
-    ]
-    return CheckTable(torch.tensor(store), torch.tensor(close), torch.tensor(has_middle))
-
-
-def _top(leaf: int) -> int:
-    return (leaf >> 1).bit_count()
+    """The table for halves of up to 2^(max_tree_depth - 1) leaves."""
+    num_leaves = 2 ** (max_tree_depth - 1)
+    rows = torch.full((3, num_leaves), _NOWHERE)
+    checked = torch.zeros(num_rows(max(max_tree_depth - 1, 1)), num_leaves, dtype=torch.bool)
+    rows[0, 0] = TREE
+    for leaf in range(num_leaves):
+        top = _FIRST + 2 * (leaf >> 1).bit_count()
+        if leaf % 2 == 0:
+            rows[1:, leaf] = torch.tensor([top, top + 1])
+            closing = [top - 2] if leaf > 0 else []
+        else:
+            whole = range(top, top - 2 * _trailing_ones(leaf), -2)
+            across = (row + 1 for row in whole[:-1])
+            closing = [*whole, *across]
+        checked[closing, leaf] = True
+    return CheckTable(rows, checked)
 
 
 def _trailing_ones(leaf: int) -> int:
@@ -73,59 +83,36 @@ def _trailing_ones(leaf: int) -> int:
 def is_turning(first: Tensor, last: Tensor, momentum_sum: Tensor) -> Tensor:
     """Whether the ends of a trajectory approach each other, over the second to last axis.
 
-    :param first: momenta at one end, last: at the other, momentum_sum: over all points between,
-        both ends included; all [..., dim, chains].
+    :param first: momenta at one end, last: at the other, momentum_sum: over all points from one end
+        to the other, the ends counted half; all [..., dim, chains].
     """
-    middle = momentum_sum - 0.5 * (first + last)
-    return ((middle * first).sum(-2) <= 0) | ((middle * last).sum(-2) <= 0)
-
-
-def crosses_middle(
-    first: Tensor, sum_left: Tensor, before: Tensor, after: Tensor, sum_right: Tensor, last: Tensor
-) -> Tensor:
-    """Whether a trajectory of two halves turns between an end and the far side of its middle.
-
-    :param first, last: momenta at its ends; before, after: at the last point of the left half and
-        the first of the right; sum_left, sum_right: momentum sums of the halves.
-    """
-    return is_turning(first, after, sum_left + after) | is_turning(before, last, before + sum_right)
+    return ((momentum_sum * first).sum(-2) <= 0) | ((momentum_sum * last).sum(-2) <= 0)
 
 
 def extend(
     checkpoints: Checkpoints,
-    table: CheckTable,
-    leaf: Tensor,
+    rows: Tensor,
+    *,
+    tree: tuple[Tensor, Tensor],
     before: Tensor,
     momentum: Tensor,
     momentum_sum: Tensor,
 ) -> tuple[Checkpoints, Tensor]:
-    """Take a leaf into the checkpoints and tell whether it closes a subtree that turns.
+    """Remember a leaf, and tell which stretches turn that end at it.
 
-    :param leaf: the number of the leaf in its subtree [chains], from 0.
+    :param rows: where it is kept, [3, chains], from the table.
+    :param tree: the momentum at the far end of the tree so far, and the sum over that tree.
     :param before: the momentum of the point before the leaf [dim, chains].
-    :param momentum_sum: over the subtree so far, this leaf included [dim, chains].
-    :returns: the new checkpoints, and [chains] booleans.
+    :param momentum_sum: over the new half so far, this leaf included [dim, chains].
+    :returns: the new checkpoints, and booleans [rows, chains].
     """
-    first, sum_to, _ = checkpoints
-    close = table.close.index_select(1, leaf)
-    turned = (is_turning(first, momentum, momentum_sum - sum_to + first) & close).any(0)
-    if first.shape[0] > 1:
-        sum_before_right = sum_to[1:] - first[1:]
-        across = crosses_middle(
-            first[:-1],
-            sum_before_right - sum_to[:-1] + first[:-1],
-            checkpoints.before[1:],
-            first[1:],
-            momentum_sum - sum_before_right,
-            momentum,
-        )
-        has_middle = table.has_middle.index_select(1, leaf)[:-1]
-        turned = turned | (across & has_middle).any(0)
-    store = table.store.index_select(1, leaf)[:, None, :]
-    stored = (momentum, momentum_sum, before)
-    return (
-        Checkpoints(
-            *(torch.where(store, new, old) for new, old in zip(stored, checkpoints, strict=True))
-        ),
-        turned,
+    sum_to_leaf = momentum_sum - 0.5 * momentum
+    sum_to_before = momentum_sum - momentum - 0.5 * before
+    begin, tree_sum = tree
+    row = rows[:, None].expand(3, *momentum.shape)
+    new = (
+        torch.stack([begin, momentum, before]),
+        torch.stack([0.5 * begin - tree_sum, sum_to_leaf, sum_to_before]),
     )
+    kept = Checkpoints(*(a.scatter(0, row, b) for a, b in zip(checkpoints, new, strict=True)))
+    return kept, is_turning(kept.momentum, momentum, sum_to_leaf - kept.momentum_sum)

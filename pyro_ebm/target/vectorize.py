@@ -43,7 +43,8 @@ def vectorized(density: Density) -> BatchedDensity:
             z = positions.detach().requires_grad_()
             value = mapped(z, *leaves)
             (gradient,) = torch.autograd.grad(value.sum(), z)
-        return value.detach(), gradient
+        # One transposed array would make every operation that meets it a slow one.
+        return value.detach(), gradient.contiguous()
 
     return batched
 

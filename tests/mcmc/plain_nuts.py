@@ -78,6 +78,19 @@ def closing_sizes(num_leaves: int) -> list[int]:
     return [2**k for k in range(1, num_leaves.bit_length()) if num_leaves % 2**k == 0]
 
 
+def is_lost(momenta: list[Vector]) -> bool:
+    """Whether the last of these leaves shows that the half which they begin holds a U-turn.
+
+    It completes a balanced subtree that turns; or it is the first leaf of the right half of one
+    that turns on the way to it, so that nothing that follows can mend that subtree.
+    """
+    leaf = len(momenta) - 1
+    lowest = leaf & -leaf
+    return any(
+        subtree_turns(momenta[-size:], size // 2) for size in closing_sizes(len(momenta))
+    ) or (leaf % 2 == 0 and leaf > 0 and turns(momenta[-lowest - 1 :]))
+
+
 @np.errstate(all="ignore")  # an energy may overflow; the transition then diverges
 def transition(
     density: Density,
@@ -115,9 +128,7 @@ def transition(
                 half_choice = end
             momenta = [point.momentum for point in half]
             diverging = rise > MAX_ENERGY_ERROR
-            if diverging or any(
-                subtree_turns(momenta[-size:], size // 2) for size in closing_sizes(len(half))
-            ):
+            if diverging or is_lost(momenta):
                 rate = acceptance / num_steps
                 return Transition(chosen, depth + 1, num_steps, rate, diverging)
         if np.log(uses.choice_of_half) < half_log_weight - log_weight:
