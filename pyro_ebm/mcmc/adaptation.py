@@ -24,11 +24,9 @@ from .estimate import (
 from .kernel import LogDensityAndGradient, Settings, Transition
 from .metric import DenseMetric, DiagonalMetric, LowRankMetric, Metric
 from .step_size import (
-    TRIM,
     DualAverage,
     reasonable_step_size,
     start_dual_average,
-    trimmed_mean,
     update_dual_average,
 )
 
@@ -37,8 +35,12 @@ SETTLE = 20
 # Pooled draws beyond which a longer window teaches little; it bounds the memory of warm-up.
 _ENOUGH_DRAWS = 5000
 _EARLY_TREE_DEPTH = 7
-# A transition with a lower acceptance rate has not moved.
-_STUCK = 0.1
+# A transition with a lower acceptance rate has not moved; a step is shortened to this at most.
+_STUCK, _SHORTEST = 0.1, 2.0**-20
+# The share of chains that may abstain, and the number from which chains have steps of their own.
+_FEW, _CHAINS_FOR_RESCUE = 0.1, 8
+# Below this many transitions a window may hold the way in; so many median deviations are far.
+_LONG_WINDOW, _FAR = 50, 8.0
 
 
 class Diagonal(NamedTuple):
@@ -81,19 +83,22 @@ class Warmup(NamedTuple):
 class Adaptation(NamedTuple):
     """The state of warm-up between two steps; tensors only, chains on the last axis.
 
-    ``rescue`` [chains] shortens the step of chains that the common one does not let move, so that a
-    bad start is left behind: halved when a transition is all but rejected, doubled up to one when
-    it is not. Such a chain votes zero. The last window does without.
+    ``rescue`` [chains] is halved when a transition is all but rejected, and doubled up to one when
+    it is not. Where many chains adapt together it shortens the steps of those that the common one
+    does not let move, so that a bad start is left behind. ``votes``
+    counts finished transitions since the last update of the step size.
     """
 
     settings: Settings
     dual_average: DualAverage
     latest_acceptance: Tensor
+    abstains: Tensor
     rescue: Tensor
     votes: Tensor
     window: Tensor
     draws: Tensor
     gradients: Tensor
+    log_densities: Tensor
     taken: Tensor
 
 
@@ -151,10 +156,9 @@ def begin(
     :param settings: of an earlier run, from which this one goes on; None to begin anew.
     """
     dim, chains = position.shape
-    adapting = warmup.num_steps > SETTLE
     if settings is None:
         settings = _first_settings(warmup, position, gradient)
-        if warmup.adapt_step_size and adapting:
+        if warmup.adapt_step_size:
             found = reasonable_step_size(
                 log_density_and_gradient,
                 position,
@@ -175,11 +179,13 @@ def begin(
         settings=settings,
         dual_average=start_dual_average(float(settings.step_size[0])),
         latest_acceptance=torch.full_like(log_density, warmup.target_acceptance),
+        abstains=torch.zeros_like(log_density, dtype=torch.bool),
         rescue=torch.ones_like(log_density),
         votes=torch.zeros((), dtype=torch.long, device=position.device),
         window=torch.zeros((), dtype=torch.long),
         draws=buffer,
         gradients=buffer.clone(),
+        log_densities=buffer[:, 0].clone(),
         taken=count,
     )
 
@@ -218,12 +224,9 @@ def learn(
     window = int(state.window)
     length = plan[window]
     last = window == len(plan) - 1
-    state = _record(state, transition, length)
-    if int(state.votes) >= chains:
-        state = _vote(warmup, state)
+    state = _vote(warmup, _record(state, transition, length))
     if warmup.adapt_step_size:
-        rescue = torch.ones_like(state.rescue) if last else _rescue(state.rescue, transition)
-        state = _with_step(warmup, state._replace(rescue=rescue), state.dual_average.log_step_size)
+        state = _with_step(warmup, state, state.dual_average.log_step_size, state.rescue)
     adopted = bool((versions == state.settings.version).all())
     if int(state.taken.min()) < length or not adopted:
         return state, False
@@ -232,51 +235,75 @@ def learn(
     return _close_window(warmup, state, length), False
 
 
-def _rescue(rescue: Tensor, transition: Transition) -> Tensor:
-    stuck = transition.acceptance_rate < _STUCK
-    changed = torch.where(stuck, 0.5 * rescue, (2.0 * rescue).clamp(max=1.0))
-    return torch.where(transition.done, changed, rescue)
-
-
 def _record(state: Adaptation, transition: Transition, length: int) -> Adaptation:
-    """Keep the first ``length`` draws of every chain in this window, and its latest acceptance."""
+    """Keep the first ``length`` draws of every chain in this window, and its latest vote.
+
+    A chain that made its transition with a shortened step says nothing of the common one.
+    """
     done = transition.done
-    row = torch.where(done & (state.taken < length), state.taken, state.draws.shape[0] - 1)
-    row = row.expand(1, *transition.position.shape)
-    state.draws.scatter_(0, row, transition.position[None])
-    state.gradients.scatter_(0, row, transition.gradient[None])
-    vote = torch.where(state.rescue < 1, 0.0, transition.acceptance_rate)
+    row = torch.where(done & (state.taken < length), state.taken, state.draws.shape[0] - 1)[None]
+    kept = (
+        (state.draws, transition.position),
+        (state.gradients, transition.gradient),
+        (state.log_densities, transition.log_density),
+    )
+    for buffer, new in kept:
+        index = row if new.dim() == 1 else row[:, None].expand(1, *new.shape)
+        buffer.scatter_(0, index, new[None])
+    rejected = transition.acceptance_rate < _STUCK
+    rescue = torch.where(rejected, 0.5 * state.rescue, 2.0 * state.rescue).clamp(_SHORTEST, 1.0)
     return state._replace(
-        latest_acceptance=torch.where(done, vote, state.latest_acceptance),
-        votes=state.votes + done.sum(),
+        latest_acceptance=torch.where(done, transition.acceptance_rate, state.latest_acceptance),
+        abstains=torch.where(done, state.rescue < 1.0, state.abstains),
+        rescue=torch.where(done, rescue, state.rescue),
+        votes=state.votes + (done & _voters(state)).sum(),
         taken=state.taken + done,
     )
 
 
 def _vote(warmup: Warmup, state: Adaptation) -> Adaptation:
-    state = state._replace(votes=torch.zeros_like(state.votes))
-    if not warmup.adapt_step_size:
+    """Update the step size once every voter, on average, has made one more transition."""
+    voters = _voters(state)
+    if not warmup.adapt_step_size or int(state.votes) < int(voters.sum()):
         return state
-    votes = state.latest_acceptance
-    stuck = votes < _STUCK
-    if float(stuck.double().mean()) <= TRIM:
-        # A few chains at a wall abstain: zeros would shift which of the others are cut off.
-        votes = torch.where(stuck, votes.median(), votes)
-    pooled = trimmed_mean(votes)
-    dual = update_dual_average(state.dual_average, pooled, warmup.target_acceptance)
-    return state._replace(dual_average=dual)
+    # Where many cannot move the common step is too long, and they say so.
+    votes = state.latest_acceptance.masked_fill(state.abstains & _rescues(state), 0.0)
+    dual = update_dual_average(state.dual_average, votes[voters].mean(), warmup.target_acceptance)
+    return state._replace(dual_average=dual, votes=torch.zeros_like(state.votes))
 
 
-def _with_step(warmup: Warmup, state: Adaptation, log_step_size: Tensor) -> Adaptation:
-    step_size = log_step_size.exp().clamp(warmup.min_step_size, warmup.max_step_size)
-    settings = state.settings._replace(step_size=step_size.to(state.rescue) * state.rescue)
+def _voters(state: Adaptation) -> Tensor:
+    """The chains that count: all but a few that go with shortened steps, if they are few."""
+    few = state.abstains.double().mean() <= _FEW
+    return ~(state.abstains & few & _rescues(state))
+
+
+def _rescues(state: Adaptation) -> bool:
+    """Whether there are chains enough for each to go its own way: few adapt by their votes."""
+    return state.rescue.numel() >= _CHAINS_FOR_RESCUE
+
+
+def _with_step(
+    warmup: Warmup, state: Adaptation, log_step_size: Tensor, share: Tensor
+) -> Adaptation:
+    """Publish the common step size; each chain takes its ``share`` [chains] of it."""
+    common = log_step_size.exp().clamp(warmup.min_step_size, warmup.max_step_size)
+    share = share if _rescues(state) else torch.ones_like(share)
+    settings = state.settings._replace(step_size=common.to(share) * share)
     return state._replace(settings=settings)
 
 
 def _finish(warmup: Warmup, state: Adaptation) -> Adaptation:
+    state = state._replace(settings=_with_full_depth(warmup, state.settings))
     if not warmup.adapt_step_size:
         return state
-    return _with_step(warmup, state, state.dual_average.log_average)
+    everyone = torch.ones_like(state.rescue)
+    return _with_step(warmup, state, state.dual_average.log_average, everyone)
+
+
+def _with_full_depth(warmup: Warmup, settings: Settings) -> Settings:
+    depth = torch.full_like(settings.max_tree_depth, warmup.max_tree_depth)
+    return settings._replace(max_tree_depth=depth)
 
 
 def _close_window(
@@ -284,15 +311,9 @@ def _close_window(
     state: Adaptation,
     length: int,
 ) -> Adaptation:
-    settings = state.settings
-    settings = settings._replace(
-        max_tree_depth=torch.full_like(settings.max_tree_depth, warmup.max_tree_depth)
-    )
+    settings = _with_full_depth(warmup, state.settings)
     if warmup.adapt_metric:
-        dim = state.draws.shape[1]
-        draws = state.draws[:length].transpose(0, 1).reshape(dim, -1)
-        gradients = state.gradients[:length].transpose(0, 1).reshape(dim, -1)
-        settings = publish(warmup.kind, settings, draws, gradients)
+        settings = publish(warmup.kind, settings, *_arrived(state, length))
     state = state._replace(
         settings=settings,
         votes=torch.zeros_like(state.votes),
@@ -304,7 +325,24 @@ def _close_window(
     # A metric of unit scale leaves the step size nearly as it was.
     log_average = state.dual_average.log_average
     state = state._replace(dual_average=start_dual_average(float(log_average.exp())))
-    return _with_step(warmup, state, log_average)
+    return _with_step(warmup, state, log_average, state.rescue)
+
+
+def _arrived(state: Adaptation, length: int) -> tuple[Tensor, Tensor]:
+    """Draws and gradients [dim, n] of this window, without those still on their way.
+
+    Of a window that is short, and so early, the latter half counts. Chains whose log density lies
+    far below that of most others have not arrived where the others are.
+    """
+    first = length // 2 if length < _LONG_WINDOW else 0
+    draws, gradients = state.draws[first:length], state.gradients[first:length]
+    height = state.log_densities[first:length].mean(0)
+    middle = height.nanmedian()
+    spread = (height - middle).abs().nanmedian()
+    arrived = height >= middle - _FAR * spread
+    dim = draws.shape[1]
+    draws, gradients = draws[..., arrived], gradients[..., arrived]
+    return draws.transpose(0, 1).reshape(dim, -1), gradients.transpose(0, 1).reshape(dim, -1)
 
 
 def publish(kind: MetricKind, settings: Settings, draws: Tensor, gradients: Tensor) -> Settings:

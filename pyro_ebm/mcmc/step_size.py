@@ -1,8 +1,10 @@
 """The step size: a first guess by doubling, then dual averaging on the pooled acceptance.
 
 All chains share one step size. Each casts one vote, the acceptance rate of its latest finished
-transition, and the votes are averaged after a tenth has been cut off at either end, so that one
-chain at a wall cannot hold the others.
+transition. Acceptance is skewed, so that a trimmed mean of the votes would make the step too long;
+only the first guess, of one leapfrog step, cuts off a tenth of the chains at either end, so that
+one at a wall cannot hold the others. Pooled votes scatter less than those of one chain, and the
+step size is pulled harder towards where it began than in the source.
 
 Source: Hoffman, Gelman (2014), The No-U-Turn Sampler, section 3.2.
 """
@@ -20,7 +22,7 @@ from .kernel import LogDensityAndGradient, Settings
 from .metric import force
 
 TRIM = 0.1
-_GAMMA, _T0, _KAPPA = 0.05, 10.0, 0.75
+_GAMMA, _T0, _KAPPA = 0.1, 10.0, 0.75
 _SEARCH_ACCEPTANCE = 0.8
 _MAX_DOUBLINGS = 60
 

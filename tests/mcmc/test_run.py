@@ -120,7 +120,7 @@ def failing(after: int, error: BaseException) -> Problem:
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("no more")])
 def test_an_interrupted_run_gives_the_draws_that_every_chain_has(error: BaseException):
     plan = Plan(100, Warmup(10))
-    result = run(plan, problem=failing(100, error))
+    result = run(plan, problem=failing(400, error))
     assert result.error is error
     complete = result.draws.complete
     assert 0 < complete < 100
