@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 import pyro_ebm as ebm
+from benchmarks.statistics import joined
 from benchmarks.targets import EIGHT_SCHOOLS, GAUSSIANS, parameters
 from benchmarks.worker import Stopwatch, hand_over, options
 from pyro_ebm.diagnostics import ess_mean
@@ -70,7 +71,7 @@ def main() -> None:
             raise result.error
         positions = result.draws.positions.permute(2, 0, 1)
         draws = named(name, target.evaluate(positions).latents)
-        rows.append([draws.mean((0, 1), dtype=float), ess_mean(draws)])
+        rows.append([draws.mean((0, 1), dtype=float), ess_mean(joined(draws))])
     watch.lap("sampling")
     hand_over(rows, watch)
 

@@ -25,7 +25,9 @@ HEADING = "pyro_ebm beside other libraries"
 REMARKS = (
     "Medians of the repeats, with the least and the greatest; one process at a time. Effective "
     "draws are those of the worst parameter: of its mean, which the last table holds against the "
-    "true error, and of its bulk (ArviZ). The time after warm-up is all that counts as sampling. "
+    "true error, and of its bulk (ArviZ's estimates, of all chains joined end to end, as those of "
+    "many short chains are too high where draws are anticorrelated). The time after warm-up is all "
+    "that counts as sampling. "
     "Nothing of pyro_ebm is compiled.",
 )
 LIBRARIES = ("torch", "pyro-ppl", "numpyro", "jax", "nutpie", "pymc", "ebmkit", "arviz-stats")

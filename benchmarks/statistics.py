@@ -21,6 +21,17 @@ from pyro_ebm.diagnostics import ess_bulk, ess_mean, ess_tail
 CONFIDENCE = 0.998
 
 
+def joined(draws: np.ndarray) -> np.ndarray:
+    """Chains [chain, draw, parameter] end to end, as one chain of all draws.
+
+    ArviZ estimates autocorrelations chain by chain, each about its own mean: too low by about one
+    over half the length of a chain, at every lag. Chains of 100 draws that are anticorrelated, as
+    NUTS on a Gaussian makes them, are so credited with up to a third more effective draws than
+    their errors show. Joined, they lose no more than the pairs across the joints.
+    """
+    return draws.reshape(1, -1, draws.shape[-1])
+
+
 class Effective(NamedTuple):
     """Effective sample sizes of the worst parameter: of the mean, of the bulk, of the tails."""
 
@@ -31,7 +42,8 @@ class Effective(NamedTuple):
 
 def worst(draws: np.ndarray) -> Effective:
     """The least effective sample sizes over the parameters of [chain, draw, parameter]."""
-    return Effective(*(float(ess(draws).min()) for ess in (ess_mean, ess_bulk, ess_tail)))
+    one = joined(draws)
+    return Effective(*(float(ess(one).min()) for ess in (ess_mean, ess_bulk, ess_tail)))
 
 
 class Agreement(NamedTuple):
