@@ -9,7 +9,7 @@ be missing; where it is not, `log_prob` refuses, and says what can be done.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,25 +19,42 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_ebm.energies import as_energy, check_values, evaluate, values_visible
+from pyro_ebm.energies import (
+    as_energy,
+    check_values,
+    evaluate,
+    joint_sizes,
+    no_gradient_path,
+    values_visible,
+)
 from pyro_ebm.normalizers import (
+    CollectProvenance,
     as_log_normalizer,
     as_params,
     broadcasts_to,
     checked_temperature,
     first_enumerated_dim,
+    fixed_or_recorded,
     guarded,
     joint_batch_shape,
     joint_shape,
     log_normalizer_at,
+    plain,
     refuse_enumerated_parents,
     refuse_moving_parents,
     shape_of,
+    surroundings,
     tensors_in,
     walk,
 )
 
-from .draws import draw, only_a_start_is_wanted, propose_starts, warn_approximate
+from .draws import (
+    checked_reference,
+    draw,
+    only_a_start_is_wanted,
+    propose_starts,
+    warn_approximate,
+)
 
 
 class EnergyDistribution(TorchDistribution):
@@ -59,8 +76,9 @@ class EnergyDistribution(TorchDistribution):
         validate_args: whether values are checked; None means Pyro's setting.
 
     Raises:
-        TypeError: not an energy, a constraint, a temperature or a normaliser.
-        ValueError: shapes that do not fit together; a temperature that is not positive.
+        TypeError: not an energy, a constraint, a temperature, a normaliser or a reference.
+        ValueError: shapes that do not fit together; a temperature that is not positive; a
+            normaliser that is not finite.
     """
 
     has_rsample = False
@@ -91,8 +109,9 @@ class EnergyDistribution(TorchDistribution):
             support=joint_shape(tensors_in(self.energy.support), drop=len(event)),
         )
         self._log_normalizer = as_log_normalizer(log_normalizer, batch)
-        self.reference = reference
+        self.reference = checked_reference(reference, batch, event)
         self._enumerated_from = first_enumerated_dim()
+        self._surroundings = surroundings()
         super().__init__(batch, event, validate_args=validate_args)
 
     def __repr__(self) -> str:
@@ -138,9 +157,9 @@ class EnergyDistribution(TorchDistribution):
         def call(x: Tensor, *params: Tensor | float) -> Tensor:
             return evaluate(self.energy, x, params)
 
-        energy = guarded(call, value, *self.params)
+        energy = guarded(call, value, *self.params, around=self._surroundings).value
         split = value.dim() - len(self.event_shape)
-        return energy.expand(torch.broadcast_shapes(value.shape[:split], self.batch_shape))
+        return energy.expand(joint_sizes(shape_of(value)[:split], self.batch_shape))
 
     def unnormalized_log_prob(self, value: Tensor) -> Float[Tensor, "*batch"]:
         """-E(value, *params)/T, whatever it depends on.
@@ -157,10 +176,14 @@ class EnergyDistribution(TorchDistribution):
             value: configurations [*batch, *event].
 
         Raises:
-            ValueError: the value lies outside the support; the energy is NaN or has no gradient
-                path to the value; log Z is not known as a function, and inference moves something
-                that the energy, the temperature or the support depends on. Not visible here: a
-                discrete parent, or one without a gradient path, that a guide draws.
+            ValueError: the value lies outside the support; the energy is NaN, has no gradient path
+                to the value, or captures a site that it must be handed (of a plate around it, or
+                enumerated); log Z is not known as a function, and inference moves something that
+                the energy, the temperature or the support depends on. Not visible here, nor under
+                stock NUTS: a parent whose gradient path the energy cuts (`th.detach()`,
+                `torch.no_grad()`, `float(th)`), or what is computed from an enumerated site and
+                then captured (`m = loc[z]`); the package's own MCMC sees both. Nor a discrete
+                parent that a guide draws.
         """
         visible = values_visible()
         if self._validate_args and visible:
@@ -178,6 +201,14 @@ class EnergyDistribution(TorchDistribution):
     def normalizer_inputs(self, value: Tensor) -> tuple[Tensor, ...]:
         """The tensors whose parents log Z has to follow: -E/T, and those of the support."""
         return (self.unnormalized_log_prob(value), *tensors_in(self.support))
+
+    def captured(self, value: Tensor) -> Mapping[str, int]:
+        """The sites of a model that the energy reads by closure, if values carry their names; of
+        each, how many numbers at most in one tensor."""
+        params = tuple(map(plain, self.params))
+        with CollectProvenance() as collected:
+            evaluate(self.energy, value, params)
+        return collected.sizes
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Draws without gradient: exact where the energy can, else by MCMC, with a warning.
@@ -213,9 +244,9 @@ class EnergyDistribution(TorchDistribution):
                 generator=generator,
             )
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> EnergyDistribution:
+    def expand(self, batch_shape: Sequence[Any], _instance: Any = None) -> EnergyDistribution:
         """The same density over a larger batch."""
-        batch = torch.Size(batch_shape)
+        batch = joint_sizes(batch_shape)  # sizes are tensors while torch.jit.trace records
         if not broadcasts_to(self.batch_shape, batch):
             raise ValueError(
                 f"expected a batch shape that {tuple(self.batch_shape)} broadcasts to, "
@@ -256,7 +287,9 @@ class EnergyDistribution(TorchDistribution):
         given = self._log_normalizer
         if given is not None:
             return log_normalizer_at(given, self.params, self.temperature, self.batch_shape)
-        return None if self.params else self.energy.log_normalizer(self.temperature)
+        if self.params:
+            return None
+        return fixed_or_recorded(lambda: self.energy.log_normalizer(self.temperature))
 
     def _follows(self, log_z: float | Tensor | None) -> bool:
         """Whether this log Z is a function: the user's, or the energy's own."""
@@ -273,11 +306,7 @@ class EnergyDistribution(TorchDistribution):
     def _refuse(self, position: Tensor, log_density: Tensor, follows: bool) -> None:
         behind = walk((log_density, *tensors_in(self.support)), position)
         if position.requires_grad and not behind.reached:
-            raise ValueError(
-                "expected an energy that is differentiable in x, got one with no gradient path to "
-                "x. Compute it with torch operations on x itself: no .detach(), .item(), "
-                ".numpy(), torch.no_grad() or torch.tensor(...) on the way."
-            )
+            raise ValueError(no_gradient_path("x"))
         if not follows:
             refuse_moving_parents(behind.leaves)
             refuse_enumerated_parents(self.batch_shape, self._enumerated_from)

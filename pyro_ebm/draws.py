@@ -26,6 +26,7 @@ from torch.distributions.constraints import Constraint
 from pyro_ebm.mcmc.adaptation import Warmup
 from pyro_ebm.mcmc.nuts import nuts
 from pyro_ebm.mcmc.run import Plan, Problem, run_chains
+from pyro_ebm.normalizers import broadcasts_to
 
 if TYPE_CHECKING:
     from .distribution import EnergyDistribution
@@ -73,6 +74,45 @@ def only_a_start_is_wanted() -> bool:
     return False
 
 
+def checked_reference(
+    reference: object, batch: torch.Size, event: torch.Size
+) -> Distribution | Tensor | None:
+    """A place to start that fits the configurations.
+
+    Args:
+        reference: a distribution over events, a tensor [*sample, *batch, *event], or None.
+        batch: the batch shape.
+        event: the shape of one configuration.
+
+    Raises:
+        TypeError: the reference is neither a distribution nor a tensor.
+        ValueError: its events have another shape, or its batch does not broadcast to this one.
+    """
+    if reference is None:
+        return None
+    if isinstance(reference, Distribution):
+        given_batch, given = reference.batch_shape, reference.event_shape
+    elif isinstance(reference, Tensor):
+        split = max(reference.dim() - len(event), 0)
+        given_batch = reference.shape[max(split - len(batch), 0) : split]
+        given = reference.shape[split:]
+    else:
+        raise TypeError(
+            f"expected reference to be a distribution or a tensor, got {type(reference).__name__}."
+        )
+    if given != event:
+        raise ValueError(
+            f"expected a reference over events of shape {tuple(event)}, got {tuple(given)}. "
+            "Write reference.to_event(n) for a distribution whose batch is part of one event."
+        )
+    if not broadcasts_to(given_batch, batch):
+        raise ValueError(
+            f"expected a reference whose batch shape broadcasts to {tuple(batch)}, got "
+            f"{tuple(given_batch)}. It gives one start for each element of the batch."
+        )
+    return reference
+
+
 def propose_starts(distribution: EnergyDistribution, sample_shape: torch.Size) -> Tensor:
     """Where chains start: the reference, else transform_to(support) of a uniform(-2, 2).
 
@@ -80,8 +120,7 @@ def propose_starts(distribution: EnergyDistribution, sample_shape: torch.Size) -
         A tensor [*sample, *batch, *event].
 
     Raises:
-        TypeError: the reference is neither a distribution nor a tensor.
-        ValueError: it does not fit the shapes; the support has no transform.
+        ValueError: the support has no transform.
     """
     reference, like = distribution.reference, distribution.like
     batch, event = distribution.batch_shape, distribution.event_shape
@@ -99,20 +138,8 @@ def propose_starts(distribution: EnergyDistribution, sample_shape: torch.Size) -
         )
         return transform((2.0 * unconstrained - 1.0) * _RADIUS).expand(shape).detach()
     if isinstance(reference, Distribution):
-        if reference.event_shape == event:
-            return reference.expand(batch).sample(sample_shape).detach()
-        given = reference.event_shape
-    elif isinstance(reference, Tensor):
-        if reference.shape[max(reference.dim() - len(event), 0) :] == event:
-            return reference.detach().expand(shape).clone()
-        given = reference.shape
-    else:
-        raise TypeError(
-            f"expected reference to be a distribution or a tensor, got {type(reference).__name__}."
-        )
-    raise ValueError(
-        f"expected a reference over events of shape {tuple(event)}, got {tuple(given)}."
-    )
+        return reference.expand(batch).sample(sample_shape).detach()
+    return reference.detach().expand(shape).clone()
 
 
 def draw(

@@ -7,7 +7,7 @@ the names safe, and the attribute ``renamed_variables`` lists what they changed:
 - ``chain`` and ``draw`` belong to ArviZ: a variable of that name gets ``_variable`` behind it;
 - an axis that is called like any variable, or like these two, gets ``_dim`` behind its name, in
   every group: the variable keeps its own;
-- netCDF reads ``/`` as a path: it becomes ``.``.
+- netCDF reads ``/`` as a path, and has no empty names: they become ``.`` and ``unnamed``.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _variable_names(variables: Iterable[str]) -> dict[str, str]:
 
 
 def _plain(name: str) -> str:
-    return name.replace("/", ".")
+    return name.replace("/", ".") or "unnamed"
 
 
 def _free(name: str, suffix: str, taken: set[str]) -> str:

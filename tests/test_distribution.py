@@ -3,6 +3,7 @@
 import math
 import warnings
 from typing import NamedTuple
+from unittest import mock
 
 import pyro
 import pyro.distributions as dist
@@ -12,13 +13,16 @@ from pyro import poutine
 from pyro.infer.autoguide.initialization import (
     InitMessenger,
     init_to_feasible,
+    init_to_generated,
     init_to_mean,
     init_to_median,
     init_to_sample,
     init_to_uniform,
+    init_to_value,
 )
 from pyro.infer.mcmc.util import initialize_model
-from torch.distributions import constraints
+from torch.distributions import Normal, constraints
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyro_ebm.distribution import EnergyDistribution
 from pyro_ebm.draws import (
@@ -28,7 +32,8 @@ from pyro_ebm.draws import (
     propose_starts,
     warn_approximate,
 )
-from pyro_ebm.energies import Energy
+from pyro_ebm.energies import DiagonalGaussian, DoubleWell, Energy
+from pyro_ebm.target import Target
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +75,13 @@ class Estimate(NamedTuple):
 
 def square(x, a):
     return 0.5 * a * x.square().sum()
+
+
+class Noisy(torch.nn.Module):
+    """A net whose dropout is no layer."""
+
+    def forward(self, x):
+        return torch.nn.functional.dropout(x, 0.5, self.training).sum(-1)
 
 
 A = torch.tensor([1.0, 4.0])
@@ -231,6 +243,11 @@ BAD = {
         ValueError,
         "finite log_normalizer",
     ),
+    "normalizer NaN": (
+        lambda: EnergyDistribution(Gaussian1(), log_normalizer=torch.tensor(math.nan)),
+        ValueError,
+        "finite log_normalizer",
+    ),
     "normalizer no number": (
         lambda: EnergyDistribution(Gaussian1(), log_normalizer="one"),
         TypeError,
@@ -253,17 +270,39 @@ BAD = {
         TypeError,
         "to return a number or a tensor",
     ),
+    "tensor normalizer not finite": (
+        lambda: EnergyDistribution(Gaussian1(), log_normalizer=torch.tensor(math.nan)),
+        ValueError,
+        "finite log_normalizer",
+    ),
     "reference of another event": (
-        lambda: start_of(
-            EnergyDistribution(Gaussian1(), reference=dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        lambda: EnergyDistribution(
+            Gaussian1(), reference=dist.Normal(torch.zeros(3), 1.0).to_event(1)
         ),
         ValueError,
         r"reference over events of shape \(\), got \(3,\)",
     ),
+    "reference of another batch": (
+        lambda: EnergyDistribution(square, params=(A,), reference=torch.zeros(3)),
+        ValueError,
+        r"reference whose batch shape broadcasts to \(2,\), got \(3,\)",
+    ),
     "reference neither distribution nor tensor": (
-        lambda: start_of(EnergyDistribution(Gaussian1(), reference=0.0)),
+        lambda: EnergyDistribution(Gaussian1(), reference=0.0),
         TypeError,
         "expected reference",
+    ),
+    "dropout behind a net": (
+        lambda: EnergyDistribution(Noisy(), (2,)).log_prob(torch.ones(3, 2)),
+        ValueError,
+        r"a call of dropout in train mode.*\.eval\(\)",
+    ),
+    "random": (
+        lambda: EnergyDistribution(
+            Energy.from_function(lambda x: x + torch.rand(len(x)), vectorized=True)
+        ).log_prob(torch.ones(3)),
+        ValueError,
+        "draws inside",
     ),
     "unexpandable": (
         lambda: EnergyDistribution(square, params=(A,)).expand((3,)),
@@ -437,3 +476,74 @@ def test_no_finite_start_is_told():
     d = EnergyDistribution(lambda x: x * torch.inf)
     with pytest.raises(ValueError, match=r"starts of finite energy.*reference"):
         short_draw(d, torch.Generator())
+
+
+@pytest.mark.parametrize("energy", [DoubleWell(2), None], ids=["outside", "inside"])
+def test_a_recorded_density_holds_a_constant_normalizer_as_one_number(energy):
+    def log_prob(x):
+        return EnergyDistribution(energy or DoubleWell(2), temperature=0.2).log_prob(x)
+
+    x = torch.randn(5, 2)
+    recorded = make_fx(torch.func.vmap(log_prob))(x)
+    torch.testing.assert_close(recorded(x), log_prob(x))
+    assert len(recorded.graph.nodes) < 40
+
+
+def test_a_recorded_normalizer_follows_what_moves_and_what_is_trained():
+    energy = DiagonalGaussian(torch.tensor(0.0), torch.nn.Parameter(torch.tensor(1.0)))
+
+    def log_prob(x, temperature):
+        return EnergyDistribution(energy, temperature=temperature).log_prob(x)
+
+    x, temperature = torch.randn(5), torch.tensor(1.0)
+    single = make_fx(log_prob)(x, temperature)
+    mapped = make_fx(torch.func.vmap(log_prob, in_dims=(0, None)))(x, temperature)
+    with torch.no_grad():
+        energy.scale.mul_(3.0)
+    for recorded in (single, mapped):
+        wanted = Normal(0.0, 3.0 * math.sqrt(0.5)).log_prob(x)
+        torch.testing.assert_close(recorded(x, torch.tensor(0.5)), wanted)
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        init_to_median,
+        init_to_sample,
+        init_to_mean,
+        init_to_generated(generate=lambda: init_to_sample),
+        init_to_value(values={}, fallback=init_to_median),
+    ],
+)
+def test_our_own_starts_come_from_a_strategy_without_a_chain(strategy):
+    def model():
+        pyro.sample("x", EnergyDistribution(lambda x: x**4))
+
+    with warnings.catch_warnings(), mock.patch("pyro_ebm.distribution.draw") as chain:
+        warnings.simplefilter("error")
+        starts = Target.from_model(model).initial_positions(3, strategy=strategy)
+    assert not chain.called
+    assert starts.unique().numel() == 3
+
+
+def test_a_generated_strategy_is_generated_once_for_each_start():
+    made = []
+
+    def generate():
+        made.append(float(len(made)))
+        return init_to_value(values={"a": torch.tensor(made[-1]), "b": torch.tensor(made[-1])})
+
+    def model():
+        pyro.sample("a", dist.Normal(0.0, 1.0))
+        pyro.sample("b", EnergyDistribution(lambda x: x**4))
+
+    strategy = init_to_generated(generate=generate)
+    starts = Target.from_model(model).initial_positions(3, strategy=strategy)
+    assert starts.tolist() == [[0.0, 1.0, 2.0]] * 2
+
+
+def test_a_bare_energy_starts_where_its_strategy_says():
+    value = torch.tensor([0.5, -1.0])
+    strategy = init_to_value(values={"x": value})
+    starts = Target.from_energy(DoubleWell(2)).initial_positions(3, strategy=strategy)
+    torch.testing.assert_close(starts, value[:, None].expand(2, 3))

@@ -13,7 +13,16 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
-from pyro.infer import HMC, MCMC, NUTS, SVI, Predictive, Trace_ELBO, TraceGraph_ELBO
+from pyro.infer import (
+    HMC,
+    MCMC,
+    NUTS,
+    SVI,
+    JitTrace_ELBO,
+    Predictive,
+    Trace_ELBO,
+    TraceGraph_ELBO,
+)
 from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal, AutoNormal
 from pyro.infer.autoguide.initialization import InitMessenger, init_to_uniform
 from pyro.infer.inspect import get_dependencies, get_model_relations, render_model
@@ -234,6 +243,26 @@ def test_trace_graph_elbo_takes_energies():
     model = model_of(distribution("positive", (3,), (4,)))
     svi = SVI(model, AutoNormal(model), pyro.optim.Adam({"lr": 0.05}), TraceGraph_ELBO())
     assert torch.tensor(svi.step()).isfinite()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
+@pytest.mark.parametrize(("event", "batch"), [((), ()), ((2, 3), (4,))])
+def test_stock_inference_that_is_jitted_has_the_same_density(event, batch):
+    model = model_of(distribution("positive", event, batch))
+    potentials = []
+    for jit in (False, True):
+        kernel = NUTS(model, jit_compile=jit, ignore_jit_warnings=True)
+        kernel.setup(1)
+        points = [
+            {"x": torch.linspace(-1.0, a, 24)[: x.numel()].reshape(x.shape)}
+            for x in kernel.initial_params.values()
+            for a in (0.0, 0.5)
+        ]
+        potentials.append([kernel.potential_fn(point).detach() for point in points])
+    torch.testing.assert_close(*potentials)
+    loss = JitTrace_ELBO(ignore_jit_warnings=True)
+    svi = SVI(model, AutoNormal(model), pyro.optim.Adam({"lr": 0.05}), loss)
+    assert torch.tensor([svi.step(), svi.step()]).isfinite().all()
 
 
 def test_predictive_draws_the_prior_of_an_energy_with_a_warning_and_no_gradient():

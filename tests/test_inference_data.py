@@ -147,6 +147,17 @@ def test_a_slash_which_netcdf_reads_as_a_path_becomes_a_dot_without_a_clash(tmp_
     np.testing.assert_array_equal(back["posterior"]["a.b_variable"], groups["posterior"]["a/b"])
 
 
+def test_an_empty_name_which_netcdf_cannot_hold_is_replaced(tmp_path):
+    groups = {"posterior": {"": normal(2, seed=1), "unnamed": normal(seed=2)}}
+    data = to_inference_data(groups, dims={"": ("",)})
+    data.to_netcdf(str(tmp_path / "run.nc"))
+    back = az.from_netcdf(str(tmp_path / "run.nc"))["posterior"]
+    np.testing.assert_array_equal(back["unnamed_variable"], groups["posterior"][""])
+    np.testing.assert_array_equal(back["unnamed"], groups["posterior"]["unnamed"])
+    assert back["unnamed_variable"].dims == ("chain", "draw", "unnamed_dim")
+    assert json.loads(data.attrs["renamed_variables"]) == {"": "unnamed_variable"}
+
+
 def test_names_for_one_group_alone():
     groups = {"posterior": {"x": normal(3)}, "unconstrained_posterior": {"x": normal(2)}}
     dims = {"x": ("corner",), "unconstrained_posterior/x": ("free",)}

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -16,14 +17,22 @@ def blocks(*languages: str) -> list[tuple[int, str]]:
     ]
 
 
-def test_the_python_blocks_run_in_order(tmp_path, monkeypatch):
+def test_the_python_blocks_run_in_order_and_all_is_well_with_their_chains(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, object] = {"__name__": "readme"}
+    namespace: dict[str, Any] = {"__name__": "readme"}
     code = blocks("python")
     assert code
     for line, block in code:
         # Blank lines in front, so that a traceback names the README's own line.
         exec(compile("\n" * (line - 1) + block, str(README), "exec"), namespace)
+    for run in (namespace["mcmc"], namespace["chains"]):
+        assert run.diagnose().startswith("All is well")
+    assert namespace["found"].passed
+
+
+def test_the_quick_start_is_fifteen_lines():
+    _, code = blocks("python")[0]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
 
 
 def test_one_main_command_and_one_test_command_are_named():

@@ -20,7 +20,7 @@ from pyro.nn import PyroModule, PyroSample
 from torch.distributions import constraints
 
 from pyro_ebm.distribution import EnergyDistribution
-from pyro_ebm.energies import Energy
+from pyro_ebm.energies import Energy, GaussianMixtureEnergy
 from pyro_ebm.factor import energy_factor
 from pyro_ebm.normalizers import check_model
 
@@ -530,7 +530,72 @@ def latent_mask():
         pyro.sample("x", EnergyDistribution(square), obs=torch.tensor(0.5))
 
 
+def categories():
+    return pyro.sample(
+        "z", dist.Categorical(torch.tensor([0.3, 0.7])), infer={"enumerate": "parallel"}
+    )
+
+
+LOCS = torch.tensor([0.0, 3.0])
+
+
+def factor_that_captures_a_discrete_site():
+    z = categories()
+    x = pyro.sample("x", dist.Normal(0.0, 1.0))
+    energy_factor("f", lambda x: (0.5 * (x - LOCS[z]) ** 2).sum(), x)
+
+
+def factor_that_captures_what_follows_a_discrete_site():
+    loc = LOCS[categories()]
+    x = pyro.sample("x", dist.Normal(0.0, 1.0))
+    energy_factor("f", lambda x: (0.5 * (x - loc) ** 2).sum(), x)
+
+
+def site_that_captures_a_discrete_site():
+    z = categories()
+    pyro.sample("a", dist.Normal(0.0, 1.0))
+    energy = EnergyDistribution(
+        lambda x: (0.5 * (x - LOCS[z]) ** 2).sum(),
+        log_normalizer=lambda temperature: 0.5 * math.log(2 * math.pi),
+    )
+    pyro.sample("x", energy, obs=torch.tensor(0.2))
+
+
+def factor_that_captures_its_own_plate():
+    with pyro.plate("p", 3):
+        th = pyro.sample("th", dist.Normal(0.0, 1.0))
+        x = pyro.sample("x", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        energy_factor("f", lambda x: ((x * th.unsqueeze(-1)) ** 2).sum(), x)
+
+
+def site_that_captures_its_own_plate():
+    with pyro.plate("p", 3):
+        th = pyro.sample("th", dist.Normal(0.0, 1.0))
+        energy = EnergyDistribution(
+            lambda x: (0.5 * (x - th) ** 2).sum(),
+            log_normalizer=lambda temperature: 0.5 * math.log(2 * math.pi),
+        )
+        pyro.sample("x", energy, obs=DATA)
+
+
+def mixture_at_a_sampled_temperature():
+    energy = GaussianMixtureEnergy(torch.tensor([-1.0, 1.0]))
+    pyro.sample("x", EnergyDistribution(energy, temperature=theta()))
+
+
+CAPTURED_DISCRETE = r"captures the discrete site 'z'.*as a value of energy_factor, or in params"
+
+CAPTURED_PLATE = (
+    r"plate 'p', got one that captures the latent site 'th' of the same.* all 3.*params"
+)
+
 SET_UP = [
+    (factor_that_captures_a_discrete_site, "At site 'f': .*" + CAPTURED_DISCRETE),
+    (factor_that_captures_what_follows_a_discrete_site, CAPTURED_DISCRETE),
+    (site_that_captures_a_discrete_site, "At site 'x': .*" + CAPTURED_DISCRETE),
+    (factor_that_captures_its_own_plate, "At factor 'f': .*" + CAPTURED_PLATE),
+    (site_that_captures_its_own_plate, "At site 'x': .*" + CAPTURED_PLATE),
+    (mixture_at_a_sampled_temperature, r"(?s)At site 'x'.*the latent site 'th'"),
     (energy_that_samples, r"calls pyro.sample inside, at .*weight"),
     (factor_that_samples, r"calls pyro.sample inside, at 'noise'"),
     (subsampled_plate, r"plate 'data' holds a subsample of 3 of its 10 .*poutine.scale"),
@@ -554,6 +619,77 @@ def test_the_set_up_refuses_by_name(model, said):
 def test_stock_nuts_refuses_an_energy_that_samples(model):
     with pytest.raises(ValueError, match=r"calls pyro.sample inside"):
         run_mcmc(model)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (factor_that_captures_a_discrete_site, CAPTURED_DISCRETE),
+        (site_that_captures_a_discrete_site, CAPTURED_DISCRETE),
+        (factor_that_captures_its_own_plate, CAPTURED_PLATE),
+        (site_that_captures_its_own_plate, CAPTURED_PLATE),
+    ],
+)
+class TestAnEnergyThatCapturesMoreThanItsElementIsRefused:
+    def test_by_stock_nuts(self, model, said):
+        with pytest.raises(ValueError, match=said):
+            run_mcmc(model)
+
+    def test_by_stock_svi(self, model, said):
+        guide = AutoNormal(poutine.block(model, hide=["z"]))
+        with pytest.raises(ValueError, match=said):
+            run_svi(model, guide, TraceEnum_ELBO(max_plate_nesting=1))
+
+
+def test_particles_of_the_elbo_are_refused_to_an_energy_that_captures_a_latent_site():
+    def model():
+        th = pyro.sample("th", dist.Normal(0.0, 1.0))
+        x = pyro.sample("x", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        energy_factor("f", lambda x: ((x * th) ** 2).sum(), x)
+
+    run_svi(model, loss=Trace_ELBO(num_particles=3))
+    many = Trace_ELBO(num_particles=3, vectorize_particles=True, max_plate_nesting=0)
+    with pytest.raises(ValueError, match=r"captures the latent site 'th'.* all 3"):
+        run_svi(model, loss=many)
+
+
+def test_a_traced_distribution_is_copied_without_its_surroundings():
+    def model():
+        with pyro.plate("p", 3):
+            th = pyro.sample("th", dist.Normal(pyro.param("m", torch.tensor(0.0)), 1.0))
+            pyro.sample("x", EnergyDistribution(square), obs=DATA * th.detach())
+
+    fn = poutine.trace(model).get_trace().nodes["x"]["fn"]
+    torch.testing.assert_close(copy.deepcopy(fn).log_prob(DATA), fn.log_prob(DATA))
+
+
+def factor_that_is_passed_a_discrete_site():
+    z = categories()
+    x = pyro.sample("x", dist.Normal(0.0, 1.0))
+    energy_factor("f", lambda x, z: 0.5 * (x - LOCS[z]) ** 2, x, z)
+
+
+def factor_that_captures_from_outside_of_its_plate():
+    w = pyro.sample("w", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+    with pyro.plate("other", 2):
+        v = pyro.sample("v", dist.Normal(0.0, 1.0))
+    with pyro.plate("p", 3):
+        th = pyro.sample("th", dist.Normal(0.0, 1.0))
+        energy_factor("f", lambda th: (th * w * v * LOCS).sum(), th)
+        pyro.sample("y", dist.Normal(th, 1.0), obs=0.3)
+        total, size = th.sum(), th.shape[-1]
+        energy_factor("g", lambda v: (v * total / size) ** 2 * th.shape[-1], th)
+    energy_factor("all", lambda w: (w.sum() * th).square().sum(), w)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [factor_that_is_passed_a_discrete_site, factor_that_captures_from_outside_of_its_plate],
+    ids=name,
+)
+def test_an_energy_may_be_passed_what_it_may_not_capture_and_capture_what_is_shared(model):
+    check_model(model, (), {})
+    run_mcmc(model)
 
 
 def full_plate_over_a_subset():
@@ -581,6 +717,7 @@ def factor_in_and_out_of_a_plate():
 @pytest.mark.parametrize(
     "model",
     [
+        factor_that_captures_from_outside_of_its_plate,
         full_plate_over_a_subset,
         improper_prior,
         support_that_depends_on_a_latent,

@@ -78,8 +78,10 @@ class Calibration(NamedTuple):
         )
         if not failed:
             sentences = [
-                f"Calibrated: the ranks of {head} are uniform. The smallest p-value is "
+                f"Calibrated, as far as so many simulations can tell: of {head}, none has ranks "
+                "that are seen to depart from uniform ones. The smallest p-value is "
                 f"{found[0].p_value:.2g}, of {found[0].name}; below {self.level:.2g} it would tell."
+                " More simulations see smaller errors."
             ]
         else:
             sentences = [

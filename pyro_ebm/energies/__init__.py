@@ -2,14 +2,16 @@
 
 from .algebra import ProductOfExperts as ProductOfExperts
 from .algebra import Scaled as Scaled
+from .algebra import Tempered as Tempered
 from .banana import Banana as Banana
 from .base import Energy as Energy
 from .base import as_energy as as_energy
 from .base import evaluate as evaluate
+from .base import evaluate_rows as evaluate_rows
 from .checks import as_temperature as as_temperature
-from .checks import check_deterministic as check_deterministic
-from .checks import check_gradient_path as check_gradient_path
 from .checks import check_values as check_values
+from .checks import joint_sizes as joint_sizes
+from .checks import no_gradient_path as no_gradient_path
 from .checks import values_visible as values_visible
 from .clamped import Clamped as Clamped
 from .clamped import clamp as clamp

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
 from .base import Energy, as_energy, evaluate
-from .checks import as_temperature, values_visible
+from .checks import as_temperature, holds_at_all, values_visible
+from .parameters import keep
 from .supports import same_support
 
 
@@ -42,8 +43,8 @@ class Scaled(Energy):
         super().__init__(energy.event_shape, support=energy.support)
         self.energy = energy
         value = as_scalar(factor, "factor")
-        if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
-            self.register_buffer("factor", value)
+        if isinstance(value, Tensor):
+            keep(self, "factor", value)
         else:
             self.factor = value
 
@@ -70,11 +71,14 @@ class Scaled(Energy):
     def _ask(self, what: str, temperature: float | Tensor) -> Tensor | None:
         as_temperature(temperature)
         answer = getattr(self.energy, what)
-        if isinstance(self.factor, Tensor) and not values_visible():
-            legal = self.factor > 0
-            known = answer(temperature / torch.where(legal, self.factor, 1.0))
-            return None if known is None else torch.where(legal, known, math.nan)
-        return answer(temperature / self.factor) if self.factor > 0 else None
+        if not isinstance(self.factor, Tensor):
+            return answer(temperature / self.factor) if self.factor > 0 else None
+        is_positive = holds_at_all(lambda factor: factor > 0, self.factor)
+        if is_positive is not None:
+            return answer(temperature / self.factor) if is_positive else None
+        legal = self.factor > 0
+        known = answer(temperature / torch.where(legal, self.factor, 1.0))
+        return None if known is None else torch.where(legal, known, math.nan)
 
     def exact_sample(
         self,
@@ -92,6 +96,69 @@ class Scaled(Energy):
 
     def extra_repr(self) -> str:
         return f"factor={self.factor}"
+
+
+class Tempered(Energy):
+    """E(x)/T0: the density exp(-E(x)/(T0 T)), which is that of E at temperature T0 T.
+
+    Args:
+        energy: the energy E.
+        temperature: T0, positive, a number or a tensor of shape ().
+
+    Raises:
+        TypeError: the temperature is not real.
+        ValueError: the temperature is not positive and finite, or a tensor of another shape.
+    """
+
+    temperature: float | Tensor
+
+    def __init__(self, energy: Energy, temperature: object) -> None:
+        super().__init__(energy.event_shape, support=energy.support)
+        self.energy = energy
+        as_temperature(temperature)
+        value = as_scalar(temperature, "temperature")
+        if isinstance(value, Tensor):
+            keep(self, "temperature", value)
+        else:
+            self.temperature = value
+
+    def forward(self, x: Tensor, *params: Tensor) -> Tensor:
+        return evaluate(self.energy, x, params) / self.temperature
+
+    @property
+    def support(self) -> Constraint:
+        return self.energy.support
+
+    @property
+    def takes_params(self) -> bool:
+        return self.energy.takes_params
+
+    def log_normalizer(self, temperature: float | Tensor = 1.0) -> Tensor | None:
+        return self.energy.log_normalizer(self._joint(temperature))
+
+    def mean(self, temperature: float | Tensor = 1.0) -> Tensor | None:
+        return self.energy.mean(self._joint(temperature))
+
+    def variance(self, temperature: float | Tensor = 1.0) -> Tensor | None:
+        return self.energy.variance(self._joint(temperature))
+
+    def exact_sample(
+        self,
+        shape: Sequence[int] = (),
+        *,
+        temperature: float | Tensor = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor | None:
+        return self.energy.exact_sample(
+            shape, temperature=self._joint(temperature), generator=generator
+        )
+
+    def _joint(self, temperature: float | Tensor) -> float | Tensor:
+        as_temperature(temperature)
+        return temperature * self.temperature
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature}"
 
 
 class ProductOfExperts(Energy):
@@ -141,17 +208,19 @@ def evaluate_all(parts: nn.ModuleList, x: Tensor, params: tuple[Tensor, ...]) ->
 
 
 def as_scalar(value: Any, name: str) -> Any:
-    """One finite real number, or a tensor of shape () that holds one."""
+    """One finite real number, or a tensor of shape () that holds one, in floating point."""
     if isinstance(value, Tensor):
-        if value.dim() or not value.is_floating_point():
+        if value.is_complex() or value.dtype == torch.bool:
+            raise TypeError(f"expected {name} to be real, got a tensor of {value.dtype}.")
+        if value.dim():
             raise ValueError(
-                f"expected {name} to be a number or a floating-point tensor of shape (), got shape "
-                f"{tuple(value.shape)} of {value.dtype}. A batch of temperatures belongs in "
+                f"expected {name} to be a number or a tensor of shape (), got shape "
+                f"{tuple(value.shape)}. A batch of temperatures belongs in "
                 "EnergyDistribution(energy, temperature=...)."
             )
         if values_visible() and not bool(value.isfinite()):
             raise ValueError(f"expected {name} to be finite, got {value.detach()}.")
-        return value
+        return value if value.is_floating_point() else value.to(torch.get_default_dtype())
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"expected {name} to be a real number, got {type(value).__name__}.")
     if not torch.tensor(float(value)).isfinite():

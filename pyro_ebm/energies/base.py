@@ -20,11 +20,19 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
-from .checks import as_temperature, check_layers, check_output
-from .supports import event_support, same_support
+from .checks import (
+    check_layers,
+    check_output,
+    joint_sizes,
+    random_energy,
+    random_state,
+    sizes_of,
+    values_visible,
+)
+from .supports import as_event_shape, as_support, event_support, same_support
 
 if TYPE_CHECKING:
-    from .algebra import ProductOfExperts, Scaled
+    from .algebra import ProductOfExperts, Scaled, Tempered
     from .wrappers import FunctionEnergy
 
 
@@ -149,8 +157,7 @@ class Energy(nn.Module):
     def __truediv__(self, temperature: Any) -> Energy:
         if not isinstance(temperature, Tensor | Real):
             return NotImplemented
-        as_temperature(temperature)
-        return _scaled(self, 1.0 / temperature)
+        return _tempered(self, temperature)
 
 
 def _product(first: object, second: object) -> ProductOfExperts:
@@ -163,6 +170,12 @@ def _scaled(energy: Energy, factor: Any) -> Scaled:
     from .algebra import Scaled
 
     return Scaled(energy, factor)
+
+
+def _tempered(energy: Energy, temperature: Any) -> Tempered:
+    from .algebra import Tempered
+
+    return Tempered(energy, temperature)
 
 
 def as_energy(energy: object, *, event_shape: object = None, support: object = None) -> Energy:
@@ -227,18 +240,18 @@ def evaluate(
 
     Raises:
         TypeError: x is not a tensor; the output is not a tensor of real floating-point numbers.
-        ValueError: x does not end in the event's shape; a layer in train mode makes the energy
-            random; the output is not one number per configuration.
+        ValueError: x does not end in the event's shape; the energy is random; the output is not
+            one number per configuration.
     """
     event = energy.event_shape
     name = type(energy).__name__
     if not isinstance(x, Tensor):
         raise TypeError(f"expected x to be a tensor, got {type(x).__name__}.")
-    split = x.dim() - len(event)
-    if split < 0 or x.shape[split:] != event:
+    split, shape = x.dim() - len(event), sizes_of(x)
+    if split < 0 or shape[split:] != event:
         raise ValueError(
             f"expected configurations whose last dimensions are the event shape {tuple(event)} of "
-            f"{name}, got x of shape {tuple(x.shape)}. Reshape x, or give the energy its "
+            f"{name}, got x of shape {tuple(shape)}. Reshape x, or give the energy its "
             "event_shape."
         )
     if params and not energy.takes_params:
@@ -250,15 +263,30 @@ def evaluate(
         p if isinstance(p, Tensor) else torch.as_tensor(p, dtype=x.dtype, device=x.device)
         for p in params
     ]
-    batch = torch.broadcast_shapes(x.shape[:split], *(p.shape for p in tensors))
+    batch = joint_sizes(shape[:split], *map(sizes_of, tensors))
     rows = prod(batch)
-    check_layers(energy)
-    value = nn.Module.__call__(
+    energies = evaluate_rows(
         energy,
         x.expand(batch + event).reshape(rows, *event),
         *(p.expand(batch).reshape(rows) for p in tensors),
     )
-    return check_output(value, rows, name).reshape(batch)
+    return energies.reshape(batch)
+
+
+def evaluate_rows(energy: Energy, x: Tensor, *others: Tensor) -> Float[Tensor, " rows"]:
+    """One checked real number for each row of x and of what the energy takes beside it.
+
+    Raises:
+        TypeError: the output is not a tensor of real floating-point numbers.
+        ValueError: a layer in train mode, or torch's random stream moved; the output is not one
+            number per row.
+    """
+    check_layers(energy)
+    before = random_state(x.device) if values_visible() else None
+    value = nn.Module.__call__(energy, x, *others)
+    if before is not None and not torch.equal(before, random_state(x.device)):
+        raise ValueError(random_energy())
+    return check_output(value, sizes_of(x)[0], type(energy).__name__)
 
 
 def has_room_for_params(function: Callable[..., object]) -> bool:
@@ -269,33 +297,3 @@ def has_room_for_params(function: Callable[..., object]) -> bool:
         return True
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return len(positional) > 1 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
-
-
-def as_event_shape(event_shape: object) -> torch.Size:
-    """A sequence of integers as a `torch.Size`.
-
-    Raises:
-        TypeError: anything else.
-    """
-    if isinstance(event_shape, Sequence) and all(
-        isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in event_shape
-    ):
-        return torch.Size(event_shape)
-    raise TypeError(
-        f"expected event_shape to be a sequence of sizes such as (3,), got {event_shape!r}. "
-        "One number per configuration has event_shape ()."
-    )
-
-
-def as_support(support: object) -> Constraint:
-    """A support given as a constraint.
-
-    Raises:
-        TypeError: anything else, or a constraint that depends on a distribution's parameters.
-    """
-    if isinstance(support, Constraint) and not constraints.is_dependent(support):
-        return support
-    raise TypeError(
-        f"expected support to be a constraint such as constraints.positive, got {support!r}. "
-        "Take it from torch.distributions.constraints, or from an instance of a distribution."
-    )

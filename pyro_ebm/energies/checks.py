@@ -1,21 +1,34 @@
 """What an energy must satisfy, each as a function with an error that says what to do.
 
-Checks of shapes and dtypes are cheap and run at every call. Checks of values look at numbers, which
-do not exist while torch traces or vectorises: `values_visible` tells, and the layers above call
-`check_values`, `check_gradient_path` and `check_deterministic` once, eagerly, on a few points.
+Checks of shapes, dtypes and layers are cheap and run at every call. Checks of values look at
+numbers, which do not exist while torch traces or vectorises: `values_visible` tells.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Real
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch._C._functorch import peek_interpreter_stack
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+# Functions of torch.nn.functional that draw while `training` is true.
+_DROPOUTS = {
+    functional.alpha_dropout,
+    functional.dropout,
+    functional.dropout1d,
+    functional.dropout2d,
+    functional.dropout3d,
+    functional.feature_alpha_dropout,
+}
 
 
 def values_visible() -> bool:
@@ -26,6 +39,39 @@ def values_visible() -> bool:
         and _get_current_dispatch_mode() is None
         and not torch._C._is_tracing()
     )
+
+
+def sizes_of(tensor: Tensor) -> torch.Size:
+    """The shape of a tensor in plain integers, also while `torch.jit.trace` makes them tensors."""
+    if torch._C._is_tracing():
+        with _unrecorded():
+            return tensor.shape
+    return torch.Size(tensor.shape)  # a tensor that carries provenance answers with a tuple
+
+
+def joint_sizes(*shapes: Sequence[Any]) -> torch.Size:
+    """The shape that shapes broadcast to, in plain integers."""
+    if torch._C._is_tracing():
+        with _unrecorded():
+            return torch.broadcast_shapes(*([int(size) for size in shape] for shape in shapes))
+    return torch.broadcast_shapes(*shapes)
+
+
+@contextmanager
+def _unrecorded() -> Iterator[None]:
+    """Suspend `torch.jit.trace`, for arithmetic with sizes alone."""
+    tracer: Any = torch._C
+    state = tracer._get_tracing_state()
+    tracer._set_tracing_state(None)
+    try:
+        yield
+    finally:
+        tracer._set_tracing_state(state)
+
+
+def holds_at_all(condition: Callable[[Tensor], Tensor], value: Tensor) -> bool | None:
+    """Whether a condition holds at all elements; None where the numbers cannot be looked at."""
+    return bool(condition(value.detach()).all()) if values_visible() else None
 
 
 def as_temperature(temperature: object) -> Tensor:
@@ -84,14 +130,20 @@ def check_output(value: object, rows: int, name: str) -> Tensor:
             "An energy of integers has no gradient; compute it in the dtype of x, "
             "or convert it with .to(torch.get_default_dtype())."
         )
-    if value.shape == (rows,):
+    shape = sizes_of(value)
+    if shape == (rows,):
         return value
-    if value.shape == (rows, 1):
+    if shape == (rows, 1):
         return value.squeeze(-1)
+    captured = (
+        " A dimension that comes from a site that the energy captures (one of a plate, or a "
+        "discrete one) must not be summed: pass that site beside x, as a value of the factor or in "
+        "params, and the energy sees one element of it."
+    ) * (value.numel() > rows)
     raise ValueError(
         f"expected {name} to return one number per configuration, shape ({rows},) or ({rows}, 1) "
-        f"for {rows} configuration(s); got {tuple(value.shape)}. "
-        "Sum the energy over the dimensions of the event, and over no other."
+        f"for {rows} configuration(s); got {tuple(shape)}. "
+        f"Sum the energy over the dimensions of the event, and over no other.{captured}"
     )
 
 
@@ -105,10 +157,30 @@ def check_layers(energy: nn.Module) -> None:
         reason = _layer_fault(layer)
         if reason:
             raise ValueError(
-                f"expected an energy that is a fixed function of one configuration, got "
-                f"{type(layer).__name__} at {path or 'the top'!r}, {reason}. "
-                "Call .eval() on the net first, or leave the layer out."
+                _not_fixed(f"{type(layer).__name__} at {path or 'the top'!r}, {reason}")
             )
+
+
+def _not_fixed(what: str) -> str:
+    return (
+        f"expected an energy that is a fixed function of one configuration, got {what}. "
+        "Call .eval() on the net first, or leave the layer out."
+    )
+
+
+class RefuseTrainMode(TorchFunctionMode):
+    """Refuse train-mode dropout and batch normalisation in code that holds no layers to look at."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        reason = None
+        if func in _DROPOUTS and kwargs.get("training") and kwargs.get("p") != 0.0:
+            reason = "in train mode, which draws random numbers"
+        elif func is functional.batch_norm and kwargs.get("training"):
+            reason = "in train mode, which mixes the configurations of a batch"
+        if reason is not None:
+            raise ValueError(_not_fixed(f"a call of {func.__name__} {reason}"))
+        return func(*args, **kwargs)
 
 
 def _layer_fault(layer: nn.Module) -> str | None:
@@ -155,52 +227,26 @@ def check_values(energies: Float[Tensor, "*batch"], x: Tensor, name: str = "the 
     )
 
 
-def check_gradient_path(energy: Callable[[Tensor], Tensor], x: Tensor) -> None:
-    """Refuse an energy whose value does not depend on x as far as autograd can see.
-
-    Raises:
-        ValueError: no gradient path leads from the energy to x.
-    """
-    with torch.enable_grad():
-        position = x.detach().clone().requires_grad_(True)
-        total = energy(position).sum()
-        if total.requires_grad:
-            (gradient,) = torch.autograd.grad(total, position, allow_unused=True)
-            if gradient is not None:
-                return
-    raise ValueError(
-        f"expected an energy that is differentiable in x, got one with no gradient path to x "
-        f"(x of shape {tuple(x.shape)}, {x.dtype}). Compute it with torch operations on x itself: "
-        "no .detach(), .item(), .numpy(), torch.no_grad() or torch.tensor(...) on the way."
+def no_gradient_path(subject: str) -> str:
+    """The sentence for an energy whose value does not depend on what it is a function of."""
+    return (
+        f"expected an energy that is differentiable in {subject}, got one with no gradient path to "
+        f"{subject}. Compute it with torch operations on {subject} itself: no .detach(), .item(), "
+        ".numpy(), torch.no_grad() or torch.tensor(...) on the way."
     )
 
 
-def check_deterministic(energy: Callable[[Tensor], Tensor], x: Tensor) -> None:
-    """Refuse an energy that draws random numbers or changes from call to call.
-
-    Raises:
-        ValueError: a random stream moved, or two calls at the same x differ.
-    """
-    with torch.no_grad():
-        before = _random_state(x.device)
-        first = energy(x)
-        moved = not torch.equal(before, _random_state(x.device))
-        second = energy(x)
-    if moved or not torch.allclose(first, second, equal_nan=True):
-        raise ValueError(random_energy_message("its random stream moved" if moved else None))
-
-
-def _random_state(device: torch.device) -> Tensor:
+def random_state(device: torch.device) -> Tensor:
+    """The state of torch's random stream on a device."""
     if device.type == "cpu":
         return torch.get_rng_state()
     return torch.get_device_module(device).get_rng_state(device).cpu()
 
 
-def random_energy_message(cause: str | None) -> str:
+def random_energy() -> str:
     """The sentence for an energy that is not a function."""
-    got = cause or "two calls at the same x differ"
     return (
-        f"expected an energy that gives the same number for the same x, got one that does not "
-        f"({got}). Draw random numbers outside the energy and pass them as `params`; "
-        "call .eval() on nets with dropout."
+        "expected an energy that gives the same number for the same x, got one that draws inside, "
+        "or changes torch's random stream. Draw random numbers outside the energy and pass them as "
+        "`params`; call .eval() on nets with dropout."
     )

@@ -15,6 +15,7 @@ from torch.distributions.constraints import Constraint
 
 from .base import Energy, as_energy, evaluate
 from .checks import values_visible
+from .parameters import keep
 from .supports import elementwise, event_support, select
 
 
@@ -63,14 +64,13 @@ def clamp(energy: object, held: object, values: float | Tensor) -> Clamped:
             f"expected one number or values of shape ({len(positions)},), one for each held "
             f"coordinate, got {tuple(fixed.shape)}."
         )
-    fixed = fixed.expand(len(positions))
-    place = select(support, event, torch.tensor(positions, dtype=torch.long))
+    at = torch.tensor(positions, dtype=torch.long)
+    place = select(support, event, at)
     if values_visible() and not bool(place.check(fixed.detach()).all()):
         raise ValueError(
             f"expected held values inside the support {support}, got {fixed.detach()}."
         )
-    order = torch.cat([free, torch.tensor(positions, dtype=torch.long)])
-    return Clamped(whole, order, fixed)
+    return Clamped(whole, free, at, values=fixed)
 
 
 class Clamped(Energy):
@@ -78,20 +78,22 @@ class Clamped(Energy):
 
     Args:
         energy: the whole energy.
-        order: a permutation of the flattened event, the free coordinates first.
-        values: what the last coordinates of `order` are held at.
+        free: positions of the free coordinates in the flattened event.
+        held: positions of the others.
+        values: what they are held at, one number or one for each.
     """
 
     order: Tensor
     inverse_order: Tensor
     values: Tensor
 
-    def __init__(self, energy: Energy, order: Tensor, values: Tensor) -> None:
-        super().__init__((len(order) - len(values),))
+    def __init__(self, energy: Energy, free: Tensor, held: Tensor, *, values: Tensor) -> None:
+        super().__init__((len(free),))
         self.energy = energy
+        order = torch.cat([free, held])
         self.register_buffer("order", order)
         self.register_buffer("inverse_order", order.argsort())
-        self.register_buffer("values", values)
+        keep(self, "values", values)
 
     def forward(self, x: Tensor, *params: Tensor) -> Tensor:
         return evaluate(self.energy, self.merge(x), params)
@@ -113,7 +115,8 @@ class Clamped(Energy):
     def merge(self, free: Float[Tensor, "*batch free"]) -> Tensor:
         """Whole configurations [*batch, *event] from their free coordinates [*batch, num_free]."""
         batch = free.shape[:-1]
-        held = self.values.to(free.device).expand(*batch, len(self.values))
+        num_held = len(self.order) - self.event_shape.numel()
+        held = self.values.to(free.device).expand(*batch, num_held)
         whole = torch.cat([free, held], -1).index_select(-1, self.inverse_order)
         return whole.reshape(batch + self.energy.event_shape)
 

@@ -11,11 +11,20 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from .base import Energy
 from .checks import as_temperature, values_visible
-from .parameters import broadcast_shape, event_sum, hold, over_event, positive, rounded, spread_out
+from .parameters import (
+    broadcast_shape,
+    event_sum,
+    hold,
+    keep,
+    over_event,
+    positive,
+    rounded,
+    spread_out,
+)
 
 
 class Gaussian(Energy):
@@ -25,17 +34,17 @@ class Gaussian(Energy):
         loc: the mean, [d].
         covariance_matrix: [d, d], symmetric and positive definite.
         precision_matrix: its inverse, instead.
-        scale_tril: its lower Cholesky factor, instead.
+        scale_tril: its lower Cholesky factor, instead; of the three, this one can be trained.
 
     Raises:
-        TypeError: not exactly one of the three matrices.
+        TypeError: not exactly one of the three matrices; a Parameter as one of the other two.
         ValueError: wrong shapes; a matrix that is not symmetric and positive definite, or a factor
             that is not lower triangular with a positive diagonal.
     """
 
     loc: Tensor
     scale_tril: Tensor
-    inverse_scale_tril: Tensor
+    inverse_scale_tril: Tensor | None
 
     def __init__(
         self,
@@ -56,6 +65,12 @@ class Gaussian(Energy):
                 f"expected loc of shape (d,) and a matrix of shape (d, d), got {tuple(loc.shape)} "
                 f"and {tuple(given[0].shape)}."
             )
+        if isinstance(given[0], nn.Parameter) and scale_tril is None:
+            raise TypeError(
+                "expected a matrix that is learned to be the scale_tril, got an nn.Parameter as "
+                "covariance_matrix or precision_matrix: a step would leave the positive definite "
+                "matrices. Give scale_tril=nn.Parameter(torch.linalg.cholesky(covariance))."
+            )
         super().__init__(loc.shape)
         if covariance_matrix is not None:
             factor = cholesky(covariance_matrix, "covariance_matrix")
@@ -66,11 +81,11 @@ class Gaussian(Energy):
         else:
             factor = checked_tril(given[0])
         hold(self, {}, loc=loc, scale_tril=factor)
-        self.register_buffer("inverse_scale_tril", inverse_tril(self.scale_tril))
+        keep(self, "inverse_scale_tril", lasting_inverse(self.scale_tril))
 
     def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         offset = x - self.loc
-        white = offset @ self.inverse_scale_tril.mT.to(offset.dtype)
+        white = offset @ inverse_now(self.scale_tril, self.inverse_scale_tril).mT.to(offset.dtype)
         return 0.5 * white.square().sum(-1)
 
     def log_normalizer(self, temperature: float | Tensor = 1.0) -> Tensor:
@@ -188,3 +203,13 @@ def inverse_tril(factor: Tensor) -> Tensor:
     """The inverse of a lower triangular matrix."""
     eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
     return torch.linalg.solve_triangular(factor, eye, upper=False)
+
+
+def lasting_inverse(factor: Tensor) -> Tensor | None:
+    """The inverse of a factor to keep beside it, None for a Parameter, which training moves."""
+    return None if isinstance(factor, nn.Parameter) else inverse_tril(factor)
+
+
+def inverse_now(factor: Tensor, kept: Tensor | None) -> Tensor:
+    """The inverse of a factor: the kept one, or a new one of a factor that moves."""
+    return inverse_tril(factor) if kept is None else kept

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from .base import Energy
-from .checks import as_temperature, values_visible
 from .double_well import fits_event
-from .gaussian import checked_tril, inverse_tril, normal_noise
-from .mixture import check_log_weights
-from .parameters import event_sum, hold, over_event, positive, rounded, spread_out
+from .gaussian import checked_tril, inverse_now, lasting_inverse, normal_noise
+from .mixture import check_log_weights, is_one, where_one
+from .parameters import event_sum, hold, keep, over_event, positive, rounded, spread_out
 
 
 class GaussianMixtureEnergy(Energy):
@@ -36,7 +35,7 @@ class GaussianMixtureEnergy(Energy):
     loc: Tensor
     scale: Tensor
     log_weights: Tensor
-    inverse_scale: Tensor
+    inverse_scale: Tensor | None
 
     def __init__(
         self,
@@ -57,7 +56,8 @@ class GaussianMixtureEnergy(Energy):
         spread = (1.0 if scale is None else scale) if scale_tril is None else scale_tril
         conditions = {} if self.dense else {"scale": positive}
         hold(self, conditions, loc=loc, scale=spread)
-        self.register_buffer("log_weights", weights.to(self.loc.dtype))
+        trained = isinstance(weights, nn.Parameter)
+        keep(self, "log_weights", weights if trained else weights.to(self.loc.dtype))
         if self.dense:
             d = loc.shape[-1]
             if loc.dim() != 2 or self.scale.shape not in ((d, d), (len(loc), d, d)):
@@ -68,7 +68,7 @@ class GaussianMixtureEnergy(Energy):
             checked_tril(self.scale)
         else:
             fits_event(loc.shape, scale=self.scale)
-        self.register_buffer("inverse_scale", inverse_tril(self.scale) if self.dense else None)
+        keep(self, "inverse_scale", lasting_inverse(self.scale) if self.dense else None)
 
     def _log_shares(self) -> Tensor:
         return self.log_weights.log_softmax(-1)
@@ -76,7 +76,7 @@ class GaussianMixtureEnergy(Energy):
     def forward(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         offset = x.unsqueeze(1) - self.loc
         if self.dense:
-            inverse = self.inverse_scale.to(offset.dtype)
+            inverse = inverse_now(self.scale, self.inverse_scale).to(offset.dtype)
             white = (inverse @ offset.unsqueeze(-1)).squeeze(-1)
             log_det = self.scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         else:
@@ -86,31 +86,24 @@ class GaussianMixtureEnergy(Energy):
         constant = self._log_shares() - log_det - 0.5 * size * math.log(2 * math.pi)
         return -(constant - 0.5 * event_sum(white.square(), self.event_shape)).logsumexp(-1)
 
-    def _is_one(self, temperature: float | Tensor) -> bool:
-        value = as_temperature(temperature)
-        if isinstance(temperature, Tensor) and not values_visible():
-            return False
-        return bool((value == 1).all())
-
     def log_normalizer(self, temperature: float | Tensor = 1.0) -> Tensor | None:
-        if not self._is_one(temperature):
+        if is_one(temperature) is False:
             return None
-        return rounded(self.loc.new_zeros(as_temperature(temperature).shape), self.loc, temperature)
+        zero = where_one(temperature, self.loc.new_zeros(()), torch.Size())
+        return rounded(zero, self.loc, temperature)
 
     def mean(self, temperature: float | Tensor = 1.0) -> Tensor | None:
-        if not self._is_one(temperature):
+        if is_one(temperature) is False:
             return None
-        batch = as_temperature(temperature).shape
-        return self._average(self.loc).expand(batch + self.event_shape)
+        return where_one(temperature, self._average(self.loc), self.event_shape)
 
     def variance(self, temperature: float | Tensor = 1.0) -> Tensor | None:
-        if not self._is_one(temperature):
+        if is_one(temperature) is False:
             return None
-        batch = as_temperature(temperature).shape
         squares = self.scale.square().sum(-1) if self.dense else self.scale.square()
         within = self._average(squares.expand(self.loc.shape))
         between = self._average((self.loc - self._average(self.loc)).square())
-        return (within + between).expand(batch + self.event_shape)
+        return where_one(temperature, within + between, self.event_shape)
 
     def _average(self, values: Tensor) -> Tensor:
         return (over_event(self._log_shares().exp(), self.event_shape) * values).sum(0)
@@ -122,7 +115,7 @@ class GaussianMixtureEnergy(Energy):
         temperature: float | Tensor = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor | None:
-        if not self._is_one(spread_out(temperature, shape)):
+        if not is_one(spread_out(temperature, shape)):
             return None
         shape = torch.Size(shape)
         noise = normal_noise((shape.numel(), *self.event_shape), self.loc, generator)

@@ -15,8 +15,8 @@ from torch.distributions.constraints import Constraint
 
 from .algebra import evaluate_all, members, together
 from .base import Energy
-from .checks import as_temperature, values_visible
-from .parameters import over_event, spread_out
+from .checks import as_temperature, holds_at_all, values_visible
+from .parameters import keep, over_event, spread_out
 
 
 class Mixture(Energy):
@@ -44,10 +44,7 @@ class Mixture(Energy):
         if log_weights is not None:
             check_log_weights(log_weights, len(parts))
         self.energies = nn.ModuleList(parts)
-        if isinstance(log_weights, nn.Parameter):
-            self.register_parameter("log_weights", log_weights)
-        else:
-            self.register_buffer("log_weights", log_weights)
+        keep(self, "log_weights", log_weights)
 
     def forward(self, x: Tensor, *params: Tensor) -> Tensor:
         energies = torch.stack(evaluate_all(self.energies, x, params), -1)
@@ -68,13 +65,12 @@ class Mixture(Energy):
 
     def _log_masses(self, temperature: float | Tensor) -> Tensor | None:
         """log(w_k Z_k), [*batch, K]; None unless T = 1 and every Z_k is known."""
-        value = as_temperature(temperature)
-        if isinstance(temperature, Tensor) and not values_visible():
-            return None
-        if not bool((value == 1).all()):
+        if is_one(temperature) is False:
             return None
         known = self._ask("log_normalizer", temperature)
-        return None if known is None else self._weighted(torch.stack(known, -1))
+        if known is None:
+            return None
+        return where_one(temperature, self._weighted(torch.stack(known, -1)), torch.Size((1,)))
 
     def _ask(self, what: str, temperature: float | Tensor) -> list[Tensor] | None:
         answers = [getattr(energy, what)(temperature) for energy in members(self.energies)]
@@ -134,6 +130,26 @@ class Mixture(Energy):
             draws = draws.to(torch.promote_types(draws.dtype, part.dtype))
             draws[rows] = part.to(draws.dtype)
         return None if draws is None else draws.reshape(shape + self.event_shape)
+
+
+def is_one(temperature: float | Tensor) -> bool | None:
+    """Whether a temperature is 1 throughout; None for a tensor that cannot be looked at."""
+    value = as_temperature(temperature)
+    if not isinstance(temperature, Tensor):
+        return temperature == 1
+    return holds_at_all(lambda level: level == 1, value)
+
+
+def where_one(temperature: float | Tensor, known: Tensor, event: torch.Size) -> Tensor:
+    """What is known at T = 1 alone: NaN at other temperatures, of which only traces have any.
+
+    Args:
+        temperature: T, a number or a tensor [*batch], that `is_one` does not deny.
+        known: what holds at T = 1, [*batch, *event].
+        event: the shape of the event.
+    """
+    legal = over_event(as_temperature(temperature) == 1, event).to(known.device)
+    return torch.where(legal, known, math.nan)
 
 
 def check_log_weights(log_weights: Tensor, count: int) -> None:

@@ -17,6 +17,7 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from .base import Energy
+from .parameters import keep
 
 # (height, a, b, c, x0, y0) of height exp(a (x - x0)^2 + b (x - x0)(y - y0) + c (y - y0)^2).
 BUMPS = (
@@ -57,8 +58,8 @@ class MuellerBrown(Energy):
             raise ValueError(
                 f"expected lower and upper of shape (2,), lower < upper, got {lower} and {upper}."
             )
-        self.register_buffer("lower", lower)
-        self.register_buffer("upper", upper)
+        keep(self, "lower", lower)
+        keep(self, "upper", upper)
 
     @property
     def support(self) -> Constraint:

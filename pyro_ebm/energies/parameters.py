@@ -47,15 +47,21 @@ def hold(module: nn.Module, conditions: dict[str, Condition], **values: object) 
         dtype = torch.promote_types(dtype, other.dtype)
     device = floating[0].device if floating else None
     for name, value in values.items():
+        tensor = torch.as_tensor(value, dtype=dtype, device=device)
         if isinstance(value, nn.Parameter):
             tensor = value
-            module.register_parameter(name, value)
-        else:
-            tensor = torch.as_tensor(value, dtype=dtype, device=device)
-            module.register_buffer(name, tensor)
+        keep(module, name, tensor)
         said, condition = conditions.get(name, finite)
         if values_visible() and not bool(condition(tensor.detach()).all()):
             raise ValueError(f"expected {name} to be {said}, got {tensor.detach()}.")
+
+
+def keep(module: nn.Module, name: str, value: Tensor | None) -> None:
+    """Register a tensor on a module: an `nn.Parameter` as one, any other as a buffer."""
+    if isinstance(value, nn.Parameter):
+        module.register_parameter(name, value)
+    else:
+        module.register_buffer(name, value)
 
 
 def broadcast_shape(**values: Tensor) -> torch.Size:

@@ -19,7 +19,7 @@ from .gaussian import normal_noise
 
 CUT = 50.0  # how far, in units of T, the energy rises before the integrand is dropped
 NODES = 256
-BISECTIONS = 64
+NEWTON_STEPS = 20
 LEAST_ACCEPTANCE = 1e-3
 
 
@@ -77,9 +77,16 @@ def _windows(h: Tensor, r: Tensor, u: Tensor, t: Tensor) -> list[tuple[Tensor, T
     reach = torch.maximum(
         torch.minimum(reach_u.nan_to_num(nan=math.inf, posinf=math.inf), reach_r), w
     )
-    right = _bisect(h, r, u, low=w, high=reach, rising=1.0)
-    left = _bisect(h, r, u, low=-reach, high=-w, rising=1.0)
-    split = _bisect(h, r, u, low=-w, high=w, rising=-1.0)
+    # Outside of the wells E' bends away from its root, inside of +-w towards it: from these starts
+    # Newton's steps only ever approach.
+    left, split, right = _stationary(
+        torch.stack([h, h, h]),
+        r,
+        u,
+        low=torch.stack([-reach, -w, w]),
+        high=torch.stack([-w, w, reach]),
+        start=torch.stack([-reach, torch.zeros_like(w), reach]),
+    ).unbind()
     windows = []
     for well, side in ((left, -1.0), (right, 1.0)):
         slope = side * (h + well * (r + u * well.square()))
@@ -106,13 +113,19 @@ def _rise(slope: Tensor, bend: Tensor, u: Tensor, well: Tensor, t: Tensor) -> Te
     return torch.stack(terms).amin(0)
 
 
-def _bisect(h: Tensor, r: Tensor, u: Tensor, *, low: Tensor, high: Tensor, rising: float) -> Tensor:
-    """Where a monotone E' changes sign between two points; the nearer end where it does not."""
-    for _ in range(BISECTIONS):
-        middle = 0.5 * (low + high)
-        below = rising * (h + middle * (r + u * middle.square())) < 0
-        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-    return 0.5 * (low + high)
+def _stationary(
+    h: Tensor, r: Tensor, u: Tensor, *, low: Tensor, high: Tensor, start: Tensor
+) -> Tensor:
+    """Where E' vanishes between two points, by Newton's method; the nearer end where it does not.
+
+    Near a double root each step halves the distance, and E is flat there.
+    """
+    x, bend = start, r + torch.finfo(r.dtype).tiny  # never 0/0
+    for _ in range(NEWTON_STEPS):
+        stiffness = u * x.square()
+        x = (2 * stiffness * x - h) / (bend + 3 * stiffness)
+        x = torch.clamp(x, low, high)
+    return x
 
 
 def sample_sites(

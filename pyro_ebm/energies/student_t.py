@@ -16,8 +16,17 @@ from torch import Tensor
 
 from .base import Energy
 from .checks import as_temperature, values_visible
-from .gaussian import checked_tril, inverse_tril, normal_noise
-from .parameters import broadcast_shape, event_sum, hold, over_event, positive, rounded, spread_out
+from .gaussian import checked_tril, inverse_now, lasting_inverse, normal_noise
+from .parameters import (
+    broadcast_shape,
+    event_sum,
+    hold,
+    keep,
+    over_event,
+    positive,
+    rounded,
+    spread_out,
+)
 
 
 class StudentT(Energy):
@@ -38,7 +47,7 @@ class StudentT(Energy):
     df: Tensor
     loc: Tensor
     scale: Tensor
-    inverse_scale: Tensor
+    inverse_scale: Tensor | None
 
     def __init__(
         self,
@@ -69,12 +78,12 @@ class StudentT(Energy):
         self.dense = scale_tril is not None
         conditions = {"df": positive} if self.dense else {"df": positive, "scale": positive}
         hold(self, conditions, df=df, loc=loc, scale=spread)
-        self.register_buffer("inverse_scale", inverse_tril(self.scale) if self.dense else None)
+        keep(self, "inverse_scale", lasting_inverse(self.scale) if self.dense else None)
 
     def forward(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         offset = x - self.loc
         if self.dense:
-            white = offset @ self.inverse_scale.mT.to(offset.dtype)
+            white = offset @ inverse_now(self.scale, self.inverse_scale).mT.to(offset.dtype)
         else:
             white = offset / self.scale
         square = event_sum(white.square(), self.event_shape)

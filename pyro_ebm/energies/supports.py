@@ -8,11 +8,47 @@ makes: its `check` gives one answer per configuration, its bijection one log-det
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
+
+_WITHOUT_BORDER = {
+    type(constraints.nonnegative): type(constraints.positive),
+    type(constraints.half_open_interval(0.0, 1.0)): type(constraints.unit_interval),
+}
+
+
+def as_event_shape(event_shape: object) -> torch.Size:
+    """A sequence of integers as a `torch.Size`.
+
+    Raises:
+        TypeError: anything else.
+    """
+    if isinstance(event_shape, Sequence) and all(
+        isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in event_shape
+    ):
+        return torch.Size(event_shape)
+    raise TypeError(
+        f"expected event_shape to be a sequence of sizes such as (3,), got {event_shape!r}. "
+        "One number per configuration has event_shape ()."
+    )
+
+
+def as_support(support: object) -> Constraint:
+    """A support given as a constraint.
+
+    Raises:
+        TypeError: anything else, or a constraint that depends on a distribution's parameters.
+    """
+    if isinstance(support, Constraint) and not constraints.is_dependent(support):
+        return support
+    raise TypeError(
+        f"expected support to be a constraint such as constraints.positive, got {support!r}. "
+        "Take it from torch.distributions.constraints, or from an instance of a distribution."
+    )
 
 
 def event_support(support: Constraint, event_shape: torch.Size) -> Constraint:
@@ -46,6 +82,16 @@ def same_support(first: Constraint, second: Constraint) -> bool:
         return False
     left, right = vars(first), vars(second)
     return left.keys() == right.keys() and all(_same(left[name], right[name]) for name in left)
+
+
+def same_interior(first: Constraint, second: Constraint) -> bool:
+    """Whether two supports are the same but for borders, which have no mass: positive, say, and
+    nonnegative."""
+    left, right = elementwise(first), elementwise(second)
+    if left is None or right is None:
+        return same_support(first, second)
+    kinds = (_WITHOUT_BORDER.get(type(each), type(each)) for each in (left, right))
+    return len(set(kinds)) == 1 and _same(list(vars(left).values()), list(vars(right).values()))
 
 
 def _same(left: object, right: object) -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import copy
 
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 from .base import Energy, as_energy, evaluate
+from .supports import as_support, elementwise, event_support, same_interior
 
 
 class Tilted(Energy):
@@ -22,11 +23,12 @@ class Tilted(Energy):
 
     Args:
         energy: E, any callable, net or energy.
-        base: a distribution with batch shape (), whose event and support are the energy's.
+        base: a distribution with batch shape (), whose event and support are the energy's; an
+            energy of all real numbers goes with any support.
 
     Raises:
         TypeError: the base is no distribution.
-        ValueError: the base has a batch shape.
+        ValueError: the base has a batch shape; the energy has another support than the base.
     """
 
     def __init__(self, energy: object, base: object) -> None:
@@ -40,6 +42,16 @@ class Tilted(Energy):
                 f"{tuple(base.batch_shape)} and event shape {tuple(base.event_shape)}. "
                 f"Write base.to_event({len(base.batch_shape)})."
             )
+        if isinstance(energy, Energy) and not isinstance(
+            elementwise(energy.support), type(constraints.real)
+        ):
+            where = event_support(as_support(base.support), base.event_shape)
+            if not same_interior(energy.support, where):
+                raise ValueError(
+                    f"expected an energy and a base on one support, got {energy.support} and "
+                    f"{where}. Take a base on the support of the energy; or say that the energy is "
+                    "right on all of the base's: as_energy(energy, support=base.support)."
+                )
         super().__init__(base.event_shape, support=base.support)
         self.energy = as_energy(energy, event_shape=base.event_shape, support=base.support)
         self.base = base

@@ -11,7 +11,7 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from .base import Energy, evaluate, has_room_for_params
-from .checks import check_output, random_energy_message, values_visible
+from .checks import RefuseTrainMode, check_output, random_energy, sizes_of, values_visible
 
 
 class FunctionEnergy(Energy):
@@ -19,7 +19,8 @@ class FunctionEnergy(Energy):
 
     Unless `vectorized`, the function sees one configuration under `torch.func.vmap`. What vmap
     cannot run (a Python `if` on values) is called once per configuration instead when values are
-    visible, slower and the same; inside another vmap its RuntimeError goes up.
+    visible, slower and the same; inside another vmap its RuntimeError goes up. `torch.jit.trace`
+    cannot record vmap, and so records the calls one by one.
 
     Args:
         function: `f(x, *params)` with one real number per configuration.
@@ -41,19 +42,23 @@ class FunctionEnergy(Energy):
         self.vectorized = vectorized
 
     def forward(self, x: Tensor, *params: Tensor) -> Tensor:
+        with RefuseTrainMode():
+            return self._energies(x, params)
+
+    def _energies(self, x: Tensor, params: tuple[Tensor, ...]) -> Tensor:
         if self.vectorized:
-            return check_output(self.function(x, *params), x.shape[0], self.extra_repr())
-        if not len(x):  # vmap needs a row
+            return check_output(self.function(x, *params), sizes_of(x)[0], self.extra_repr())
+        if not sizes_of(x)[0]:  # vmap needs a row
             empty = x.reshape(0, self.event_shape.numel()).sum(-1)
             return empty if x.is_floating_point() else empty.to(torch.get_default_dtype())
         # vmap strips tensor subclasses that follow where values go; a loop keeps them.
-        if any(map(_overrides_functions, (x, *params))):
+        if torch._C._is_tracing() or any(map(_overrides_functions, (x, *params))):
             return self._loop(x, params)
         try:
             return torch.func.vmap(self._one, randomness="error")(x, *params)
         except RuntimeError as error:
             if "randomness" in str(error):
-                raise ValueError(random_energy_message("it draws inside")) from error
+                raise ValueError(random_energy()) from error
             if not values_visible():
                 raise
         return self._loop(x, params)
@@ -64,11 +69,8 @@ class FunctionEnergy(Energy):
         return check_output(row, 1, self.extra_repr()).squeeze(0)
 
     def _loop(self, x: Tensor, params: tuple[Tensor, ...]) -> Tensor:
-        before = torch.get_rng_state()
-        rows = [self._one(*row) for row in zip(x, *params, strict=True)]
-        if not torch.equal(before, torch.get_rng_state()):
-            raise ValueError(random_energy_message("it draws inside"))
-        return torch.stack(rows)
+        rows = zip(*(tensor.unbind(0) for tensor in (x, *params)), strict=True)
+        return torch.stack([self._one(*row) for row in rows])
 
     @property
     def takes_params(self) -> bool:
@@ -94,7 +96,8 @@ class ModuleEnergy(Energy):
         self.net = net
 
     def forward(self, x: Tensor, *params: Tensor) -> Tensor:
-        return check_output(self.net(x, *params), x.shape[0], type(self.net).__name__)
+        with RefuseTrainMode():
+            return check_output(self.net(x, *params), sizes_of(x)[0], type(self.net).__name__)
 
     @property
     def takes_params(self) -> bool:

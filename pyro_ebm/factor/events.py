@@ -18,6 +18,7 @@ from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.runtime import get_plates
 from torch import Tensor
 
+from pyro_ebm.energies import joint_sizes
 from pyro_ebm.normalizers import enumerated_sites, shape_of
 
 # Plates by which Pyro repeats a whole model: every copy has every factor once.
@@ -179,7 +180,7 @@ def joint_batch(shapes: list[torch.Size], where: Context, name: str) -> torch.Si
             factor stands outside of.
     """
     try:
-        batch = torch.broadcast_shapes(*shapes)
+        batch = joint_sizes(*shapes)
     except RuntimeError:
         raise ValueError(
             f"At factor {name!r}: expected values that broadcast outside of their events, got "

@@ -8,7 +8,7 @@ around it, a factor that would count plate-size times is refused, and E itself i
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -17,13 +17,27 @@ import torch
 from jaxtyping import Float
 from pyro.distributions import TorchDistribution
 from pyro.poutine.util import is_validation_enabled
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_ebm.energies import Energy, as_energy, check_values, values_visible
-from pyro_ebm.energies.checks import check_layers, check_output
+from pyro_ebm.energies import (
+    Energy,
+    as_energy,
+    check_values,
+    evaluate_rows,
+    joint_sizes,
+    no_gradient_path,
+    values_visible,
+)
 from pyro_ebm.energies.supports import elementwise
-from pyro_ebm.normalizers import checked_temperature, guarded, known_events, remember_events
+from pyro_ebm.normalizers import (
+    checked_temperature,
+    guarded,
+    known_events,
+    remember_events,
+    shape_of,
+    surroundings,
+)
 
 from .events import Context, Reading, context, joint_batch, read
 
@@ -37,6 +51,8 @@ class Unit(TorchDistribution):
         energy_value: E(values), [*batch].
         temperature: T, a number or a tensor that broadcasts to the batch.
         has_rsample: in guides, whether the factor comes from reparametrised draws.
+        captured: by name of the sites that the energy read by closure, where Pyro followed them,
+            how many numbers at most.
     """
 
     def __init__(
@@ -45,12 +61,14 @@ class Unit(TorchDistribution):
         temperature: float | Tensor = 1.0,
         *,
         has_rsample: bool | None = None,
+        captured: Mapping[str, int] | None = None,
     ) -> None:
         self.energy_value = energy_value
         self.temperature = temperature
+        self._captured = captured or {}
         if has_rsample is not None:
             self.has_rsample = has_rsample
-        super().__init__(energy_value.shape, torch.Size((0,)), validate_args=False)
+        super().__init__(shape_of(energy_value), torch.Size((0,)), validate_args=False)
 
     @property
     def arg_constraints(self) -> dict[str, constraints.Constraint]:
@@ -67,13 +85,17 @@ class Unit(TorchDistribution):
         """-E/T."""
         return -self.energy_value / self.temperature
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Unit:
+    def expand(self, batch_shape: Sequence[Any], _instance: Any = None) -> Unit:
         """The same factor over a larger batch."""
-        batch = torch.Size(batch_shape)
+        batch = joint_sizes(batch_shape)
         new = copy.copy(self)
         new.energy_value = self.energy_value.expand(batch)
         new._batch_shape = batch
         return new
+
+    def captured(self, value: Tensor) -> Mapping[str, int]:
+        """The sites of a model that the energy read by closure, if values carried their names."""
+        return self._captured
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """The empty value."""
@@ -85,7 +107,7 @@ class Unit(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Float[Tensor, "*batch"]:
         """-E/T, of the batch of the factor and the empty value."""
-        shape = torch.broadcast_shapes(self.batch_shape, value.shape[:-1])
+        shape = joint_sizes(self.batch_shape, shape_of(value)[:-1])
         return self.log_factor.expand(shape)
 
 
@@ -102,6 +124,11 @@ def energy_factor(
     right of the enclosing vectorised plates is the event; in a plate the energy is one number per
     element. A tensor whose sizes match the plates is read as carrying them.
 
+    What the energy captures it sees whole: a site of one of the plates, or a discrete latent site,
+    is refused there and must be passed. The package's own inference also sees what was computed
+    from such a site before the energy (`m = loc[z]`, captured); stock Pyro cannot, and is wrong
+    where the energy sums over it.
+
     Args:
         name: the name of the site.
         energy: an `Energy`, an nn.Module (called on batches of events) or a function of one
@@ -113,7 +140,8 @@ def energy_factor(
     Raises:
         TypeError: not an energy, a tensor or a temperature.
         ValueError: a plate would count the factor once per element; the energy samples inside,
-            has no gradient path to its values, is NaN, or is not one number per element.
+            captures a site that must be passed, has no gradient path to its values, is NaN, or is
+            not one number per element.
     """
     tensors = [value for value in values if isinstance(value, Tensor)]
     if not tensors or len(tensors) < len(values):
@@ -149,16 +177,19 @@ def energy_factor(
             function, [reading._replace(value=value) for reading, value in pairs], batch
         )
 
-    energies = guarded(call, *(reading.value for reading in readings))
+    energies, captured = guarded(
+        call, *(reading.value for reading in readings), around=surroundings(f"At factor {name!r}: ")
+    )
     if values_visible():
-        if torch.is_grad_enabled() and not energies.requires_grad:
-            _check_gradient_path(name, tensors)
+        followed = torch.is_grad_enabled() and any(value.requires_grad for value in tensors)
+        if followed and not energies.requires_grad:
+            raise ValueError(f"At factor {name!r}: {no_gradient_path('its values')}")
         if validate:
             check_values(energies, first.value.expand(batch + first.event), f"factor {name!r}")
     hole = (1,) * where.hole if batch else ()
     for reading in per_element:
         heat = reading.value.reshape(reading.batch + hole)
-    unit = Unit(energies.reshape(batch + hole), heat, has_rsample=has_rsample)
+    unit = Unit(energies.reshape(batch + hole), heat, has_rsample=has_rsample, captured=captured)
     pyro.sample(name, unit, obs=unit.sample(), infer={"is_auxiliary": True})
 
 
@@ -174,21 +205,11 @@ def _read_temperature(
 def _energies(function: Energy, readings: list[Reading], batch: torch.Size) -> Tensor:
     """E of every element of the batch, infinite outside the support of the energy."""
     rows = prod(batch)
-    check_layers(function)
     flat = [
         reading.value.expand(batch + reading.event).reshape(rows, *reading.event)
         for reading in readings
     ]
-    value = check_output(nn.Module.__call__(function, *flat), rows, type(function).__name__)
+    value = evaluate_rows(function, *flat)
     if not isinstance(elementwise(function.support), type(constraints.real)):
         value = torch.where(function.support.check(flat[0]), value, torch.inf)
     return value.reshape(batch)
-
-
-def _check_gradient_path(name: str, values: list[Tensor]) -> None:
-    if any(value.requires_grad for value in values):
-        raise ValueError(
-            f"At factor {name!r}: expected an energy that is differentiable in its values, got one "
-            "with no gradient path to them. Compute it with torch operations on the values: no "
-            ".detach(), .item(), .numpy(), torch.no_grad() or torch.tensor(...) on the way."
-        )

@@ -6,6 +6,7 @@ from .enumerated import first_enumerated_dim as first_enumerated_dim
 from .enumerated import known_events as known_events
 from .enumerated import refuse_enumerated_parents as refuse_enumerated_parents
 from .enumerated import remember_events as remember_events
+from .fixed import fixed_or_recorded as fixed_or_recorded
 from .given import as_log_normalizer as as_log_normalizer
 from .given import as_params as as_params
 from .given import broadcasts_to as broadcasts_to
@@ -15,7 +16,11 @@ from .given import joint_shape as joint_shape
 from .given import log_normalizer_at as log_normalizer_at
 from .given import shape_of as shape_of
 from .given import tensors_in as tensors_in
+from .guard import guarded as guarded
+from .guard import surroundings as surroundings
+from .like import like_of as like_of
 from .model import check_model as check_model
 from .parents import refuse_moving_parents as refuse_moving_parents
 from .parents import walk as walk
-from .tracking import guarded as guarded
+from .tracking import CollectProvenance as CollectProvenance
+from .tracking import plain as plain

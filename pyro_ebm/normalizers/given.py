@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_ebm.energies.checks import as_temperature
+from pyro_ebm.energies.checks import as_temperature, joint_sizes, sizes_of, values_visible
 
 LogNormalizer = float | Tensor | Callable[..., Any]
 
@@ -21,11 +21,15 @@ def as_log_normalizer(given: Any, batch_shape: torch.Size) -> LogNormalizer | No
 
     Raises:
         TypeError: none of these.
-        ValueError: a number that is not finite; a tensor that does not fit the batch.
+        ValueError: numbers that are not finite; a tensor that does not fit the batch.
     """
     value = getattr(given, "log_z", given)
-    if value is None or isinstance(value, Tensor):
-        return None if value is None else _fitting(value, batch_shape)
+    if value is None:
+        return None
+    if isinstance(value, Tensor):
+        if values_visible() and not bool(value.isfinite().all()):
+            raise ValueError(f"expected a finite log_normalizer, got {value.detach()}.")
+        return _fitting(value, batch_shape)
     if isinstance(value, Real) and not isinstance(value, bool):
         if not math.isfinite(value):
             raise ValueError(f"expected a finite log_normalizer, got {value}.")
@@ -122,14 +126,13 @@ def as_params(params: object) -> tuple[Tensor | float, ...]:
 
 def shape_of(value: Tensor | float) -> torch.Size:
     """The shape of a tensor, or of a number."""
-    # A tensor that carries provenance answers with a plain tuple.
-    return torch.Size(value.shape) if isinstance(value, Tensor) else torch.Size()
+    return sizes_of(value) if isinstance(value, Tensor) else torch.Size()
 
 
 def joint_shape(values: Sequence[Tensor | float], drop: int = 0) -> torch.Size:
     """The shape that some tensors broadcast to, without their `drop` rightmost dimensions."""
     shapes = [shape_of(value) for value in values]
-    return torch.broadcast_shapes(*(shape[: max(len(shape) - drop, 0)] for shape in shapes))
+    return joint_sizes(*(shape[: max(len(shape) - drop, 0)] for shape in shapes))
 
 
 def joint_batch_shape(**shapes: torch.Size) -> torch.Size:
@@ -139,7 +142,7 @@ def joint_batch_shape(**shapes: torch.Size) -> torch.Size:
         ValueError: they do not.
     """
     try:
-        return torch.broadcast_shapes(*shapes.values())
+        return joint_sizes(*shapes.values())
     except RuntimeError:
         said = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
         raise ValueError(

@@ -9,7 +9,8 @@ their normalisers.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import pyro
@@ -21,6 +22,8 @@ from pyro.poutine.util import site_is_factor, site_is_subsample
 from torch import Tensor
 from torch.distributions import biject_to
 
+from .guard import captured_across, captured_enumerated
+from .like import like_of
 from .parents import missing_normalizer
 from .tracking import TagLatents, parents_of, plain, sample_sites
 
@@ -37,7 +40,8 @@ def check_model(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> None
         ValueError: a subsampled plate; a discrete latent that cannot be enumerated; a support
             without a bijection; an observation outside the support of an energy; an energy that
             samples inside; an unnormalised site, observed or latent, whose energy, temperature,
-            support, scale or mask depends on a latent site while log Z is not known as a function.
+            support, scale or mask depends on a latent site while log Z is not known as a function;
+            an energy that captures a discrete latent site, or a latent site of its own plate.
     """
     sites = _sites(model, args, kwargs, _Feasible())
     for site in sites:
@@ -47,10 +51,11 @@ def check_model(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> None
             check_support(site)
             check_observation(site)
             warn_of_repeated_factor(site)
-    if any(_unnormalised(site) is not None for site in sites):
+    if any(hasattr(_bare(site["fn"]), "captured") for site in sites):
         tagged = _sites(model, args, kwargs, TagLatents(), _Feasible())
         for site in tagged:
             check_normalizer(site, order=[other["name"] for other in tagged])
+            check_captured(site, sites={other["name"]: other for other in tagged})
 
 
 def check_plates(site: Any) -> None:
@@ -179,6 +184,32 @@ def check_normalizer(site: Any, *, order: list[str]) -> None:
         raise ValueError(f"At site {site['name']!r}: {missing_normalizer(named)}")
 
 
+def check_captured(site: Any, *, sites: Mapping[str, Any]) -> None:
+    """Refuse an energy whose closure holds more of a latent site than its own element.
+
+    Args:
+        site: a site of a trace in which latent values carry their names.
+        sites: all sites of that trace, by name.
+
+    Raises:
+        ValueError: the energy captures a discrete latent site, or a latent site of its own plate.
+    """
+    fn = _bare(site["fn"])
+    if not hasattr(fn, "captured"):
+        return
+    own = {frame.name for frame in site["cond_indep_stack"] if frame.vectorized and frame.size > 1}
+    for name, size in sorted(fn.captured(_value_of(site)).items()):
+        if name not in sites or name == site["name"]:
+            continue
+        parent = sites[name]
+        if parent["fn"].support.is_discrete:
+            raise ValueError(f"At site {site['name']!r}: {captured_enumerated(name)}")
+        # With fewer numbers than the plate has elements it is something that all of them share.
+        for frame in parent["cond_indep_stack"]:
+            if frame.name in own and size >= frame.size:
+                raise ValueError(f"At site {site['name']!r}: {captured_across(name, frame)}")
+
+
 def _weights(site: Any) -> Iterator[Tensor]:
     """Scales and masks: they decide how often log Z counts."""
     if isinstance(site["scale"], Tensor):
@@ -198,10 +229,15 @@ def _masks(site: Any) -> Iterator[Any]:
 
 def _unnormalised(site: Any) -> Any:
     """The unnormalised distribution behind a site's masks and reinterpreted dimensions, or None."""
-    fn = site["fn"]
+    fn = _bare(site["fn"])
+    return fn if hasattr(fn, "normalizer_inputs") else None
+
+
+def _bare(fn: Any) -> Any:
+    """The distribution behind masks, reinterpreted dimensions and transforms."""
     while hasattr(fn, "base_dist"):
         fn = fn.base_dist
-    return fn if hasattr(fn, "normalizer_inputs") else None
+    return fn
 
 
 def _value_of(site: Any) -> Tensor:
@@ -215,7 +251,7 @@ def _value_of(site: Any) -> Tensor:
 
 
 class _Feasible(Messenger):
-    """Give every latent site the value at the origin of its unconstrained space."""
+    """Give every latent site a value near the origin of its unconstrained space."""
 
     def _pyro_sample(self, msg: Any) -> None:
         if msg["done"] or msg["value"] is not None or not _is_latent(msg):
@@ -227,24 +263,25 @@ class _Feasible(Messenger):
             value = fn.enumerate_support(expand=False)[0].expand(fn.shape())
         else:
             transform = biject_to(fn.support)
-            value = transform(torch.zeros(transform.inverse_shape(fn.shape())))
+            value = transform(_nowhere_special(transform.inverse_shape(fn.shape()), like_of(fn)))
         msg["value"] = value
         msg["done"] = True
 
 
+def _nowhere_special(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Unequal numbers near zero: at the origin a scale is exactly 1, where more may be known."""
+    numbers = 0.3 + 0.1 * torch.arange(prod(shape), device=like.device).cos()
+    return numbers.reshape(tuple(shape)).to(like.dtype)
+
+
 def _is_latent(site: Any) -> bool:
     """Whether inference chooses the site's value: not observed, not determined by others."""
-    fn = site["fn"]
-    while hasattr(fn, "base_dist"):
-        fn = fn.base_dist
+    fn = _bare(site["fn"])
     return not site["is_observed"] and type(fn).__name__ not in ("Delta", "_Subsample")
 
 
 def _kind(site: Any) -> str:
-    fn = site["fn"]
-    while hasattr(fn, "base_dist"):
-        fn = fn.base_dist
-    return type(fn).__name__
+    return type(_bare(site["fn"])).__name__
 
 
 def _sites(

@@ -1,4 +1,4 @@
-"""Evaluating an energy inside a Pyro model: nothing is sampled there, and parents stay visible.
+"""What depends on what in a Pyro model: names that follow values, and nothing sampled unseen.
 
 Pyro finds out what depends on what by running the model on tensors that carry the names of the
 sites they come from (`pyro.ops.provenance`). Such a tensor that an energy captures in its closure
@@ -12,16 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pyro.infer.inspect import TrackProvenance
 from pyro.ops.provenance import (
     ProvenanceTensor,
     detach_provenance,
     extract_provenance,
     get_provenance,
-    track_provenance,
 )
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.runtime import _PYRO_STACK
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
@@ -47,24 +44,35 @@ _READS_NUMBERS = {
 class CollectProvenance(TorchFunctionMode):
     """Strip tensors of the names they carry wherever they are read, and remember the names.
 
-    Attributes: ``names`` of all sites whose values were read; shapes and dtypes do not count.
+    Attributes: ``sizes`` by name of the sites whose values were read, how many numbers at most in
+    one tensor; shapes and dtypes do not count as read.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.names: frozenset[str] = frozenset()
+        self.sizes: dict[str, int] = {}
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All sites whose values were read."""
+        return frozenset(self.sizes)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         bare: Any
         bare, found = extract_provenance([tuple(args), dict(kwargs or {})])
         result = func(*bare[0], **bare[1])
-        if found and (func.__name__ in _READS_NUMBERS or _holds_tensor(result)):
-            self.names |= found
+        if found and passes_on(func, result):
+            for operand in pytree.tree_leaves((args, kwargs)):
+                for name in get_provenance(operand):
+                    self.sizes[name] = max(self.sizes.get(name, 0), plain(operand).numel())
         return result
 
 
-def _holds_tensor(result: object) -> bool:
-    return any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(result))
+def passes_on(func: Any, result: object) -> bool:
+    """Whether an operation lets the numbers of its operands out, and not their shapes alone."""
+    return func.__name__ in _READS_NUMBERS or any(
+        isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(result)
+    )
 
 
 class RefuseSampling(Messenger):
@@ -98,33 +106,6 @@ def _passes_through(msg: Any) -> bool:
     while hasattr(fn, "base_dist"):
         fn = fn.base_dist
     return type(fn).__name__ in ("Delta", "_Subsample")
-
-
-def guarded(function: Callable[..., Tensor], *tensors: Any) -> Tensor:
-    """function(*tensors), an energy evaluated in a model.
-
-    Args:
-        function: gives a tensor.
-        tensors: its arguments; any of them may be a number.
-
-    Returns:
-        The value; while Pyro follows provenance, with the names of all that was read.
-
-    Raises:
-        ValueError: the function calls `pyro.sample`.
-    """
-    with RefuseSampling():
-        if not _following(tensors):
-            return function(*tensors)
-        with CollectProvenance() as collected:
-            value = function(*map(plain, tensors))
-        return track_provenance(value, collected.names | get_provenance(tensors))
-
-
-def _following(tensors: tuple) -> bool:
-    return any(isinstance(tensor, ProvenanceTensor) for tensor in tensors) or any(
-        isinstance(messenger, TrackProvenance | TagLatents) for messenger in _PYRO_STACK
-    )
 
 
 def sample_sites(trace: Any) -> list[Any]:

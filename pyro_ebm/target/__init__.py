@@ -2,7 +2,7 @@
 
 from .initial import init_positions as init_positions
 from .layout import Site as Site
-from .program import Side as Side
+from .side import Side as Side
 from .target import Target as Target
 
 __all__ = ["Side", "Site", "Target", "init_positions"]

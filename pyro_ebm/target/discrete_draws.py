@@ -16,11 +16,10 @@ import pyro
 import torch
 from jaxtyping import Shaped
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from .enumeration import is_subsample, marginal_log_density
-from .layout import vectorised_plates
+from .layout import split, vectorised_plates
 from .program import NO_SIDE, ModelProgram
 from .target import Target
 
@@ -55,9 +54,9 @@ def _draw_rows(
     generator: torch.Generator | None,
 ) -> dict[str, Tensor]:
     def log_density(weights: dict[str, Tensor], position: Tensor) -> Tensor:
-        _, trace = program.execute(position, NO_SIDE)
+        _, trace = program.execute(split(program.sites, position), NO_SIDE)
         with pyro.validation_enabled(False):
-            log_factors = _log_factors(trace)
+            log_factors = _log_factors(program, trace)
             for name, weight in weights.items():
                 log_factors[name] = log_factors[name] + weight
             trace.symbolize_dims()
@@ -104,13 +103,12 @@ def _draw_rows(
     return found
 
 
-def _log_factors(trace: poutine.Trace) -> dict[str, Tensor]:
+def _log_factors(program: ModelProgram, trace: poutine.Trace) -> dict[str, Tensor]:
     found = {}
     for name, node in cast(Mapping[str, Any], trace.nodes).items():
-        if node["type"] != "sample" or is_subsample(node) or node["infer"].get("_deterministic"):
+        if node["type"] != "sample" or is_subsample(node) or not program.has_density(name):
             continue
-        log_prob = node["fn"].log_prob(node["value"], *node["args"], **node["kwargs"])
-        found[name] = scale_and_mask(log_prob, node["scale"], node["mask"])
+        found[name] = program.log_factor(name, node)
     return found
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from pyro.infer.autoguide.initialization import (
+    InitMessenger,
     init_to_feasible,
     init_to_generated,
     init_to_mean,
@@ -22,7 +23,7 @@ from pyro.infer.autoguide.initialization import (
 )
 from torch import Tensor
 
-from .program import ModelProgram, Program, Side
+from .program import Program, Side
 from .vectorize import BatchedDensity
 
 MAX_TRIES = 100
@@ -91,23 +92,28 @@ def _propose(
             (dim, num_points), generator=generator, dtype=like.dtype, device=like.device
         )
         return (2 * unit - 1) * radius
-    if not isinstance(program, ModelProgram):
-        return _propose(program, num_points, init_to_uniform, generator, like)
     columns = [_one_start(program, strategy, generator) for _ in range(num_points)]
     return torch.stack(columns, dim=1).to(dtype=like.dtype, device=like.device)
 
 
-def _one_start(program: ModelProgram, strategy: Callable, generator: torch.Generator) -> Tensor:
+def _one_start(program: Program, strategy: Callable, generator: torch.Generator) -> Tensor:
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-
-    def choose(site: dict) -> Tensor:
-        return _choose(site, strategy)
 
     devices = list(range(torch.cuda.device_count()))
     with torch.random.fork_rng(devices), torch.no_grad():
         torch.manual_seed(seed)
-        messenger, _ = program.lay_out(choose)
-    return torch.cat(messenger.chosen)
+        settled = _settled(strategy)
+        return program.start(lambda site: _choose(site, settled))
+
+
+def _settled(strategy: Callable) -> Callable:
+    """The strategy of one start: what generates strategies is asked once, for all sites."""
+    function, keywords = _unpack(strategy)
+    if function is init_to_generated:
+        return _settled(keywords["generate"]())
+    if function is init_to_value and keywords.get("fallback") is not None:
+        return partial(function, **{**keywords, "fallback": _settled(keywords["fallback"])})
+    return strategy
 
 
 def _choose(site: dict, strategy: Callable) -> Tensor:
@@ -124,10 +130,11 @@ def _choose(site: dict, strategy: Callable) -> Tensor:
         if site["name"] in keywords.get("values", {}):
             return _inverse(transform, keywords["values"][site["name"]], site)
         return _choose(site, keywords.get("fallback", init_to_uniform))
-    if function is init_to_generated:
-        return _choose(site, keywords["generate"]())
     try:
-        return _inverse(transform, strategy(site), site)
+        # Under this messenger an energy knows that only a start is wanted of its sample().
+        with InitMessenger(strategy):
+            value = strategy(site)
+        return _inverse(transform, value, site)
     except NotImplementedError:
         fallback = (
             init_to_feasible if function in (init_to_mean, init_to_median) else init_to_uniform

@@ -7,6 +7,8 @@ slice of it, reshapes it, and maps it onto its support by the bijection that
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import reduce
 from math import prod
 from typing import Any, NamedTuple
 
@@ -24,7 +26,10 @@ class PlateFrame(NamedTuple):
 
 
 class Site(NamedTuple):
-    """One latent site: its slice of the position, the shapes of both sides, and its plates."""
+    """One latent site: its slice of the position, the shapes of both sides, and its plates.
+
+    ``dtype`` and ``device`` are those of its values, whatever the whole position has.
+    """
 
     name: str
     offset: int
@@ -32,6 +37,8 @@ class Site(NamedTuple):
     shape: torch.Size
     event_dim: int
     plates: tuple[PlateFrame, ...]
+    dtype: torch.dtype
+    device: torch.device
 
     @property
     def size(self) -> int:
@@ -44,9 +51,29 @@ class Site(NamedTuple):
         return slice(self.offset, self.offset + self.size)
 
 
-def take(site: Site, position: Tensor) -> Tensor:
-    """The site's unconstrained value, cut out of one flat position."""
-    return position[site.slice].reshape(site.unconstrained_shape)
+def split(sites: Iterable[Site], position: Tensor) -> dict[str, Tensor]:
+    """The unconstrained value of every site, cut out of one flat position."""
+    return {
+        site.name: position[site.slice]
+        .reshape(site.unconstrained_shape)
+        .to(dtype=site.dtype, device=site.device)
+        for site in sites
+    }
+
+
+def joined(parts: Iterable[Tensor]) -> Tensor:
+    """One flat vector of some tensors, of the dtype they promote to, on the device of the first
+    that is not on the CPU."""
+    parts = [part.reshape(-1) for part in parts] or [torch.zeros(0)]
+    dtype = reduce(torch.promote_types, (part.dtype for part in parts))
+    devices = [part.device for part in parts]
+    device = next((each for each in devices if each.type != "cpu"), devices[0])
+    return torch.cat([part.to(dtype=dtype, device=device) for part in parts])
+
+
+def origin(sites: Iterable[Site]) -> Tensor:
+    """The flat position of zeros."""
+    return joined(torch.zeros(site.size, dtype=site.dtype, device=site.device) for site in sites)
 
 
 def bijection(support: Any, name: str) -> Transform:

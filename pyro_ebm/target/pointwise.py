@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from .layout import vectorised_plates
+from .layout import origin, split, vectorised_plates
 from .program import NO_SIDE, ModelProgram
 
 
@@ -32,8 +32,7 @@ def pointwise_log_likelihood(
     """
     if not program.marginalised:
         return dict(log_likelihood)
-    origin = torch.zeros(sum(site.size for site in program.sites))
-    _, trace = program.execute(origin, NO_SIDE)
+    _, trace = program.execute(split(program.sites, origin(program.sites)), NO_SIDE)
     trace.symbolize_dims()
     nodes = cast(Mapping[str, Any], trace.nodes)
     factors = {**log_prior, **log_likelihood}

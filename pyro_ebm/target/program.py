@@ -3,45 +3,43 @@
 A Pyro model becomes a program through one messenger. A latent site takes its slice of the position
 through the bijection of its support, *rebuilt at every run*, since a support may depend on another
 latent; the log determinant of that map is added. A name among the side values takes that value.
-Discrete sites that can be enumerated are summed out.
+Discrete sites that can be enumerated are summed out. Sites whose value others determine (deltas,
+what is left of a reparametrised site, ``pyro.deterministic``) are neither latent nor data. Masked
+elements of latent sites that nothing weighs keep their own prior (:mod:`.masked`).
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import pyro
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.infer import config_enumerate
+from pyro.poutine.util import site_is_factor
 from torch import Tensor
 from torch.distributions import Transform
 
 from pyro_ebm.normalizers.enumerated import FactorEvents
 
+from .dependence import dependencies
+from .determined import find_determined
 from .enumeration import ParallelEnumeration, is_subsample, marginal_log_density
-from .layout import Site
+from .layout import Site, joined, split
+from .masked import Glimpse, find_unweighed, is_masked, own_density
+from .ranges import check_range
+from .side import NO_SIDE, Side, refuse_side_values
 from .substitute import HoldDiscrete, Substitute
 
 # Enumerated sites are laid out so far to the left that no event of a user's can reach them.
 _ROOM_FOR_EVENTS = 8
 
 
-class Side(NamedTuple):
-    """Values beside the position that the kernel does not move.
-
-    ``beta`` is an inverse temperature on the likelihood (everything but the priors of the latent
-    sites); ``values`` replaces sites by name. Batched, both carry the chains on their first axis.
-    """
-
-    beta: Tensor | None = None
-    values: Mapping[str, Tensor] = {}
-
-
-NO_SIDE = Side()
+# Gives the unconstrained value of a site, as Pyro's messengers see it, with its transform beside.
+Choose = Callable[[dict[str, Any]], Tensor]
 
 
 class Terms(NamedTuple):
@@ -66,6 +64,13 @@ class Program(Protocol):
 
     def run(self, position: Tensor, side: Side) -> Terms:
         """The terms at one position of shape [dim]."""
+        ...
+
+    def start(self, choose: Choose) -> Tensor:
+        """One flat position with the unconstrained value that is chosen for every site.
+
+        :param choose: takes a site as Pyro's messengers see it, with its ``transform`` beside.
+        """
         ...
 
 
@@ -97,16 +102,55 @@ class ModelProgram:
                 f"transforms= names {sorted(unknown)}, but the latent sites of the model are "
                 f"{sorted(self._by_name)}."
             )
+        self.first_states = held.discrete
         self.marginalised = tuple(held.discrete)
         if self.marginalised:
             self.model = config_enumerate(model, default="parallel")
             nesting = max(held.nesting, max_plate_nesting or 0)
             self.first_enum_dim = -1 - nesting - _ROOM_FOR_EVENTS
-        _, self.first_trace = self.execute(torch.cat([*first.chosen, torch.zeros(0)]), NO_SIDE)
+        self._first_parts = first.chosen
+        _, self.first_trace = self.execute(first.chosen, NO_SIDE)
+        met = cast(Mapping[str, Any], self.first_trace.nodes)
+        nodes = {
+            name: node
+            for name, node in met.items()
+            if node["type"] == "sample" and not is_subsample(node)
+        }
+        self._check_met(nodes)
+        for name in self._by_name:
+            if name not in self.transforms:
+                check_range(name, nodes[name]["fn"])
+        self._unweighed: dict[str, Tensor] = {}
+        self.determined, self._weighing = find_determined(nodes, self.dependencies)
+        masked = [site for site in self.sites if is_masked(nodes[site.name])]
+        self._unweighed = find_unweighed(masked, joined(first.chosen.values()), self._look)
+        self.replaceable = self.marginalised + tuple(
+            name
+            for name, node in nodes.items()
+            if node["is_observed"] and name not in self.determined and not site_is_factor(node)
+        )
 
-    def lay_out(
-        self, choose: Callable[[dict], Tensor] | None = None
-    ) -> tuple[Substitute, HoldDiscrete]:
+    def dependencies(
+        self, names: Iterable[str], read: Callable[[Any], Tensor], *, mapped: bool = True
+    ) -> dict[str, frozenset[str]]:
+        """The latent and discrete sites that a tensor at each of some sites depends on.
+
+        :param read: takes that tensor out of a site of a trace.
+        :param mapped: as in :func:`.dependence.dependencies`.
+        """
+
+        def run(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            states = {name: values[name] for name in self.first_states}
+            _, trace = self.execute(values, Side(values=states))
+            return {name: torch.as_tensor(read(trace.nodes[name])) for name in names}
+
+        return dependencies(run, {**self._first_parts, **self.first_states}, mapped=mapped)
+
+    def start(self, choose: Choose) -> Tensor:
+        """One flat position with the unconstrained value that is chosen for every site."""
+        return joined(self.lay_out(choose)[0].chosen.values())
+
+    def lay_out(self, choose: Choose | None = None) -> tuple[Substitute, HoldDiscrete]:
         """Run the model without a position, with discrete sites held, to learn its layout.
 
         :param choose: gives the unconstrained value of a site; the origin unless given.
@@ -118,10 +162,13 @@ class ModelProgram:
             self.user_model(*self.args, **self.kwargs)
         return substitute, held
 
-    def execute(self, position: Tensor, side: Side) -> tuple[Substitute, poutine.Trace]:
-        """Run the model once at a position, hidden from every handler outside."""
+    def execute(self, parts: Mapping[str, Tensor], side: Side) -> tuple[Substitute, poutine.Trace]:
+        """Run the model once, hidden from every handler outside.
+
+        :param parts: the unconstrained value of every latent site.
+        """
         substitute = Substitute(
-            position,
+            parts,
             self._by_name,
             side.values,
             transforms=self.transforms,
@@ -139,7 +186,8 @@ class ModelProgram:
 
     def run(self, position: Tensor, side: Side) -> Terms:
         """The terms of the model's log joint density at one position of shape [dim]."""
-        substitute, trace = self.execute(position, side)
+        refuse_side_values(side, self.replaceable, latents=self._by_name)
+        substitute, trace = self.execute(split(self.sites, position), side)
         with pyro.validation_enabled(False):
             return self._terms(substitute, trace, side, position)
 
@@ -151,24 +199,50 @@ class ModelProgram:
         for name, node in nodes.items():
             if node["type"] != "sample" or is_subsample(node):
                 continue
-            if node["infer"].get("_deterministic"):
+            if name in self.determined:
                 terms.deterministics[name] = node["value"]
+            if not self.has_density(name):
                 continue
-            log_prob = node["fn"].log_prob(node["value"], *node["args"], **node["kwargs"])
-            log_prob = scale_and_mask(log_prob, node["scale"], node["mask"])
+            log_prob = self.log_factor(name, node)
             energy = energy_of(node)
             if energy is not None:
                 terms.energies[name] = energy
             if name in substitute.laid_out:
                 terms.latents[name] = node["value"]
-            (terms.log_likelihood if node["is_observed"] else terms.log_prior)[name] = log_prob
-        missing = set(self._by_name) - set(terms.latents)
+            is_data = node["is_observed"] and name not in self.determined
+            (terms.log_likelihood if is_data else terms.log_prior)[name] = log_prob
+        self._check_met(terms.latents)
+        return terms._replace(log_density=self._total(trace, terms, side, substitute, position))
+
+    def _check_met(self, names: Container[str]) -> None:
+        missing = sorted(name for name in self._by_name if name not in names)
         if missing:
             raise ValueError(
-                f"The model did not meet its latent sites {sorted(missing)} at this position. "
-                "A model whose sites depend on the values of other sites has no fixed dimension."
+                f"The model did not meet its latent sites {missing} at this position. A model "
+                "whose sites depend on the values of other sites has no fixed dimension."
             )
-        return terms._replace(log_density=self._total(trace, terms, side, substitute, position))
+
+    def has_density(self, name: str) -> bool:
+        """Whether a sample site adds to the log density."""
+        return name not in self.determined or name in self._weighing
+
+    def log_factor(self, name: str, node: Any) -> Tensor:
+        """What a sample site adds to the log density: scaled and masked, enumerated axes in place.
+
+        Masked elements that nothing weighs add their own prior.
+        """
+        log_prob = node["fn"].log_prob(node["value"], *node["args"], **node["kwargs"])
+        log_prob = scale_and_mask(log_prob, node["scale"], node["mask"])
+        if name not in self._unweighed:
+            return log_prob
+        return log_prob + own_density(node, self._unweighed[name])
+
+    def _look(self, position: Tensor) -> Glimpse:
+        substitute, trace = self.execute(split(self.sites, position), NO_SIDE)
+        with pyro.validation_enabled(False):
+            log_density = self._terms(substitute, trace, NO_SIDE, position).log_density
+        log_det = dict(zip(substitute.laid_out, substitute.log_det, strict=True))
+        return Glimpse(log_density, log_det, cast(Mapping[str, Any], trace.nodes))
 
     def _total(
         self,

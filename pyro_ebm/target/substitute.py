@@ -1,8 +1,9 @@
-"""The messengers that put a flat position into a running model.
+"""The messengers that put a position into a running model.
 
-A latent site takes its slice of the position through the bijection of its support, rebuilt at every
+A latent site takes its part of the position through the bijection of its support, rebuilt at every
 run. The first run has no position: there discrete sites that enumeration will sum out are held at
-their first state, and the continuous ones are laid out, each with its own shape.
+their first state, and the continuous ones are laid out, each with its own shape and dtype. A Delta
+is no latent site: its value is determined by others.
 """
 
 from __future__ import annotations
@@ -10,24 +11,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from pyro.poutine.messenger import Messenger
-from torch import Tensor
+from torch import Size, Tensor
 from torch.distributions import Transform
 
+from pyro_ebm.normalizers import like_of
+
+from .determined import delta_of
 from .enumeration import is_subsample
-from .layout import Site, bijection, take, vectorised_plates
+from .layout import Site, bijection, vectorised_plates
 
 
 class Substitute(Messenger):
-    """Give every continuous latent site the value that the flat position holds for it.
+    """Give every continuous latent site the value that the position holds for it.
 
     Without a layout it lays the sites out as it meets them, at the unconstrained origin.
     """
 
     def __init__(
         self,
-        position: Tensor | None,
+        parts: Mapping[str, Tensor] | None,
         sites: Mapping[str, Site] | None,
         values: Mapping[str, Tensor],
         *,
@@ -36,14 +39,14 @@ class Substitute(Messenger):
         enumerating: bool = False,
     ) -> None:
         super().__init__()
-        self.position = position
+        self.parts = parts
         self.known = sites
         self.values = values
         self.transforms = transforms
         self.choose = choose
         self.enumerating = enumerating
         self.laid_out: dict[str, Site] = {}
-        self.chosen: list[Tensor] = []
+        self.chosen: dict[str, Tensor] = {}
         self.log_det: list[Tensor] = []
 
     def _pyro_sample(self, msg: Any) -> None:
@@ -57,6 +60,8 @@ class Substitute(Messenger):
         if msg["done"] or msg["is_observed"] or msg["value"] is not None:
             return
         fn = msg["fn"]
+        if delta_of(fn) is not None:
+            return
         if name in self.transforms:
             transform = self.transforms[name].inv
         else:
@@ -82,7 +87,7 @@ class Substitute(Messenger):
                     "run. A model whose sites depend on the values of other sites has no fixed "
                     "dimension; write it with a fixed set of sites."
                 )
-            assert self.position is not None
+            assert self.parts is not None
             site = self.known[name]
             shape = tuple(fn.shape())
             # Below an enumerated site the distribution has its states on the left: they belong to
@@ -95,23 +100,25 @@ class Substitute(Messenger):
                     f"{shape} now. Shapes must not depend on the values of sites."
                 )
             self.laid_out[name] = site
-            return take(site, self.position)
-        shape = transform.inverse_shape(fn.shape())
+            return self.parts[name]
+        shape, like = transform.inverse_shape(fn.shape()), like_of(fn)
         offset = sum(site.size for site in self.laid_out.values())
         self.laid_out[name] = Site(
             name,
             offset,
-            torch.Size(shape),
-            torch.Size(fn.shape()),
+            Size(shape),
+            Size(fn.shape()),
             fn.event_dim,
             vectorised_plates(msg["cond_indep_stack"]),
+            like.dtype,
+            like.device,
         )
         if self.choose is None:
-            unconstrained = torch.zeros(shape)
+            unconstrained = like.new_zeros(shape)
         else:
             unconstrained = self.choose({**msg, "transform": transform})
-        self.chosen.append(unconstrained.reshape(-1))
-        return unconstrained
+        self.chosen[name] = unconstrained.to(like).reshape(shape)
+        return self.chosen[name]
 
 
 class HoldDiscrete(Messenger):
@@ -119,7 +126,7 @@ class HoldDiscrete(Messenger):
 
     def __init__(self) -> None:
         super().__init__()
-        self.discrete: list[str] = []
+        self.discrete: dict[str, Tensor] = {}
         self.nesting = 0
 
     def _pyro_sample(self, msg: Any) -> None:
@@ -129,6 +136,6 @@ class HoldDiscrete(Messenger):
             return
         fn = msg["fn"]
         if fn.has_enumerate_support and fn.support.is_discrete:
-            self.discrete.append(msg["name"])
             msg["value"] = fn.enumerate_support(expand=False)[0].expand(fn.shape())
+            self.discrete[msg["name"]] = msg["value"]
             msg["done"] = True

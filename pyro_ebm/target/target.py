@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import pyro
@@ -25,8 +26,9 @@ from pyro_ebm.energies import as_energy
 from pyro_ebm.normalizers import check_model
 
 from .initial import init_positions
-from .layout import Site
-from .program import NO_SIDE, ModelProgram, Program, Side, Terms
+from .layout import Site, origin
+from .program import ModelProgram, Program, Terms
+from .side import NO_SIDE, Side
 from .simple_programs import EnergyProgram, PotentialProgram
 from .vectorize import NUM_PROBES, BatchedDensity, looped, probe, tensors_of, traced, vectorized
 
@@ -39,8 +41,9 @@ class Target:
     """A frozen, flat, batched log density; made by :meth:`from_model` and its siblings.
 
     Attributes: ``dim`` coordinates of dtype ``dtype`` on ``device``; ``sites`` says which slice of
-    a position belongs to which latent site; ``vectorized`` whether all chains are evaluated in
-    one call, and ``why_not_vectorized`` the reason when they are not.
+    a position belongs to which latent site, and of which dtype its values are; ``vectorized``
+    whether all chains are evaluated in one call, and ``why_not_vectorized`` the reason when they
+    are not.
     """
 
     def __init__(self, program: Program) -> None:
@@ -53,13 +56,12 @@ class Target:
                 "whose sites are all observed or enumerated has a log density that can be "
                 "evaluated exactly."
             )
-        origin = torch.zeros(self.dim)
         with torch.no_grad():
-            terms = program.run(origin, Side())
+            terms = program.run(origin(self.sites), Side())
         log_density = terms.log_density
         self.numbers_per_run = sum(torch.as_tensor(t).numel() for t in pytree.tree_leaves(terms))
-        self.dtype = torch.promote_types(log_density.dtype, torch.get_default_dtype())
-        self.device = log_density.device
+        # At least that of every site: the log density has met them all.
+        self.dtype, self.device = log_density.dtype, log_density.device
         self.why_not_vectorized = self._probe()
         if self.why_not_vectorized is not None:
             warnings.warn(
@@ -141,8 +143,7 @@ class Target:
 
         :param initial_params: one unconstrained tensor per name; their shapes are the layout.
         """
-        shapes = {name: torch.Size(value.shape) for name, value in initial_params.items()}
-        return cls(PotentialProgram(potential_fn, shapes, transforms or {}))
+        return cls(PotentialProgram(potential_fn, initial_params, transforms or {}))
 
     @property
     def vectorized(self) -> bool:
@@ -171,9 +172,19 @@ class Target:
         return traced(self._batched, example, side)
 
     def constrain(self, positions: Float[Tensor, "*batch dim"]) -> dict[str, Tensor]:
-        """Latent and deterministic sites of flat positions, each [*batch, *site shape]."""
+        """Latent and deterministic sites of flat positions, each [*batch, *site shape].
+
+        Deterministic sites that depend on a summed-out discrete site have no value at a position
+        and are left out. They have one given that site's: :func:`.discrete_draws.draw_discrete`
+        draws it, and ``evaluate(positions, Side(values=drawn))`` takes it.
+        """
         terms = self.evaluate(positions)
-        return {**terms.latents, **terms.deterministics}
+        discrete = set(self.marginalised)
+        return terms.latents | {
+            name: value
+            for name, value in terms.deterministics.items()
+            if not discrete or not self.dependencies[name] & discrete
+        }
 
     def unconstrain(self, values: Mapping[str, Tensor]) -> Tensor:
         """The flat position of unconstrained values by site, as ``initial_params`` gives them.
@@ -200,27 +211,54 @@ class Target:
         batch = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
         return torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], dim=-1)
 
-    def coordinates_of(self, names: Iterable[str]) -> Tensor:
-        """The coordinates that the given latent and deterministic sites depend on, ascending.
+    @property
+    def marginalised(self) -> tuple[str, ...]:
+        """The discrete sites that are summed out."""
+        return self.program.marginalised if isinstance(self.program, ModelProgram) else ()
 
-        Found by putting NaN into one latent site after the other and looking where it arrives.
+    @cached_property
+    def dependencies(self) -> dict[str, frozenset[str]]:
+        """By latent, discrete and deterministic site the latent and discrete sites it depends on.
 
-        :raises ValueError: when a name is neither a latent nor a deterministic site.
+        A model that is evaluated chain by chain may hide what it reads: there everything depends
+        on everything.
         """
-        probes = torch.zeros(len(self.sites), self.dim, dtype=self.dtype, device=self.device)
-        for row, site in enumerate(self.sites):
-            probes[row, site.slice] = torch.nan
-        values = self.constrain(probes)
-        unknown = sorted(set(names) - set(values))
+        own = {name: frozenset({name}) for name in (*self._names, *self.marginalised)}
+        program = self.program
+        if not isinstance(program, ModelProgram):
+            return own
+        named = [name for name in program.first_trace.nodes if name in program.determined]
+        named += self._names
+        try:
+            if self.vectorized:
+                return own | program.dependencies(named, lambda node: node["value"])
+        except Exception:  # vmap raises whatever the model's operations raise
+            pass
+        return own | dict.fromkeys(named, frozenset(own))
+
+    @property
+    def _names(self) -> list[str]:
+        return [site.name for site in self.sites]
+
+    def coordinates_of(self, names: Iterable[str]) -> Tensor:
+        """The coordinates that the given sites depend on, ascending.
+
+        All of them for a discrete site that is summed out, and for what depends on one: it is drawn
+        back given everything else.
+
+        :raises ValueError: when a name is no latent, discrete or deterministic site.
+        """
+        names = list(names)
+        unknown = sorted(set(names) - set(self.dependencies))
         if unknown:
             raise ValueError(
-                f"{unknown} are no sites of this model; its latent and deterministic sites are "
-                f"{sorted(values)}."
+                f"{unknown} are no sites of this model that could be kept; those are "
+                f"{sorted(self.dependencies)}."
             )
+        behind = frozenset[str]().union(*(self.dependencies[name] for name in names))
         needed = torch.zeros(self.dim, dtype=torch.bool)
-        for row, site in enumerate(self.sites):
-            if any(bool(values[name][row].isnan().any()) for name in names):
-                needed[site.slice] = True
+        for site in self.sites:
+            needed[site.slice] = site.name in behind or bool(behind & set(self.marginalised))
         return needed.nonzero()[:, 0].to(self.device)
 
     def complete(self, stored: Tensor, coordinates: Tensor | None) -> Tensor:

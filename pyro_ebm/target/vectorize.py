@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from .program import NO_SIDE, Side
+from .side import NO_SIDE, Side
 
 Density = Callable[[Tensor, Side], Tensor]
 BatchedDensity = Callable[[Tensor, Side], tuple[Tensor, Tensor]]
@@ -72,16 +72,29 @@ def value_and_gradient(density: Density, position: Tensor, side: Side) -> tuple[
     with torch.enable_grad():
         z = position.detach().clone().requires_grad_(True)
         value = density(z, side)
-        if not value.requires_grad:
-            raise ValueError(
-                "The log density has no gradient path to the latent values: something in the "
-                "model or energy detaches them (.detach(), .item(), numpy, torch.no_grad). Write "
-                "it with differentiable torch operations of the values."
-            )
-        (gradient,) = torch.autograd.grad(value, z, allow_unused=True)
+        gradient = None
+        if value.requires_grad:
+            (gradient,) = torch.autograd.grad(value, z, allow_unused=True)
     if gradient is None:
-        gradient = torch.zeros_like(position)
+        raise ValueError(_no_gradient(density, z.detach(), side))
     return value.detach(), gradient
+
+
+def _no_gradient(density: Density, position: Tensor, side: Side) -> str:
+    with torch.no_grad():
+        values = [density(scale * position, side) for scale in (1.0, -1.0, 3.0)]
+    if all(torch.equal(value, values[0]) for value in values):
+        return (
+            f"The log density is {float(values[0]):.6g} at every position tried, without a "
+            "gradient: it is flat. A flat density on an unbounded space cannot be normalised, so "
+            "there is nothing to sample. Give the latent sites proper priors, a bounded support, "
+            "or data that depend on them."
+        )
+    return (
+        "The log density has no gradient path to the latent values: something in the model or "
+        "energy detaches them (.detach(), .item(), numpy, torch.no_grad). Write it with "
+        "differentiable torch operations of the values."
+    )
 
 
 def tensors_of(tree: Any) -> tuple[list[Tensor], Callable[[Sequence[Tensor]], Any]]:

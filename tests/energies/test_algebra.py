@@ -1,5 +1,7 @@
 """The algebra of energies is that of numbers, and what it passes on is proved."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -15,10 +17,12 @@ from pyro_ebm.energies import (
     Mixture,
     MuellerBrown,
     ProductOfExperts,
+    StudentT,
     Tilted,
     as_energy,
     clamp,
 )
+from pyro_ebm.energies.supports import same_support
 from tests import oracles
 
 DOUBLE = torch.float64
@@ -59,6 +63,57 @@ def test_temperature_and_scale_are_one_thing():
     assert (-1.0 * well).exact_sample((2,)) is None
 
 
+def test_an_integer_tensor_is_a_number():
+    well = DoubleWell(2)
+    x = torch.randn(3, 2)
+    torch.testing.assert_close((torch.tensor(2) * well)(x), 2 * well(x))
+    torch.testing.assert_close((well / torch.tensor(2))(x), well(x) / 2)
+    with pytest.raises(TypeError, match=r"factor to be real.*bool"):
+        torch.tensor(True) * well
+
+
+LEARNED = {
+    "temperature": lambda p: DiagonalGaussian() / p(2.0),
+    "factor": lambda p: DiagonalGaussian() * p(2.0),
+    "scale": lambda p: DiagonalGaussian(0.0, p(2.0)),
+    "scale_tril": lambda p: Gaussian(torch.zeros(2), scale_tril=p([[1.0, 0.0], [0.3, 2.0]])),
+    "scale-student": lambda p: StudentT(5.0, scale_tril=p([[1.0, 0.0], [0.3, 2.0]])),
+    "scale-mixture": lambda p: GaussianMixtureEnergy(
+        torch.zeros(1, 2), scale_tril=p([[1.0, 0.0], [0.3, 2.0]])
+    ),
+    "log_weights": lambda p: GaussianMixtureEnergy(
+        torch.tensor([-1.0, 1.0]), log_weights=p([0.3, 0.7])
+    ),
+    "log_weights-mixture": lambda p: Mixture(
+        [DiagonalGaussian(), DiagonalGaussian(1.0)], p([0.3, 0.7])
+    ),
+    "values": lambda p: clamp(DiagonalGaussian(torch.zeros(3)), [0, 2], p(2.0)),
+    "lower": lambda p: MuellerBrown(lower=p([-2.0, -1.0])),
+}
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_parameter_stays_one_and_moves_the_energy(name):
+    def parameter(value):
+        return nn.Parameter(torch.tensor(value))
+
+    energy = LEARNED[name](parameter)
+    (learned,) = energy.parameters()
+    x = torch.randn(3, *energy.event_shape)
+    for twin in (energy, copy.deepcopy(energy)):
+        (moved,) = twin.parameters()
+        assert moved.requires_grad
+        with torch.no_grad():
+            moved.mul_(0.9)
+        fresh = LEARNED[name](lambda value, moved=moved: moved.detach())
+        torch.testing.assert_close(twin(x), fresh(x))
+        assert same_support(twin.support, fresh.support)
+    if name != "lower":
+        for _ in range(2):  # what is kept between calls must not hold a graph
+            (gradient,) = torch.autograd.grad(energy(x).sum(), learned)
+            assert bool(gradient.ne(0).any())
+
+
 def test_the_normalizer_of_a_traced_scale_is_known_where_it_is_positive():
     well = DoubleWell(1).double()
 
@@ -86,6 +141,7 @@ def test_a_mixture_adds_densities(x):
     halves = sum(0.5 * (-e(x)).exp() for e in parts)
     torch.testing.assert_close(Mixture(parts)(x), -halves.log())
     assert Mixture(parts).log_normalizer(2.0) is None
+    assert Mixture(parts).log_normalizer(torch.tensor(2.0)) is None
     assert Mixture([parts[0], lambda v: v.square().sum()]).log_normalizer() is None
 
 
@@ -102,6 +158,16 @@ def test_a_mixture_of_normalised_gaussians_is_the_gaussian_mixture(x):
     torch.testing.assert_close(mixture(x), closed(x))
     for known in ("log_normalizer", "mean", "variance"):
         torch.testing.assert_close(getattr(mixture, known)(), getattr(closed, known)())
+
+
+@pytest.mark.parametrize("known", ["log_normalizer", "mean", "variance"])
+def test_a_mixture_is_known_at_one_under_vmap_too(known):
+    parts = [DiagonalGaussian(torch.zeros(2)), DiagonalGaussian(torch.ones(2), 2.0)]
+    levels = torch.tensor([1.0, 2.0])
+    for mixture in (Mixture(parts), GaussianMixtureEnergy(torch.tensor([[0.0, 0.0], [1.0, 2.0]]))):
+        got = torch.func.vmap(getattr(mixture, known))(levels)
+        torch.testing.assert_close(got[0], getattr(mixture, known)())
+        assert got[1].isnan().all()
 
 
 @pytest.mark.parametrize("validate", [True, False, None])
@@ -125,6 +191,18 @@ def test_tilting_takes_support_and_shape_from_the_base():
     torch.testing.assert_close(
         tilted(draws), tilted.energy.net(draws).squeeze(-1) - base.log_prob(draws)
     )
+
+
+def test_tilting_restricts_an_energy_of_all_real_numbers_and_widens_none():
+    inside = as_energy(lambda v: v, support=constraints.positive)
+    Tilted(inside, torch.distributions.Gamma(2.0, 1.0))  # 0, where they differ, has no mass
+    restricted = Tilted(
+        DoubleWell(1), Independent(torch.distributions.Gamma(torch.ones(1), 1.0), 1)
+    )
+    assert restricted.support.check(torch.tensor([[-1.0], [1.0]])).tolist() == [False, True]
+    with pytest.raises(ValueError, match=r"one support.*GreaterThan.*Real.*as_energy"):
+        Tilted(inside, Normal(0.0, 1.0))
+    Tilted(as_energy(inside, support=constraints.real), Normal(0.0, 1.0))
 
 
 def test_clamping_holds_coordinates(x):
@@ -191,6 +269,11 @@ ERRORS = {
     ),
     "shapes-differ": (ValueError, lambda: DoubleWell(2) + DoubleWell(3), r"\(2,\) and \(3,\)"),
     "no-experts": (ValueError, lambda: ProductOfExperts([]), "at least one energy in experts"),
+    "learned-covariance": (
+        TypeError,
+        lambda: Gaussian(torch.zeros(2), covariance_matrix=nn.Parameter(torch.eye(2))),
+        "learned to be the scale_tril.*nn.Parameter",
+    ),
     "weights-shape": (
         ValueError,
         lambda: Mixture([DoubleWell(2)], torch.zeros(2)),

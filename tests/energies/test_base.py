@@ -114,6 +114,58 @@ def test_layers_in_train_mode_are_refused_by_name(dropout):
     assert energy(torch.randn(3, 2)).shape == (3,)
 
 
+NORM = nn.BatchNorm1d(2)
+HALF = nn.Dropout(0.5)
+
+
+@pytest.mark.parametrize(
+    ("function", "vectorized", "layer"),
+    [
+        (lambda x: NORM(x[None]).sum(), False, "batch_norm"),
+        (lambda x: NORM(x).sum(-1), True, "batch_norm"),
+        (lambda x: HALF(x).sum(), False, "dropout"),
+        (lambda x: HALF(x).sum(-1), True, "dropout"),
+    ],
+)
+def test_layers_in_train_mode_are_refused_by_name_behind_a_function(function, vectorized, layer):
+    energy = Energy.from_function(function, event_shape=(2,), vectorized=vectorized)
+    with pytest.raises(ValueError, match=rf"a call of {layer} in train mode.*\.eval\(\)"):
+        energy(torch.randn(3, 2))
+    with pytest.raises(ValueError, match=rf"a call of {layer} in train mode"):
+        torch.func.vmap(energy)(torch.randn(4, 3, 2))
+    try:
+        NORM.eval(), HALF.eval()
+        assert energy(torch.randn(3, 2)).shape == (3,)
+    finally:
+        NORM.train(), HALF.train()
+
+
+def test_an_energy_that_moves_the_random_stream_is_refused():
+    class Jittered(Energy):
+        def forward(self, x):
+            return x + torch.randn_like(x)
+
+    with pytest.raises(ValueError, match=r"same number for the same x.*draws inside"):
+        Jittered()(torch.ones(3))
+    state = torch.get_rng_state()
+    DoubleWell(2)(torch.ones(3, 2))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_what_captures_a_wide_site_is_told_to_hand_it_over():
+    wide = torch.ones(2, 1)
+    with pytest.raises(ValueError, match=r"a site that the energy captures.*or in params"):
+        as_energy(lambda x: x - wide)(torch.ones(3))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
+def test_a_function_is_recorded_by_torchscript():
+    energy = as_energy(lambda x, k: k * x.square().sum(), event_shape=(2,))
+    x, k = torch.randn(3, 2), torch.rand(3)
+    recorded = torch.jit.trace(energy, (x, k))
+    torch.testing.assert_close(recorded(2 * x, k), energy(2 * x, k))
+
+
 def vector(function):
     return as_energy(function, event_shape=(2,))
 

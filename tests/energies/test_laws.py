@@ -8,12 +8,7 @@ import torch
 from torch.autograd import gradcheck
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyro_ebm.energies import (
-    Energy,
-    check_deterministic,
-    check_gradient_path,
-    check_values,
-)
+from pyro_ebm.energies import Energy, check_values
 from tests import oracles
 
 from .catalogue import CASES, STANDARD, Case, over
@@ -60,11 +55,9 @@ def test_vmap_and_traces_give_the_same_gradient(case: Case):
 
 
 @over(CASES)
-def test_checks_pass(case: Case):
+def test_energies_are_real_numbers(case: Case):
     energy, x = case.energy, case.points(4)
     check_values(energy(x), x)
-    check_gradient_path(energy, x)
-    check_deterministic(energy, x)
 
 
 @over(CASES)

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import constraints
 
 from pyro_ebm.energies import MuellerBrown, clamp, event_support
-from pyro_ebm.energies.supports import elementwise, same_support
+from pyro_ebm.energies.supports import elementwise, same_interior, same_support
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
@@ -34,6 +34,17 @@ def test_supports_are_the_same_when_kind_and_bounds_are():
         constraints.stack([constraints.real, constraints.positive]),
         constraints.stack([constraints.real, constraints.positive]),
     )
+
+
+def test_supports_have_the_same_interior_whatever_their_borders():
+    assert same_interior(constraints.positive, constraints.nonnegative)
+    assert not same_support(constraints.positive, constraints.nonnegative)
+    wide = event_support(constraints.nonnegative, torch.Size((2,)))
+    assert same_interior(event_support(constraints.positive, torch.Size((2,))), wide)
+    assert same_interior(constraints.unit_interval, constraints.half_open_interval(0.0, 1.0))
+    assert not same_interior(constraints.unit_interval, constraints.half_open_interval(0.0, 2.0))
+    assert not same_interior(constraints.positive, constraints.greater_than_eq(1.0))
+    assert not same_interior(constraints.positive, constraints.simplex)
 
 
 def test_bounds_follow_the_dtype_of_the_energy():

@@ -62,4 +62,5 @@ def made_up(
     values = {name: torch.zeros(shape, dtype=target.dtype) for name in STATISTICS}
     values["energy"] = torch.randn(shape, dtype=target.dtype)
     values["n_steps"] = values["n_steps"] + 7
+    values["acceptance_rate"] = values["acceptance_rate"] + 0.8
     return RunRecord(target, positions, {**values, **(statistics or {})}, **fields)

@@ -10,6 +10,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
+from pyro.infer.reparam import LocScaleReparam
 from scipy import stats
 
 import pyro_ebm as ebm
@@ -420,9 +421,54 @@ def test_scaled_and_masked_likelihoods_are_those_of_the_posterior_and_named():
     data = to_arviz(made_up(Target.from_model(model, DATA)))
     pointwise = stats.norm(data["posterior"]["x"].values[..., None], 1).logpdf(DATA)
     closely(data["log_likelihood"]["y"], 2 * pointwise)
-    closely(data["log_likelihood"]["w"], np.where(DATA > 0, pointwise, 0))
+    closely(data["log_likelihood"]["w"], pointwise[..., DATA > 0])
+    assert data["log_likelihood"]["w"].dims == ("chain", "draw", "w_point")
+    assert data["log_likelihood"]["w_point"].values.tolist() == [2, 3]
     assert json.loads(data.attrs["scaled_sites"]) == ["y"]
     assert json.loads(data.attrs["masked_sites"]) == ["w"]
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword", "ignore:Estimated shape parameter")
+def test_missing_data_count_for_nothing():
+    observed = torch.tensor([True, False, True, True, False])
+
+    def model(y):
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        with pyro.plate("n", len(y)):
+            pyro.sample("y", dist.Normal(x, 1.0), obs=y, obs_mask=observed)
+
+    target = Target.from_model(model, DATA)
+    data = to_arviz(made_up(target, 0.3 * torch.randn(4, 50, target.dim)))
+    assert az.loo(data).n_data_points == 3
+    x = data["posterior"]["x"].values[..., None]
+    closely(data["log_likelihood"]["y_observed"], stats.norm(x, 1).logpdf(DATA[observed]))
+    assert data["posterior"]["y"].dims == ("chain", "draw", "n")
+    closely(data["posterior"]["y"][..., 3], np.full((4, 50), DATA[3]))
+
+
+def test_a_mask_that_depends_on_a_latent_leaves_all_points():
+    def model(y):
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        with pyro.plate("n", len(y)), poutine.mask(mask=y > x):
+            pyro.sample("y", dist.Normal(x, 1.0), obs=y)
+
+    data = to_arviz(made_up(Target.from_model(model, DATA)))
+    x = data["posterior"]["x"].values[..., None]
+    expected = np.where(DATA.numpy() > x, stats.norm(x, 1).logpdf(DATA), 0)
+    closely(data["log_likelihood"]["y"], expected)
+    assert json.loads(data.attrs["masked_sites"]) == ["y"]
+
+
+def test_a_site_that_is_wholly_masked_has_no_log_likelihood():
+    def model(y):
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        with pyro.plate("n", len(y)):
+            pyro.sample("y", dist.Normal(x, 1.0), obs=y)
+            pyro.sample("w", dist.Normal(x, 1.0).mask(False), obs=y)
+
+    data = to_arviz(made_up(Target.from_model(model, DATA)))
+    assert set(data["log_likelihood"].data_vars) == {"y"}
+    assert json.loads(data.attrs["without_log_likelihood"]) == ["w"]
 
 
 def test_events_are_numbered_and_plates_named():
@@ -488,6 +534,70 @@ def test_kept_sites_alone_are_exported():
     )
     with pytest.raises(ValueError, match="Predictions need every latent site"):
         predict(part, *posterior.args)
+
+
+def kept(whole, sites):
+    """The record of a run with sites=."""
+    coordinates = whole.target.coordinates_of(sites)
+    return whole._replace(
+        positions=whole.positions[..., coordinates], coordinates=coordinates, sites=sites
+    )
+
+
+def test_kept_sites_of_a_marginalised_model_are_those_of_the_whole_run():
+    def model(y):
+        mu = pyro.sample("mu", dist.Normal(torch.tensor([-2.0, 2.0]), 1.0).to_event(1))
+        weight = pyro.sample("weight", dist.Beta(2.0, 2.0))
+        pyro.deterministic("gap", mu[1] - mu[0])
+        with pyro.plate("point", len(y)):
+            z = pyro.sample("z", dist.Bernoulli(weight), infer={"enumerate": "parallel"})
+            centre = pyro.deterministic("centre", mu[z.long()], event_dim=0)
+            pyro.sample("y", dist.Normal(centre, 1.0), obs=y)
+
+    whole = made_up(Target.from_model(model, DATA))
+    expected = to_arviz(whole)["posterior"]
+    for sites in (("gap",), ("mu", "gap"), ("weight", "z"), ("centre",)):
+        found = to_arviz(kept(whole, sites))["posterior"]
+        assert set(found.data_vars) == set(sites)
+        assert all(found[site].equals(expected[site]) for site in sites)
+    assert kept(whole, ("mu", "gap")).positions.shape == (2, 3, 2)
+
+
+def test_kept_comparisons_are_those_of_the_whole_run():
+    def model():
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        pyro.sample("more", dist.Normal(torch.zeros(9), 1.0).to_event(1))
+        pyro.deterministic("positive", (mu > 0).float())
+
+    whole = made_up(Target.from_model(model), torch.randn(2, 50, 10))
+    found = to_arviz(kept(whole, ("positive",)))["posterior"]["positive"]
+    assert found.equals(to_arviz(whole)["posterior"]["positive"])
+    assert 0 < found.mean() < 1
+
+
+# Standard normal draws are no posterior: PSIS says so.
+@pytest.mark.filterwarnings("ignore")
+def test_a_reparametrised_site_is_part_of_the_posterior_and_no_data():
+    def model(y):
+        mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+        with pyro.plate("n", len(y)):
+            x = pyro.sample("x", dist.Normal(mean, 2.0))
+            twice = pyro.sample("twice", dist.Delta(2 * x))
+            pyro.sample("y", dist.Normal(twice, 1.0), obs=y)
+
+    moved = poutine.reparam(model, {"x": LocScaleReparam(0.0)})
+    record = made_up(Target.from_model(moved, DATA), torch.randn(4, 50, 6))
+    data = to_arviz(record, posterior_predictive=True, prior=3)
+    posterior = data["posterior"]
+    assert posterior["x"].dims == posterior["twice"].dims == ("chain", "draw", "n")
+    closely(posterior["x"], posterior["mean"].values[..., None] + 2 * posterior["x_decentered"])
+    closely(posterior["twice"], 2 * posterior["x"])
+    assert {"x", "twice"} <= set(data["prior"].data_vars)
+    for group in ("observed_data", "log_likelihood", "posterior_predictive", "prior_predictive"):
+        assert set(data[group].data_vars) == {"y"}
+    assert set(data["log_prior"].data_vars) == {"mean", "x_decentered"}
+    assert "masked_sites" not in data.attrs
+    assert az.loo(data).n_data_points == 5
 
 
 def test_a_bare_energy_has_draws_and_energies_only():

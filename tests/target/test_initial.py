@@ -16,6 +16,7 @@ from pyro.infer.autoguide.initialization import (
     init_to_value,
 )
 
+from pyro_ebm.energies import DoubleWell
 from pyro_ebm.target import Target
 
 from . import models
@@ -69,6 +70,23 @@ def test_strategies_start_where_they_say():
     assert bool((near["mu"].abs() <= 0.1).all())
     torch.testing.assert_close(start(models.plain, init_to_feasible)["tau"], torch.ones(5))
     assert start(models.plain, init_to_sample)["mu"].unique().numel() == 5
+
+
+def test_strategies_start_energies_and_potentials_where_they_say():
+    energy = Target.from_energy(DoubleWell(2))
+    potential = Target.from_potential(
+        lambda z: z["x"].square().sum() - z["x"].sum(),
+        {"x": torch.zeros(2)},
+        transforms={"x": torch.distributions.biject_to(dist.constraints.positive).inv},
+    )
+    there = torch.tensor([5.0, 3.0])
+    for target in (energy, potential):
+        for strategy in STRATEGIES.values():
+            target.initial_positions(2, strategy=strategy)
+        z = target.initial_positions(3, strategy=init_to_value(values={"x": there}))
+        torch.testing.assert_close(target.constrain(z.T)["x"], there.expand(3, 2))
+    with pytest.raises(ValueError, match="'x' lies outside"):
+        potential.initial_positions(2, strategy=init_to_value(values={"x": -there}))
 
 
 def test_torchs_own_random_stream_is_left_alone():

@@ -248,6 +248,16 @@ def detached() -> None:
     pyro.sample("y", dist.Normal(x.detach(), 1.0), obs=torch.tensor(0.0))
 
 
+def detached_beside_a_net() -> None:
+    x = pyro.sample("x", dist.ImproperUniform(dist.constraints.real, (), ()))
+    weight = torch.nn.Parameter(torch.ones(()))
+    pyro.sample("y", dist.Normal(weight * x.detach(), 1.0), obs=torch.tensor(0.0))
+
+
+def flat() -> None:
+    pyro.sample("x", dist.ImproperUniform(dist.constraints.real, (), ()))
+
+
 def observed_only() -> None:
     pyro.sample("y", dist.Normal(0.0, 1.0), obs=torch.tensor(0.0))
 
@@ -278,6 +288,8 @@ def counts() -> None:
     [
         (random_density, "draws random numbers"),
         (detached, "no gradient path"),
+        (detached_beside_a_net, "no gradient path"),
+        (flat, "is flat.*cannot be normalised"),
         (observed_only, "no continuous latent site"),
         (another_site, "did not have at its first run"),
         (a_site_less, "did not meet"),
@@ -323,6 +335,26 @@ def test_values_of_sites_per_chain_equal_separate_runs():
         torch.testing.assert_close(
             (together[0][chain], together[1][:, chain]), (alone[0][0], alone[1][:, 0])
         )
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ({"typo"}, r"here \['y'\]; got \['typo'\]\.$"),
+        ({"mu", "y"}, r"got \['mu'\].*coordinates in the position"),
+        ({"ratio"}, "ratio"),
+    ],
+)
+def test_side_values_for_anything_but_observed_and_discrete_sites_are_refused(
+    names: set[str], said: str
+):
+    target = Target.from_model(models.plain)
+    side = Side(values={name: torch.zeros(3) for name in names})
+    with pytest.raises(ValueError, match=said):
+        target.log_density_and_gradient(positions_of(target, 3), side)
+    bare = Target.from_energy(CASES[0].energy)
+    with pytest.raises(ValueError, match="coordinates in the position"):
+        bare.log_density(torch.zeros(bare.dim), Side(values={"x": torch.zeros(())}))
 
 
 def test_evaluate_splits_the_density_into_its_terms():
@@ -407,4 +439,72 @@ def test_a_support_that_depends_on_an_enumerated_site_is_refused():
         pyro.sample("x", dist.Uniform(0.0, 1.0 + z))
 
     with pytest.raises(ValueError, match="depends on an enumerated discrete site"):
+        Target.from_model(model)
+
+
+def missing_data() -> None:
+    """Pyro's idiom: three data, of which one is missing; a factor knows the imputed ones."""
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    with pyro.plate("data", 3):
+        observed = torch.tensor([True, False, True])
+        y = pyro.sample("y", dist.Normal(mu, 0.5), obs=models.DATA[:3], obs_mask=observed)
+    pyro.factor("smooth", -(y[1:] - y[:-1]).square().sum())
+
+
+def test_masked_elements_that_nothing_weighs_keep_their_own_prior():
+    target = Target.from_model(missing_data)
+    z = torch.randn(5, target.dim)
+    mu, unobserved = z[:, :1], z[:, 1:]
+    data = models.DATA[:3].where(torch.tensor([True, False, True]), unobserved)
+    log_prob = dist.Normal(mu, 0.5).log_prob
+    expected = dist.Normal(0.0, 1.0).log_prob(mu[:, 0]) + log_prob(data).sum(-1)
+    expected = expected - (data[:, 1:] - data[:, :-1]).square().sum(-1)
+    discarded = log_prob(unobserved)[:, [0, 2]].sum(-1)
+    terms = target.evaluate(z)
+    torch.testing.assert_close(terms.log_density, expected + discarded)
+    torch.testing.assert_close(terms.log_prior["y_unobserved"], log_prob(unobserved))
+
+
+def test_masked_elements_that_something_weighs_have_a_flat_prior():
+    def model() -> None:
+        with pyro.plate("pair", 2):
+            x = pyro.sample("x", dist.Gamma(2.0, 1.0).mask(False))
+        pyro.sample("y", dist.Normal(x[0], 1.0), obs=torch.tensor(0.3))
+
+    target = Target.from_model(model)
+    z = torch.randn(5, 2)
+    expected = dist.Normal(z[:, 0].exp(), 1.0).log_prob(torch.tensor(0.3)) + z.sum(-1)
+    expected = expected + dist.Gamma(2.0, 1.0).log_prob(z[:, 1].exp())
+    torch.testing.assert_close(target.evaluate(z).log_density, expected)
+
+
+def test_a_masked_element_that_weighs_by_a_comparison_keeps_its_flat_prior():
+    def model() -> None:
+        x = pyro.sample("x", dist.Uniform(0.0, 1.0).mask(False))
+        y = pyro.sample("y", dist.Beta(2.0, 2.0).mask(False))
+        pyro.factor("switch", (x > 0.5).float() + (y > 0.5).float())
+
+    z = torch.tensor([0.7, -0.4])
+    x = z.sigmoid()
+    expected = (x * (1 - x)).log().sum() + (x > 0.5).sum()
+    torch.testing.assert_close(Target.from_model(model).log_density(z), expected)
+
+
+def test_masks_inside_of_an_event_take_out_its_elements():
+    keep = torch.tensor([True, False, False])
+    target = Target.from_model(
+        lambda: pyro.sample("x", dist.Normal(torch.zeros(2, 3), 1.0).mask(keep).to_event(1))
+    )
+    z = torch.randn(5, target.dim)
+    torch.testing.assert_close(
+        target.evaluate(z).log_density, dist.Normal(0.0, 1.0).log_prob(z).sum(-1)
+    )
+
+
+def test_masked_elements_without_a_density_of_their_own_are_refused():
+    def model() -> None:
+        pyro.sample("x", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.ImproperUniform(dist.constraints.real, (), ()).mask(False))
+
+    with pytest.raises(ValueError, match="'y' are masked out, and nothing else"):
         Target.from_model(model)

@@ -6,7 +6,7 @@ energies are then those at these draws. Rows go through in pieces that fit into 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -26,13 +26,12 @@ _NUMBERS = 2**23
 
 
 class Evaluated(NamedTuple):
-    """Positions mapped back to sites; ``left_out`` names deterministic sites without a value."""
+    """Positions mapped back to sites."""
 
     posterior: dict[str, np.ndarray]
     log_prior: dict[str, np.ndarray]
     log_likelihood: dict[str, np.ndarray]
     energies: dict[str, np.ndarray]
-    left_out: tuple[str, ...] = ()
 
 
 def evaluated(
@@ -56,7 +55,6 @@ def evaluated(
         log_prior=join([piece.log_prior for piece in pieces]),
         log_likelihood=join([piece.log_likelihood for piece in pieces]),
         energies=join([piece.energies for piece in pieces]),
-        left_out=pieces[0].left_out,
     )
 
 
@@ -66,12 +64,10 @@ def _evaluate(
     """The same at rows [row, dim]."""
     target = record.target
     terms = target.evaluate(rows)
-    marginalised = getattr(target.program, "marginalised", ())
     if not record.keeps_all:
-        # A deterministic site that depends on a discrete one has no value without it.
-        left_out = tuple(terms.deterministics) if marginalised else ()
+        # What depends on a discrete site is among the kept sites only where all positions are.
         values = {**terms.latents, **terms.deterministics}
-        return Evaluated(_kept_sites(record, values, facts, left_out), {}, {}, {}, left_out)
+        return Evaluated(_kept_sites(record, values, facts), {}, {}, {})
     pointwise = _pointwise(target, terms, facts) if log_likelihood else {}
     discrete = draw_discrete(target, rows)
     if discrete:
@@ -81,7 +77,7 @@ def _evaluate(
         name: -value for name, value in terms.log_likelihood.items() if facts[name].kind == "factor"
     }
     return Evaluated(
-        _kept_sites(record, values, facts, ()),
+        _kept_sites(record, values, facts),
         _whole_batches(terms.log_prior, facts),
         pointwise,
         _whole_batches({**factors, **terms.energies}, facts),
@@ -89,16 +85,9 @@ def _evaluate(
 
 
 def _kept_sites(
-    record: RunRecord,
-    values: Mapping[str, Tensor],
-    facts: Mapping[str, Facts],
-    left_out: Sequence[str],
+    record: RunRecord, values: Mapping[str, Tensor], facts: Mapping[str, Facts]
 ) -> dict[str, np.ndarray]:
-    return {
-        name: as_array(values[name])
-        for name in facts
-        if name in values and name not in left_out and record.keeps(name)
-    }
+    return {name: as_array(values[name]) for name in facts if name in values and record.keeps(name)}
 
 
 def _pointwise(target: Target, terms: Terms, facts: Mapping[str, Facts]) -> dict[str, np.ndarray]:
@@ -110,7 +99,7 @@ def _pointwise(target: Target, terms: Terms, facts: Mapping[str, Facts]) -> dict
         log_likelihood=terms.log_likelihood,
         num_batch_axes=1,
     )
-    return _whole_batches(
+    whole = _whole_batches(
         {
             name: value
             for name, value in found.items()
@@ -118,6 +107,12 @@ def _pointwise(target: Target, terms: Terms, facts: Mapping[str, Facts]) -> dict
         },
         facts,
     )
+    return {name: kept for name, v in whole.items() if (kept := _counted(v, facts[name])).size}
+
+
+def _counted(values: np.ndarray, fact: Facts) -> np.ndarray:
+    """A log likelihood [row, *batch] without the points that a mask takes out, [row, point]."""
+    return values if fact.counted is None else values[:, as_array(fact.counted)]
 
 
 def _whole_batches(

@@ -72,7 +72,9 @@ def build_groups(
     """The groups of a run as plain arrays, with names for their axes.
 
     :param log_likelihood: pointwise log likelihoods of normalised observed sites, scaled and masked
-        as they entered the posterior. Attributes name the sites that have none.
+        as they entered the posterior. Attributes name the sites that have none. Points that a fixed
+        mask takes out are no data and are left out: the axis ``<site>_point`` numbers the others.
+        Where the mask depends on other sites they are zero.
     :param log_prior: log densities of the latent sites, as they entered the posterior.
     :param prior: so many draws from the prior, with what they predict.
     :param posterior_predictive: a draw of every observed site for every posterior draw.
@@ -105,6 +107,8 @@ def build_groups(
             groups["posterior_predictive"] = _predicted(record, facts)
     groups |= _data(record, facts)
     labels, special = _labels(record, facts, groups, dims or {})
+    points = _points(facts, groups["log_likelihood"])
+    special |= {f"log_likelihood/{name}": (f"{name}_point",) for name in points}
     plates = {name: np.arange(size) for name, size in labels.plates.items()}
     attributes = {
         "inference_library": "pyro_ebm",
@@ -117,7 +121,11 @@ def build_groups(
     return Parts(
         {name: group for name, group in groups.items() if group},
         {**labels.axes, **special},
-        {**plates, **(coords or {})},
+        {
+            **plates,
+            **{f"{name}_point": numbers for name, numbers in points.items()},
+            **(coords or {}),
+        },
         attributes,
     )
 
@@ -237,6 +245,16 @@ def _labels(
     return labels, special
 
 
+def _points(
+    facts: Mapping[str, Facts], log_likelihood: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The numbers of the points that a fixed mask leaves, by site."""
+    masks = {name: facts[name].counted for name in log_likelihood}
+    return {
+        name: np.flatnonzero(as_array(mask)) for name, mask in masks.items() if mask is not None
+    }
+
+
 def _attributes(
     facts: Mapping[str, Facts], kept: Evaluated, *, log_likelihood: bool
 ) -> dict[str, Any]:
@@ -252,7 +270,6 @@ def _attributes(
         "without_log_likelihood": [
             name for name in observed if log_likelihood and name not in kept.log_likelihood
         ],
-        "left_out_sites": list(kept.left_out),
     }
     return {name: names for name, names in lists.items() if names}
 

@@ -16,6 +16,7 @@ from pyro_ebm.diagnostics import (
     NESTED_FROM_CHAINS,
     ess_bulk,
     ess_is_reliable,
+    ess_mean,
     ess_tail,
     nested_rhat,
     rhat_threshold,
@@ -25,6 +26,7 @@ from pyro_ebm.diagnostics import (
 from .inputs import as_array
 from .record import RunRecord
 
+NESTED, SPLIT = "nested R-hat", "split R-hat"
 _SCREENED = 100
 # A later half of a chain so many times farther out than the earlier one is no fluctuation.
 _GROWTH = 30.0
@@ -32,6 +34,12 @@ _HUGE = 1e6
 # A chain that moves in fewer of its transitions is stuck.
 _STILL = 0.05
 _FEWEST_DRAWS = 20
+# Standard errors of a chi-square that excuse an R-hat, and that a longer run is to be safe from.
+_EXCUSED, _SAFE = 3.0, 2.0
+# The share of an autocorrelation time that centred chains hide, in units of time over length.
+_HIDDEN = 8.0
+# No shortness excuses a split R-hat beyond.
+_TRULY_APART = 1.1
 
 
 class Worst(NamedTuple):
@@ -42,15 +50,17 @@ class Worst(NamedTuple):
 
 
 class Coordinates(NamedTuple):
-    """Draws [chain, draw, coordinate] in float64, with a name for each coordinate."""
+    """Draws [chain, draw, coordinate] in float64, with the name of each and its place among all."""
 
     draws: np.ndarray
     names: tuple[str, ...]
+    places: np.ndarray
 
 
 class Rhat(NamedTuple):
-    """R-hat of the worst coordinate, below which threshold, and whether nested or split."""
+    """R-hat by coordinate and of the worst one, the threshold, and whether nested or split."""
 
+    values: np.ndarray
     worst: Worst
     threshold: float
     kind: str
@@ -65,10 +75,11 @@ def coordinates(record: RunRecord) -> Coordinates:
     """The stored coordinates, at most about a hundred, the most suspicious of all."""
     draws = as_array(record.positions)
     names = _names(record)
-    if draws.shape[2] > _SCREENED and draws.shape[1] > 1:
+    chosen = np.arange(draws.shape[2])
+    if len(chosen) > _SCREENED and draws.shape[1] > 1:
         chosen = _suspicious(draws)
-        draws, names = draws[:, :, chosen], tuple(names[i] for i in chosen)
-    return Coordinates(draws.astype(float), names)
+    kept = draws[:, :, chosen].astype(float)
+    return Coordinates(kept, tuple(names[i] for i in chosen), chosen)
 
 
 def _names(record: RunRecord) -> tuple[str, ...]:
@@ -102,9 +113,59 @@ def rhat(record: RunRecord, found: Coordinates) -> Rhat:
         per_group = min(Counter(ids.tolist()).values())
         values = nested_rhat(found.draws, ids)
         threshold = rhat_threshold(num_chains=record.num_chains, chains_per_superchain=per_group)
-        return Rhat(_worst(values, found.names), threshold, "nested R-hat")
+        return Rhat(values, _worst(values, found.names), threshold, NESTED)
     threshold = rhat_threshold(num_chains=record.num_chains)
-    return Rhat(_worst(split_rhat(found.draws), found.names), threshold, "split R-hat")
+    values = split_rhat(found.draws)
+    return Rhat(values, _worst(values, found.names), threshold, SPLIT)
+
+
+def draws_for_agreement(found: Coordinates, seen: Rhat) -> int | None:
+    """Draws a chain that would bring R-hat below its threshold; None if chains truly disagree.
+
+    Chains of N draws with autocorrelation time tau have a split R-hat of about 1 + (tau - 1) / N
+    when nothing is wrong, with tau times a chi-square that is as noisy as the chains are few.
+    """
+    chains, length, _ = found.draws.shape
+    if seen.kind != SPLIT or not seen.threshold < seen.worst.value < _TRULY_APART:
+        return None
+    high = seen.values > seen.threshold
+    draws = found.draws[:, :, high]
+    folded = np.abs(draws - np.median(draws, axis=(0, 1)))
+    time = np.maximum(_autocorrelation_time(draws), _autocorrelation_time(folded))
+    parts, size = (4, length // 4) if chains == 1 else (2 * chains, length // 2)
+    explained = (_chi_square(parts - 1, _EXCUSED) * time - 1) / (2 * size)
+    excess = seen.values[high] - 1
+    if (excess > explained).any():
+        return None
+    expected = (_chi_square(parts - 1, _SAFE) * time - 1) / (2 * size)
+    return _round_up(length * np.maximum(excess, expected).max() / (seen.threshold - 1))
+
+
+def _chi_square(freedom: int, errors: float) -> float:
+    """A chi-square over its mean, so many standard errors out (Wilson and Hilferty 1931)."""
+    variance = 2 / (9 * freedom)
+    return (1 - variance + errors * np.sqrt(variance)) ** 3
+
+
+def draws_for_ess(found: Coordinates, figure: Worst, wanted: int) -> int:
+    """Draws a chain that would bring an effective sample size to what is wanted."""
+    return _round_up(found.draws.shape[1] * wanted / max(figure.value, 1.0))
+
+
+def _round_up(number: float) -> int:
+    return int(np.ceil(number / 10) * 10)
+
+
+def _autocorrelation_time(values: np.ndarray) -> np.ndarray:
+    """Draws that one independent draw takes, by coordinate, seen within chains alone."""
+    chains, length, dim = values.shape
+    ranks = values.reshape(-1, dim).argsort(0).argsort(0).reshape(values.shape).astype(float)
+    if chains == 1:
+        chains, length = 2, length // 2
+        ranks = ranks[:, : 2 * length].reshape(chains, length, dim)
+    time = chains * length / ess_mean(ranks - ranks.mean(1, keepdims=True))
+    # About what centring hides of it (autoregressive chains of 50 to 500 draws).
+    return time * (1 + _HIDDEN * time / length)
 
 
 def effective(found: Coordinates) -> tuple[Worst, Worst] | None:

@@ -299,10 +299,14 @@ class MCMC:
 
         :raises RuntimeError: before the run, or when it was interrupted before the first draw.
         """
+        record = self._last_record()
+        if record.num_draws == 0:
+            raise RuntimeError("The run ended before every chain had made its first draw.")
+        return record
+
+    def _last_record(self) -> RunRecord:
         if self._record is None:
             raise RuntimeError("There are no draws yet: call run() first.")
-        if self._record.positions.shape[1] == 0:
-            raise RuntimeError("The run ended before every chain had made its first draw.")
         return self._record
 
     def get_samples(
@@ -349,8 +353,11 @@ class MCMC:
         return to_arviz(self.record, **options)
 
     def diagnose(self) -> str:
-        """What is wrong with the run and what to do about it, or that all is well, in sentences."""
-        return diagnose(self.record)
+        """What is wrong with the run and what to do about it, or that all is well, in sentences.
+
+        :raises RuntimeError: before the run.
+        """
+        return diagnose(self._last_record())
 
     def predict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Posterior predictive draws for new arguments of the model: [chain, draw, ...] by site."""

@@ -11,6 +11,7 @@ from pyro.poutine.util import site_is_factor, site_is_subsample
 from torch import Tensor
 
 from pyro_ebm.target.layout import PlateFrame, vectorised_plates
+from pyro_ebm.target.masked import counted_points, counts, is_masked
 from pyro_ebm.target.program import ModelProgram, Program
 from pyro_ebm.target.simple_programs import EnergyProgram
 
@@ -18,8 +19,10 @@ from pyro_ebm.target.simple_programs import EnergyProgram
 class Facts(NamedTuple):
     """One site. ``kind`` is latent, discrete (summed out), deterministic, observed or factor.
 
+    Deterministic is every site whose value others determine, reparametrised ones and deltas too.
     ``batch`` is its batch shape without enumerated axes; ``value`` the data of an observed site,
-    of its full shape.
+    of its full shape; ``counted`` [*batch] which of its points are data, where a mask that depends
+    on no other site takes some out.
     """
 
     kind: str
@@ -30,6 +33,7 @@ class Facts(NamedTuple):
     scaled: bool = False
     masked: bool = False
     value: Tensor | None = None
+    counted: Tensor | None = None
 
     @property
     def shape(self) -> torch.Size:
@@ -66,15 +70,27 @@ def _facts(program: ModelProgram, name: str, node: Any) -> Facts:
         plates=plates,
         normalised=_is_normalised(node),
         scaled=isinstance(node["scale"], Tensor) or node["scale"] != 1,
-        masked=node["mask"] is not None and node["mask"] is not True,
+        masked=is_masked(node),
     )
     if facts.kind == "observed":
-        return facts._replace(value=torch.as_tensor(node["value"]).expand(facts.shape))
+        return facts._replace(
+            value=torch.as_tensor(node["value"]).expand(facts.shape),
+            counted=_counted(program, name, node, batch) if facts.masked else None,
+        )
     return facts
 
 
+def _counted(program: ModelProgram, name: str, node: Any, batch: torch.Size) -> Tensor | None:
+    """Which points of an observed site its mask leaves; None where that is no fixed choice."""
+    try:
+        parents = program.dependencies([name], counts)[name]
+    except Exception:  # vmap raises whatever the model's operations raise
+        return None
+    return None if parents else counted_points(node).reshape((-1, *batch))[0]
+
+
 def _kind(program: ModelProgram, name: str, node: Any) -> str:
-    if node["infer"].get("_deterministic"):
+    if name in program.determined:
         return "deterministic"
     if site_is_factor(node):
         return "factor"
