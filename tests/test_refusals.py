@@ -676,7 +676,6 @@ def factor_that_captures_from_outside_of_its_plate():
     with pyro.plate("p", 3):
         th = pyro.sample("th", dist.Normal(0.0, 1.0))
         energy_factor("f", lambda th: (th * w * v * LOCS).sum(), th)
-        pyro.sample("y", dist.Normal(th, 1.0), obs=0.3)
         total, size = th.sum(), th.shape[-1]
         energy_factor("g", lambda v: (v * total / size) ** 2 * th.shape[-1], th)
     energy_factor("all", lambda w: (w.sum() * th).square().sum(), w)

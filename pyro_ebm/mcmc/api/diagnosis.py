@@ -142,15 +142,17 @@ def _length(
     record: RunRecord, seen: _Seen, cause: str | None, *, measurable: bool
 ) -> Iterator[Finding]:
     """R-hat and effective sample sizes, which ask for one number of draws together."""
-    agrees = seen.rhat.agrees or seen.draws is not None
+    # Shortness is an excuse only where nothing else is to blame.
+    enough = seen.draws if cause is None else None
+    agrees = seen.rhat.agrees or enough is not None
     kind, figure = _low_ess(seen)
     wanted = max(
-        0 if seen.draws is None else seen.draws,
+        0 if enough is None else enough,
         0 if figure is None else figures.draws_for_ess(seen.at, figure, sentences.ENOUGH_ESS),
         RELIABLE_DRAWS,
     )
     if not seen.rhat.agrees:
-        enough = None if seen.draws is None else wanted
+        enough = None if enough is None else wanted
         yield sentences.disagreement(record, seen.rhat, enough, cause)
     if measurable and seen.effective is None:
         yield sentences.short_chains(record, wanted)

@@ -20,7 +20,7 @@ from .inputs import as_array
 from .record import RunRecord
 
 # Draws at which the forces are looked at, and the share of them that counts as the far end.
-_LOOKS = 400
+_LOOKS, _FEWEST = 400, 40
 _FARTHEST = 0.05
 # Only directions along which the chains are so far from agreeing are suspected.
 _SUSPECT_RHAT = 1.1
@@ -45,7 +45,7 @@ class Flat(NamedTuple):
 
 def flat_directions(record: RunRecord, at: Coordinates) -> Flat | None:
     """The coordinates, else the one combination of them, along which the density does not fall."""
-    if not record.keeps_all or at.draws.shape[1] < 4:
+    if not record.keeps_all:
         return None
     scale = at.draws.std((0, 1))
     moving = np.isfinite(scale) & (scale > 0)
@@ -54,6 +54,8 @@ def flat_directions(record: RunRecord, at: Coordinates) -> Flat | None:
     draws = at.draws[:, :, moving] / scale[moving]
     names = [name for name, moves in zip(at.names, moving, strict=True) if moves]
     seen, forces = _look(record, at.places[moving])
+    if len(forces) < _FEWEST:
+        return None
     seen, forces = seen / scale[moving], forces * scale[moving]
     far = np.abs(at.draws - np.median(at.draws, axis=(0, 1))).max((0, 1))[moving]
 

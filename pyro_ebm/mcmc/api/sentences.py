@@ -95,7 +95,7 @@ def flat(found: Flat) -> Finding:
         "flat direction",
         f"The chains drift along {'a flat direction' if one else 'flat directions'} {where}: the "
         f"log density does not fall where they have gone, {found.reach:.2g} from their middle in "
-        "unconstrained values. It is likely not normalisable.",
+        "unconstrained values. It is likely not normalisable, or else far wider than that.",
         _CONFINE,
     )
 
@@ -169,7 +169,7 @@ def disagreement(record: RunRecord, rhat: Rhat, draws: int | None, cause: str | 
             "short for R-hat",
             f"{record.num_draws} draws a chain are too short for an R-hat of "
             f"{rhat.threshold:.2f}: {seen}, as in chains of this length that agree.",
-            _MEND_FIRST.get(cause or "", f"About num_samples={draws} would do."),
+            f"About num_samples={draws} would do.",
         )
     advice = "Run longer (num_samples and warmup_steps)."
     if rhat.worst.value > 1.1:
