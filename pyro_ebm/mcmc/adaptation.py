@@ -14,15 +14,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .estimate import (
-    dense_factor,
-    diagonal_scale,
-    low_rank,
-    scale_from_start,
-    with_new_version,
-)
 from .kernel import LogDensityAndGradient, Settings, Transition
-from .metric import DenseMetric, DiagonalMetric, LowRankMetric, Metric
+from .metric_kinds import Dense as Dense
+from .metric_kinds import Diagonal as Diagonal
+from .metric_kinds import LowRank as LowRank
+from .metric_kinds import MetricKind as MetricKind
+from .metric_kinds import converted, initial_metric, publish
 from .step_size import (
     DualAverage,
     reasonable_step_size,
@@ -41,29 +38,6 @@ _STUCK, _SHORTEST = 0.1, 2.0**-20
 _FEW, _CHAINS_FOR_RESCUE = 0.1, 8
 # Below this many transitions a window may hold the way in; so many median deviations are far.
 _LONG_WINDOW, _FAR = 50, 8.0
-
-
-class Diagonal(NamedTuple):
-    """A diagonal inverse mass matrix."""
-
-
-class Dense(NamedTuple):
-    """A dense inverse mass matrix; ``blocks`` [dim, dim] says which coordinates may correlate."""
-
-    blocks: Tensor | None = None
-
-
-class LowRank(NamedTuple):
-    """A diagonal and a few directions: dense enough for hundreds of dimensions, and cheap.
-
-    ``rank`` directions at most, those whose variance differs from the diagonal's by ``cutoff``.
-    """
-
-    rank: int = 10
-    cutoff: float = 2.0
-
-
-MetricKind = Diagonal | Dense | LowRank
 
 
 class Warmup(NamedTuple):
@@ -125,21 +99,6 @@ def windows(num_steps: int, num_chains: int) -> tuple[int, ...]:
     return (*found, last)
 
 
-def initial_metric(kind: MetricKind, gradient: Tensor, *, adapt: bool) -> Metric:
-    """The first metric: from the gradients at the starts when it adapts, else the identity."""
-    dim = gradient.shape[0]
-    scale = scale_from_start(gradient) if adapt else torch.ones(dim, device=gradient.device)
-    scale = scale.to(gradient)
-    if isinstance(kind, Diagonal):
-        return DiagonalMetric(scale.repeat(2, 1))
-    if isinstance(kind, Dense):
-        return DenseMetric(scale.diag().repeat(2, 1, 1))
-    rank = min(kind.rank, dim)
-    return LowRankMetric(
-        scale.repeat(2, 1), gradient.new_zeros(2, dim, rank), gradient.new_ones(2, rank)
-    )
-
-
 def begin(
     warmup: Warmup,
     log_density_and_gradient: LogDensityAndGradient,
@@ -171,7 +130,12 @@ def begin(
             settings = settings._replace(step_size=position.new_full((chains,), found))
     else:
         step_size = settings.step_size.median().expand(chains).clone()
-        settings = settings._replace(metric=_two_versions(settings.metric), step_size=step_size)
+        settings = Settings(
+            step_size=step_size.to(position),
+            metric=converted(settings.metric, warmup.kind, int(settings.version), like=position),
+            version=torch.zeros_like(settings.version),
+            max_tree_depth=torch.full_like(settings.max_tree_depth, warmup.max_tree_depth),
+        )
     longest = max(windows(warmup.num_steps - SETTLE, chains), default=0)
     buffer = position.new_zeros(longest + 1, dim, chains)
     count = torch.zeros(chains, dtype=torch.long, device=position.device)
@@ -188,12 +152,6 @@ def begin(
         log_densities=buffer[:, 0].clone(),
         taken=count,
     )
-
-
-def _two_versions(metric: Metric) -> Metric:
-    if metric[0].shape[0] == 2:
-        return metric
-    return type(metric)(*(part.repeat(2, *[1] * (part.dim() - 1)) for part in metric))
 
 
 def _first_settings(warmup: Warmup, position: Tensor, gradient: Tensor) -> Settings:
@@ -343,32 +301,3 @@ def _arrived(state: Adaptation, length: int) -> tuple[Tensor, Tensor]:
     dim = draws.shape[1]
     draws, gradients = draws[..., arrived], gradients[..., arrived]
     return draws.transpose(0, 1).reshape(dim, -1), gradients.transpose(0, 1).reshape(dim, -1)
-
-
-def publish(kind: MetricKind, settings: Settings, draws: Tensor, gradients: Tensor) -> Settings:
-    """Settings with a new metric from draws and gradients [dim, n], in the version not in use."""
-    used = int(settings.version)
-    free = 1 - used
-    metric = settings.metric
-    usable = draws.isfinite().all(0) & gradients.isfinite().all(0)
-    draws, gradients = draws[:, usable], gradients[:, usable]
-    if draws.shape[1] < 2:
-        return settings
-    if isinstance(metric, DiagonalMetric):
-        parts = (diagonal_scale(draws, gradients, metric.scale[used]),)
-    elif isinstance(metric, DenseMetric):
-        assert isinstance(kind, Dense)
-        before = metric.factor[used].square().sum(1).sqrt()
-        scale = diagonal_scale(draws, gradients, before)
-        dim = len(scale)
-        blocks = kind.blocks
-        if blocks is None:
-            blocks = torch.ones(dim, dim, dtype=torch.bool, device=draws.device)
-        parts = (dense_factor(draws, gradients, scale, blocks),)
-    else:
-        assert isinstance(kind, LowRank)
-        scale = diagonal_scale(draws, gradients, metric.scale[used])
-        rank = metric.stretch.shape[1]
-        parts = (scale, *low_rank(draws, gradients, scale, rank=rank, cutoff=kind.cutoff))
-    new = with_new_version(metric, free, parts)
-    return settings._replace(metric=new, version=torch.full_like(settings.version, free))

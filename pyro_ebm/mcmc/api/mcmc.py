@@ -198,7 +198,9 @@ class MCMC:
                     "warm starts need the same latent sites."
                 )
             order = torch.arange(self.num_chains, device=last.device) % last.shape[1]
-            return last[:, order].to(target.dtype), None
+            start = last[:, order].to(target.dtype)
+            _check_start(target, start, "The last positions of warmup_from=")
+            return start, None
         if self.initial_params is not None:
             return self._given_start(target), None
         strategy = self.kernel.init_strategy
@@ -223,13 +225,7 @@ class MCMC:
                 f"{ {name: tuple(value.shape) for name, value in self.initial_params.items()} }."
             )
         start = positions.T.contiguous()
-        value, gradient = target.log_density_and_gradient(start)
-        good = value.isfinite() & gradient.isfinite().all(0)
-        if not bool(good.all()):
-            raise ValueError(
-                f"initial_params give a log density of {value[~good].tolist()} for chains "
-                f"{(~good).nonzero()[:, 0].tolist()}; a start needs a finite density and gradient."
-            )
+        _check_start(target, start, "initial_params")
         return start
 
     def _example_params(self) -> Mapping[str, Tensor] | None:
@@ -368,6 +364,17 @@ class MCMC:
         data = self.to_arviz(log_likelihood=False, log_prior=False)
         print_table(data, interval_probability=prob)
         print(f"Number of divergences: {int(self.record.statistics['diverging'].sum())}")
+
+
+def _check_start(target: Target, start: Tensor, whose: str) -> None:
+    """A chain goes nowhere from a start [dim, chains] without a finite density and gradient."""
+    value, gradient = target.log_density_and_gradient(start)
+    good = value.isfinite() & gradient.isfinite().all(0)
+    if not bool(good.all()):
+        raise ValueError(
+            f"{whose} give a log density of {value[~good].tolist()} for chains "
+            f"{(~good).nonzero()[:, 0].tolist()}; a start needs a finite density and gradient."
+        )
 
 
 def _validate(target: Target, position: Tensor) -> None:
