@@ -98,11 +98,11 @@ def hmc(
         energy = kinetic_energy(noise.normal) - state.start_log_density
         stretch = 1.0 + jitter * (2.0 * noise.uniform[0] - 1.0)
         if trajectory_length is not None:
-            length = (trajectory_length * stretch / step_size).floor()
+            length = (trajectory_length * stretch / step_size).floor().clamp(max=MAX_STEPS)
         else:
             assert num_steps is not None
             length = (num_steps * stretch).round()
-        length = length.clamp(1, MAX_STEPS).long()
+        length = length.clamp(min=1).long()
         return state._replace(
             point=choose(fresh, PhasePoint(state.start, noise.normal, push), state.point),
             initial_energy=torch.where(fresh, energy, state.initial_energy),

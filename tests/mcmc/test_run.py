@@ -53,6 +53,13 @@ def test_stored_coordinates_are_those_of_the_whole_draws():
     assert torch.equal(stored, whole[:, 1:])
 
 
+def test_a_given_number_of_leapfrog_steps_is_kept():
+    warmup = Warmup(0, step_size=1e-3, adapt_step_size=False)
+    result = run(Plan(1, warmup), kernel=hmc(num_steps=1100))
+    assert draws_of(result).shape[0] == 1
+    assert result.draws.statistics["n_steps"].unique().tolist() == [1100]
+
+
 @pytest.mark.parametrize(
     ("kernel", "kind"), [("nuts", LowRank(rank=1)), ("hmc", Diagonal()), ("hmc", Dense())]
 )
