@@ -8,6 +8,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
+from pyro.infer.reparam import LocScaleReparam
 from torch import Tensor
 from torch.distributions import ExpTransform
 
@@ -61,6 +62,17 @@ def test_a_hierarchical_model_is_calibrated_and_drawn():
     data = found.to_arviz()
     assert data["prior_sbc"]["effect"].shape == (1, 100, 3)
     assert data["prior_predictive"]["y"].shape == (1, 100, 3)
+
+
+def test_a_reparametrised_site_is_a_parameter_and_no_data():
+    def line(y):
+        mu = pyro.sample("mu", dist.Normal(0.0, 2.0))
+        pyro.sample("y", dist.Normal(mu, 1.5), obs=y)
+
+    model = poutine.reparam(line, {"mu": LocScaleReparam(0.0)})
+    found = calibrate(model, torch.zeros(()), **SHORT)
+    assert set(found.ranks) == {"mu_decentered", "mu", "log_density"}
+    assert set(found.data) == {"y"}
 
 
 def test_a_planted_missing_jacobian_is_caught():

@@ -20,6 +20,7 @@ from torch.distributions import Transform
 
 from pyro_ebm.distribution import EnergyDistribution
 from pyro_ebm.target import Site
+from pyro_ebm.target.determined import delta_of
 from pyro_ebm.target.layout import bijection
 
 
@@ -105,6 +106,9 @@ class _Generative(Messenger):
         if site_is_subsample(msg) or msg["infer"].get("_deterministic"):
             return
         name, fn = msg["name"], msg["fn"]
+        if delta_of(fn) is not None:
+            # A reparametrised site is an observed Delta, and no data: other sites determine it.
+            return
         if site_is_factor(msg):
             raise ValueError(
                 f"The factor '{name}' is part of the density, but nothing is drawn from it, so the "
