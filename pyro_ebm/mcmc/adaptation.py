@@ -59,8 +59,8 @@ class Adaptation(NamedTuple):
 
     ``rescue`` [chains] is halved when a transition is all but rejected, and doubled up to one when
     it is not. Where many chains adapt together it shortens the steps of those that the common one
-    does not let move, so that a bad start is left behind. ``votes``
-    counts finished transitions since the last update of the step size.
+    does not let move, so that a bad start is left behind. ``votes`` counts finished transitions
+    since the last update of the step size.
     """
 
     settings: Settings
@@ -130,11 +130,11 @@ def begin(
             settings = settings._replace(step_size=position.new_full((chains,), found))
     else:
         step_size = settings.step_size.median().expand(chains).clone()
-        settings = Settings(
+        metric = converted(settings.metric, warmup.kind, int(settings.version), like=position)
+        settings = _with_full_depth(warmup, settings)._replace(
             step_size=step_size.to(position),
-            metric=converted(settings.metric, warmup.kind, int(settings.version), like=position),
+            metric=metric,
             version=torch.zeros_like(settings.version),
-            max_tree_depth=torch.full_like(settings.max_tree_depth, warmup.max_tree_depth),
         )
     longest = max(windows(warmup.num_steps - SETTLE, chains), default=0)
     buffer = position.new_zeros(longest + 1, dim, chains)

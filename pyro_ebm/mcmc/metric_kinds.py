@@ -43,17 +43,19 @@ MetricKind = Diagonal | Dense | LowRank
 
 def initial_metric(kind: MetricKind, gradient: Tensor, *, adapt: bool) -> Metric:
     """The first metric: from the gradients at the starts when it adapts, else the identity."""
-    dim = gradient.shape[0]
-    scale = scale_from_start(gradient) if adapt else torch.ones(dim, device=gradient.device)
-    scale = scale.to(gradient)
+    scale = scale_from_start(gradient) if adapt else torch.ones_like(gradient[:, 0])
+    return _of_scale(kind, scale.to(gradient))
+
+
+def _of_scale(kind: MetricKind, scale: Tensor) -> Metric:
+    """Two versions of a metric without correlations."""
     if isinstance(kind, Diagonal):
         return DiagonalMetric(scale.repeat(2, 1))
     if isinstance(kind, Dense):
         return DenseMetric(scale.diag().repeat(2, 1, 1))
+    dim = len(scale)
     rank = min(kind.rank, dim)
-    return LowRankMetric(
-        scale.repeat(2, 1), gradient.new_zeros(2, dim, rank), gradient.new_ones(2, rank)
-    )
+    return LowRankMetric(scale.repeat(2, 1), scale.new_zeros(2, dim, rank), scale.new_ones(2, rank))
 
 
 def converted(metric: Metric, kind: MetricKind, version: int, *, like: Tensor) -> Metric:
@@ -66,14 +68,10 @@ def converted(metric: Metric, kind: MetricKind, version: int, *, like: Tensor) -
         return LowRankMetric(*(_twice(part[version], like) for part in metric))
     inverse_mass = inverse_mass_matrix(metric, version)
     dense = inverse_mass if inverse_mass.dim() == 2 else inverse_mass.diag()
-    scale = _twice(dense.diagonal().sqrt(), like)
-    if isinstance(kind, Diagonal):
-        return DiagonalMetric(scale)
     if isinstance(kind, Dense):
         inside = dense if kind.blocks is None else dense * kind.blocks
         return DenseMetric(_twice(torch.linalg.cholesky(inside), like))
-    assert rank is not None
-    return LowRankMetric(scale, like.new_zeros(2, len(like), rank), like.new_ones(2, rank))
+    return _of_scale(kind, dense.diagonal().sqrt().to(like))
 
 
 def _twice(part: Tensor, like: Tensor) -> Tensor:
