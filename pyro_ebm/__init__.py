@@ -29,6 +29,8 @@ from .mcmc.adaptation import LowRank as LowRank
 from .mcmc.api import HMC as HMC
 from .mcmc.api import MCMC as MCMC
 from .mcmc.api import NUTS as NUTS
+from .minimization import Minima as Minima
+from .minimization import minimize as minimize
 from .target import Target as Target
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "GaussianMixtureEnergy",
     "LowRank",
     "MLPEnergy",
+    "Minima",
     "Mixture",
     "MuellerBrown",
     "Phi4",
@@ -61,5 +64,6 @@ __all__ = [
     "calibrate",
     "clamp",
     "energy_factor",
+    "minimize",
     "plot_calibration",
 ]

@@ -23,6 +23,7 @@ LAYERS = {
     "pyro_ebm.factor": 4,
     "pyro_ebm.mcmc.api": 5,
     "pyro_ebm.calibration": 6,
+    "pyro_ebm.minimization": 6,
     "pyro_ebm.calibration_plot": 7,
     "pyro_ebm.plots": 7,
     "pyro_ebm.report": 7,

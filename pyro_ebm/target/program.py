@@ -45,15 +45,22 @@ Choose = Callable[[dict[str, Any]], Tensor]
 class Terms(NamedTuple):
     """One run of a program at one position.
 
-    ``log_density`` is log p(constrained) + log |Jacobian|. The dictionaries are keyed by site.
+    ``log_joint`` is log p(constrained), ``log_det`` is log |Jacobian|. The dictionaries are keyed
+    by site.
     """
 
-    log_density: Tensor
+    log_joint: Tensor
     latents: dict[str, Tensor]
     deterministics: dict[str, Tensor]
     log_prior: dict[str, Tensor]
     log_likelihood: dict[str, Tensor]
     energies: dict[str, Tensor]
+    log_det: Tensor
+
+    @property
+    def log_density(self) -> Tensor:
+        """The log density of the unconstrained position: log p(constrained) + log |Jacobian|."""
+        return self.log_joint + self.log_det
 
 
 @runtime_checkable
@@ -194,7 +201,8 @@ class ModelProgram:
     def _terms(
         self, substitute: Substitute, trace: poutine.Trace, side: Side, position: Tensor
     ) -> Terms:
-        terms = Terms(torch.zeros(()), {}, {}, {}, {}, {})
+        log_det = sum(substitute.log_det, start=position.new_zeros(()))
+        terms = Terms(torch.zeros(()), {}, {}, {}, {}, {}, log_det)
         nodes: dict[str, Any] = dict(trace.nodes)
         for name, node in nodes.items():
             if node["type"] != "sample" or is_subsample(node):
@@ -212,7 +220,7 @@ class ModelProgram:
             is_data = node["is_observed"] and name not in self.determined
             (terms.log_likelihood if is_data else terms.log_prior)[name] = log_prob
         self._check_met(terms.latents)
-        return terms._replace(log_density=self._total(trace, terms, side, substitute, position))
+        return terms._replace(log_joint=self._log_joint(trace, terms, side))
 
     def _check_met(self, names: Container[str]) -> None:
         missing = sorted(name for name in self._by_name if name not in names)
@@ -244,27 +252,18 @@ class ModelProgram:
         log_det = dict(zip(substitute.laid_out, substitute.log_det, strict=True))
         return Glimpse(log_density, log_det, cast(Mapping[str, Any], trace.nodes))
 
-    def _total(
-        self,
-        trace: poutine.Trace,
-        terms: Terms,
-        side: Side,
-        substitute: Substitute,
-        position: Tensor,
-    ) -> Tensor:
+    def _log_joint(self, trace: poutine.Trace, terms: Terms, side: Side) -> Tensor:
         likelihood = terms.log_likelihood
         if side.beta is not None:
             likelihood = {name: side.beta * value for name, value in likelihood.items()}
         log_factors = {**terms.log_prior, **likelihood}
-        total = position.new_zeros(())
+        total = terms.log_det.new_zeros(())
         if self.marginalised:
             trace.symbolize_dims()
             total = total + marginal_log_density(trace, log_factors)
         else:
             for log_factor in log_factors.values():
                 total = total + torch.as_tensor(log_factor).sum()
-        for log_det in substitute.log_det:
-            total = total + log_det
         return total
 
 

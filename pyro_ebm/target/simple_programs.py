@@ -38,7 +38,7 @@ class EnergyProgram:
         log_density = -energy / self.temperature
         tempered = log_density if side.beta is None else side.beta * log_density
         log_det = transform.log_abs_det_jacobian(unconstrained, x).sum()
-        return Terms(tempered + log_det, {"x": x}, {}, {}, {"x": log_density}, {"x": energy})
+        return Terms(tempered, {"x": x}, {}, {}, {"x": log_density}, {"x": energy}, log_det)
 
     def start(self, choose: Choose) -> Tensor:
         """One flat position with the unconstrained value that is chosen for ``x``."""
@@ -80,7 +80,8 @@ class PotentialProgram:
         }
         if side.beta is not None:
             log_density = side.beta * log_density
-        return Terms(log_density, latents, {}, {}, {}, {})
+        # What the maps add, if anything, the potential holds already: it cannot be told apart.
+        return Terms(log_density, latents, {}, {}, {}, {}, torch.zeros_like(log_density))
 
     def start(self, choose: Choose) -> Tensor:
         """One flat position with the unconstrained value that is chosen for every site."""
