@@ -1,5 +1,12 @@
 """Energies in Pyro models, sampled with many chains at once and judged in ArviZ."""
 
+from .annealing import AIS as AIS
+from .annealing import ExactDraws as ExactDraws
+from .annealing import HMCMoves as HMCMoves
+from .annealing import Linear as Linear
+from .annealing import LogZ as LogZ
+from .annealing import NUTSMoves as NUTSMoves
+from .annealing import Optimized as Optimized
 from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
 from .calibration_plot import plot_calibration as plot_calibration
@@ -34,6 +41,7 @@ from .minimization import minimize as minimize
 from .target import Target as Target
 
 __all__ = [
+    "AIS",
     "HMC",
     "MCMC",
     "NUTS",
@@ -46,14 +54,20 @@ __all__ = [
     "DoubleWell",
     "Energy",
     "EnergyDistribution",
+    "ExactDraws",
     "Funnel",
     "Gaussian",
     "GaussianMixtureEnergy",
+    "HMCMoves",
+    "Linear",
+    "LogZ",
     "LowRank",
     "MLPEnergy",
     "Minima",
     "Mixture",
     "MuellerBrown",
+    "NUTSMoves",
+    "Optimized",
     "Phi4",
     "ProductOfExperts",
     "Quartic",

@@ -9,6 +9,7 @@ can only see in chains of some length.
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -156,3 +157,25 @@ def _per_variable(name: str, values: np.ndarray, *, at_least: int, **options: ob
             with np.errstate(all="ignore"):
                 found[good] = function(flat[:, :, good], chain_axis=0, draw_axis=1, **options)
     return found.reshape(event)
+
+
+def pareto_khat(log_weights: Num[np.ndarray, " n"] | Num[Tensor, " n"]) -> float:
+    """Shape of the generalised Pareto distribution that fits the largest weights.
+
+    Above 0.7 the mean of the weights, and its error, cannot be trusted. NaN with fewer than 20
+    positive weights; -inf where they are all equal.
+
+    Source: Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling.
+    """
+    values = _as_array(log_weights).astype(float)
+    values = values[np.isfinite(values)]
+    if len(values) < 20:
+        return math.nan
+    if values.max() - values.min() < 1e-12:
+        return -math.inf
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        # It warns of a large shape, which is what is asked for.
+        warnings.simplefilter("ignore")
+        # ArviZ takes log likelihoods, minus log weights.
+        _, shape = _array_stats().psislw(-(values - values.max()))
+    return float(shape)

@@ -22,6 +22,7 @@ LAYERS = {
     "pyro_ebm.distribution": 4,
     "pyro_ebm.factor": 4,
     "pyro_ebm.mcmc.api": 5,
+    "pyro_ebm.annealing": 5,
     "pyro_ebm.calibration": 6,
     "pyro_ebm.minimization": 6,
     "pyro_ebm.calibration_plot": 7,

@@ -1,0 +1,178 @@
+"""How particles move at one inverse temperature: the kernels of MCMC, one transition at a time.
+
+All particles make the same number of transitions. What is tuned, the step size and the metric along
+the path, is learned in earlier passes and looked up here by beta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pyro_ebm.mcmc.kernel import Kernel, Noise, Settings
+from pyro_ebm.mcmc.local_hmc import local_hmc
+from pyro_ebm.mcmc.metric import DenseMetric, DiagonalMetric, Metric
+from pyro_ebm.mcmc.nuts import nuts
+
+from .path import Path
+
+# Up to here the metric of a temperature is dense.
+DENSE_UP_TO = 128
+_SHRINK = 1e-3
+
+
+class HMCMoves(NamedTuple):
+    """Moves by HMC: ``num_steps`` leapfrog steps a transition (one is MALA).
+
+    Steps follow the local scale (:mod:`pyro_ebm.mcmc.local_hmc`); ``spread`` is the standard
+    deviation of the logarithm of a step size at one position.
+    """
+
+    num_steps: int = 4
+    num_transitions: int = 1
+    target_acceptance: float = 0.75
+    spread: float = 0.5
+
+    def kernel(self) -> Kernel:
+        """The pure kernel."""
+        return local_hmc(num_steps=self.num_steps, spread=self.spread)
+
+
+class NUTSMoves(NamedTuple):
+    """Moves by NUTS with trees of at most 2^``max_tree_depth`` - 1 leapfrog steps."""
+
+    max_tree_depth: int = 5
+    num_transitions: int = 1
+    target_acceptance: float = 0.8
+
+    def kernel(self) -> Kernel:
+        """The pure kernel."""
+        return nuts(max_tree_depth=self.max_tree_depth)
+
+
+Moves = HMCMoves | NUTSMoves
+
+
+class Tuning(NamedTuple):
+    """What was learned along a path: per inverse temperature [t] a step size and a metric.
+
+    ``factor`` is [t, dim, dim], or [t, dim] for a diagonal metric.
+    """
+
+    betas: Tensor
+    step_size: Tensor
+    factor: Tensor
+
+    def at(self, beta: float) -> tuple[float, Tensor]:
+        """Step size and factor at the nearest inverse temperature that was visited."""
+        nearest = int((self.betas - beta).abs().argmin())
+        return float(self.step_size[nearest]), self.factor[nearest]
+
+
+class Moved(NamedTuple):
+    """Positions [dim, n] after the move, and the acceptance rate [n] of the last transition."""
+
+    positions: Tensor
+    acceptance: Tensor
+
+
+class Mover:
+    """Moves particles along one path; the step is recorded once for every number of them."""
+
+    def __init__(self, path: Path, moves: Moves) -> None:
+        self.path, self.moves = path, moves
+        self._kernel = moves.kernel()
+        self._enter: dict[tuple, Callable] = {}
+        self._step: dict[tuple, Callable] = {}
+
+    def enter(self, positions: Tensor, beta: float, factor: Tensor) -> tuple[Any, Tensor]:
+        """The state from which :meth:`move` starts at ``beta``, and the slope U [n] there."""
+        betas = positions.new_full(positions.shape[1:], beta)
+        settings = _settings(positions, positions.new_ones(positions.shape[1]), factor)
+        shape = tuple(positions.shape)
+        if shape not in self._enter:
+            self._enter[shape] = self.path.record(self._begin, positions, betas, settings)
+        entered: tuple[Any, Tensor] = self._enter[shape](positions, betas, settings)
+        return entered
+
+    def move(
+        self,
+        chain: Any,
+        positions: Tensor,
+        beta: float,
+        step_size: float,
+        factor: Tensor,
+        generator: torch.Generator,
+    ) -> Moved:
+        """Every particle after ``num_transitions`` transitions that leave p_beta invariant."""
+        dim, chains = positions.shape
+        kind = {"generator": generator, "dtype": positions.dtype, "device": positions.device}
+        betas = positions.new_full((chains,), beta)
+        acceptance = positions.new_zeros(chains)
+        for transition_number in range(self.moves.num_transitions):
+            if transition_number > 0:
+                chain, _ = self.enter(positions, beta, factor)
+            settings = _settings(positions, positions.new_full((chains,), step_size), factor)
+            waiting = torch.ones(chains, dtype=torch.bool, device=positions.device)
+            while bool(waiting.any()):
+                noise = Noise(
+                    torch.randn(dim, chains, **kind),
+                    torch.rand(self._kernel.uniforms, chains, **kind),
+                )
+                shape = (dim, chains)
+                if shape not in self._step:
+                    self._step[shape] = self.path.record(
+                        self._advance, chain, noise, settings, betas
+                    )
+                chain, transition = self._step[shape](chain, noise, settings, betas)
+                # A particle that is done early goes on, and its further way is forgotten.
+                first = waiting & transition.done
+                positions = torch.where(first, transition.position, positions)
+                acceptance = torch.where(first, transition.acceptance_rate, acceptance)
+                waiting = waiting & ~transition.done
+        return Moved(positions, acceptance)
+
+    def _begin(self, positions: Tensor, betas: Tensor, settings: Settings) -> tuple[Any, Tensor]:
+        log_density, gradient, slope = self.path.evaluate(positions, betas)
+        return self._kernel.init(positions, log_density, gradient, settings), slope
+
+    def _advance(self, chain: Any, noise: Noise, settings: Settings, betas: Tensor) -> Any:
+        def density(positions: Tensor) -> tuple[Tensor, Tensor]:
+            log_density, gradient, _ = self.path.evaluate(positions, betas)
+            return log_density, gradient
+
+        return self._kernel.step(density, chain, noise, settings)
+
+
+def _settings(like: Tensor, step_sizes: Tensor, factor: Tensor) -> Settings:
+    dense = factor.dim() == 2
+    metric: Metric = DenseMetric(factor[None]) if dense else DiagonalMetric(factor[None])
+    zero = torch.zeros((), dtype=torch.long, device=like.device)
+    return Settings(step_sizes, metric, zero, zero + 30)
+
+
+def root_of_covariance(positions: Tensor, weights: Tensor) -> Tensor:
+    """A root of the covariance of weighted positions [dim, n]: lower triangular, or scales [dim]
+    beyond :data:`DENSE_UP_TO` dimensions. Few particles are told less of their correlations."""
+    finite = positions.isfinite().all(0)
+    x, w = positions[:, finite].double(), weights[finite]
+    w = w / w.sum()
+    centred = x - (x * w).sum(1, keepdim=True)
+    variance = (centred.square() * w).sum(1).clamp(min=1e-300)
+    dim = len(x)
+    ess = float(1.0 / w.square().sum())
+    scale = variance.sqrt()
+    if dim > DENSE_UP_TO:
+        return scale.to(positions)
+    standard = centred / scale[:, None]
+    correlation = (standard * w) @ standard.T
+    share = ess / (ess + dim)
+    eye = torch.eye(dim, dtype=x.dtype, device=x.device)
+    mixed = share * correlation + (1.0 - share + _SHRINK) * eye
+    factor, failed = torch.linalg.cholesky_ex(mixed)
+    if int(failed) != 0:
+        factor = eye
+    return (scale[:, None] * factor).to(positions)

@@ -1,0 +1,98 @@
+"""The path from a base, which can be drawn from and is normalised, to the target.
+
+The densities between are geometric means, log p_beta = (1 - beta) log q + beta log p, in the
+unconstrained coordinates of the target. Their slope in beta, U = log p - log q, is what all weights
+are made of. Where the base is a model's own prior, U is the log likelihood, and one run of the
+model gives density, gradient and slope.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pyro_ebm.target import Target
+from pyro_ebm.target.side import Side
+from pyro_ebm.target.vectorize import traced
+
+
+class Base(NamedTuple):
+    """A normalised density on unconstrained coordinates that can be drawn from.
+
+    ``log_density_and_gradient`` maps [dim, n] to ([n], [dim, n]); ``sample(n, generator)`` gives
+    independent draws [dim, n], with NaN where a draw lies outside the support of the target.
+    ``description`` says in a few words what it is.
+    """
+
+    log_density_and_gradient: Callable[[Tensor], tuple[Tensor, Tensor]]
+    sample: Callable[[int, torch.Generator], Tensor]
+    description: str
+
+
+class Path(NamedTuple):
+    """Densities between base and target.
+
+    ``evaluate(positions [dim, n], beta [n])`` gives log density [n], gradient [dim, n] and slope U
+    [n]; ``record(function, *example)`` makes a function that calls it faster for these shapes.
+    """
+
+    evaluate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+    sample: Callable[[int, torch.Generator], Tensor]
+    record: Callable[..., Callable]
+    like: Tensor
+    dim: int
+    description: str
+
+
+def geometric(target: Target, base: Base) -> Path:
+    """From any base to the target by geometric means."""
+
+    def evaluate(positions: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        target_value, target_gradient = target.log_density_and_gradient(positions)
+        base_value, base_gradient = base.log_density_and_gradient(positions)
+        slope = _slope(target_value.double(), base_value.double())
+        log_density = base_value + beta * slope.to(base_value.dtype)
+        gradient = base_gradient + beta * (target_gradient - base_gradient)
+        return log_density, gradient, slope
+
+    return _path(target, evaluate, base.sample, base.description)
+
+
+def from_prior(target: Target, prior: Base) -> Path:
+    """From a model's prior to its posterior: the likelihood is raised to the power beta."""
+    single = target.log_density
+
+    def batched(positions: Tensor, beta: Tensor) -> Tensor:
+        if target.vectorized:
+            return torch.func.vmap(lambda z, b: single(z, Side(beta=b)), in_dims=(1, 0))(
+                positions, beta
+            )
+        rows = zip(positions.T, beta, strict=True)
+        return torch.stack([single(z, Side(beta=b)) for z, b in rows])
+
+    def evaluate(positions: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        with torch.enable_grad():
+            z, b = positions.detach().requires_grad_(), beta.detach().requires_grad_()
+            value = batched(z, b)
+            gradient, slope = torch.autograd.grad(value.sum(), (z, b))
+        slope = torch.where(slope.isnan(), -torch.inf, slope.double())
+        return value.detach(), gradient.contiguous(), slope
+
+    return _path(target, evaluate, prior.sample, prior.description)
+
+
+def _slope(target_value: Tensor, base_value: Tensor) -> Tensor:
+    """log p - log q; what is no number there has no density."""
+    slope = target_value - base_value
+    return torch.where(slope.isnan(), -torch.inf, slope)
+
+
+def _path(target: Target, evaluate: Callable, sample: Callable, description: str) -> Path:
+    def record(function: Callable, *example: object) -> Callable:
+        return traced(function, *example) if target.vectorized else function
+
+    like = torch.empty((), dtype=target.dtype, device=target.device)
+    return Path(evaluate, sample, record, like, target.dim, description)

@@ -1,0 +1,66 @@
+"""A first look along a path: its barrier, its schedule, and particles of the target.
+
+A pilot anneals twice: once with inverse temperatures chosen on the way, and once more on a grid of
+equal barriers long enough for weights that do not degenerate. What it learns is the start of every
+later round.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .moves import Mover, Moves
+from .passes import Learned, learn
+from .path import Path
+from .schedule import equal_barriers
+from .weights import systematic_resampling
+
+_FEWEST, _MOST = 16, 256
+
+
+class Pilot(NamedTuple):
+    """A path that has been looked at: its mover, and what the second pass learned."""
+
+    mover: Mover
+    learned: Learned
+
+    @property
+    def barrier(self) -> float:
+        """The global barrier, the sum of the local ones."""
+        return sum(self.learned.finished.steps.barrier)
+
+    @property
+    def log_z(self) -> float:
+        """What the pilot makes of the normaliser; unbiased no more, as it adapts."""
+        log_z = self.learned.finished.log_z
+        return -math.inf if log_z is None else log_z
+
+    @property
+    def description(self) -> str:
+        """What the base is."""
+        return self.mover.path.description
+
+    def particles(self, generator: torch.Generator) -> Tensor:
+        """Particles of the target [dim, n], drawn by their weights."""
+        finished = self.learned.finished
+        if not bool((finished.log_weights > -torch.inf).any()):
+            return finished.positions[:, :0]
+        offset = float(torch.rand((), generator=generator, device=generator.device))
+        return finished.positions[:, systematic_resampling(finished.log_weights, offset)]
+
+
+def pilot(path: Path, moves: Moves, num_particles: int, generator: torch.Generator) -> Pilot:
+    """Look along a path with so many particles."""
+    mover = Mover(path, moves)
+    first = learn(mover, num_particles, generator)
+    steps = first.finished.steps
+    if len(steps.betas) < 2 or steps.betas[-1] < 1.0 or len(steps.acceptance) < len(steps.barrier):
+        return Pilot(mover, first)
+    barrier = sum(steps.barrier)
+    number = min(_MOST, max(_FEWEST, math.ceil(2.0 * barrier**2)))
+    betas = equal_barriers(steps.betas, steps.barrier, number)
+    return Pilot(mover, learn(mover, num_particles, generator, betas=betas, tuning=first.tuning))

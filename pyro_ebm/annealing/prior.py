@@ -1,0 +1,92 @@
+"""The prior of a model as a base: drawn from by running the model forwards.
+
+This needs a prior that is normalised and has samplers: no improper or unnormalised latent site, and
+none that is masked or scaled, as those are not drawn from as they weigh.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import ImproperUniform
+from torch import Tensor
+from torch.distributions import biject_to
+
+from pyro_ebm.target import Target
+from pyro_ebm.target.program import ModelProgram
+from pyro_ebm.target.side import Side
+
+from .path import Base
+
+
+def prior_base(target: Target) -> Base | None:
+    """The prior as a base, None when it cannot be drawn from as it weighs."""
+    program = target.program
+    if not isinstance(program, ModelProgram):
+        return None
+    nodes = cast(Mapping[str, Any], program.first_trace.nodes)
+    latent = [nodes[site.name] for site in target.sites]
+    latent += [nodes[name] for name in target.marginalised]
+    for node in latent:
+        plain = isinstance(node["scale"], int | float) and node["scale"] == 1.0
+        if node["mask"] is not None or not plain or not _can_be_drawn(node["fn"]):
+            return None
+    if not any(node["is_observed"] for node in nodes.values() if node["type"] == "sample"):
+        return None
+
+    def sample(n: int, generator: torch.Generator) -> Tensor:
+        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        devices = list(range(torch.cuda.device_count()))
+        with torch.random.fork_rng(devices), torch.no_grad():
+            torch.manual_seed(seed)
+            return prior_draws(target, program, n)
+
+    def log_density_and_gradient(positions: Tensor) -> tuple[Tensor, Tensor]:
+        side = Side(beta=positions.new_zeros(positions.shape[1]))
+        return target.log_density_and_gradient(positions, side)
+
+    try:
+        drawn = sample(2, torch.Generator(target.device).manual_seed(0))
+    except Exception:  # a sampler that is missing says so in many ways
+        return None
+    if not bool(drawn.isfinite().all()):
+        return None
+    return Base(log_density_and_gradient, sample, "the model's prior")
+
+
+def prior_draws(target: Target, program: ModelProgram, n: int) -> Tensor:
+    """Unconstrained positions [dim, n] of independent draws from the prior."""
+
+    def once(_: Tensor) -> Tensor:
+        with pyro.validation_enabled(False), poutine.block():
+            trace = poutine.trace(program.user_model).get_trace(*program.args, **program.kwargs)
+        nodes = cast(Mapping[str, Any], trace.nodes)
+        parts = []
+        for site in target.sites:
+            node = nodes[site.name]
+            if site.name in program.transforms:
+                free = program.transforms[site.name](node["value"])
+            else:
+                free = biject_to(node["fn"].support).inv(node["value"])
+            parts.append(cast(Tensor, free).reshape(-1).to(target.dtype))
+        return torch.cat(parts)
+
+    count = torch.zeros(n, device=target.device)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop")
+            return torch.func.vmap(once, randomness="different")(count).T.contiguous()
+    except Exception:  # vmap raises whatever the model's operations raise
+        return torch.stack([once(each) for each in count], dim=1)
+
+
+def _can_be_drawn(fn: Any) -> bool:
+    """Whether a distribution is normalised and draws from itself exactly."""
+    while hasattr(fn, "base_dist") and not hasattr(fn, "energy_value"):
+        fn = fn.base_dist
+    return not isinstance(fn, ImproperUniform) and not hasattr(fn, "energy_value")

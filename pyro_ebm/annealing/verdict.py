@@ -1,0 +1,181 @@
+"""Whether an annealed estimate is to be trusted, and a sentence that says why.
+
+Good weights are necessary and never sufficient: particles that have all missed the same region
+agree with one another. So an estimate is called reliable only when draws of the target, annealed
+backwards, come to the same log Z; when the base is as wide as these draws in every direction; and
+when chains from dispersed starts have found nothing that the particles do not reach. What neither
+the base nor any chain has met, nobody can notice.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .log_z import Backward
+from .weights import effective_sample_size
+
+LEAST_ESS, LARGEST_KHAT, LARGEST_SHARE = 100.0, 0.7, 0.1
+# Standard errors between forwards and backwards, and the largest error with which that says much.
+_APART, _BLUNT = 3.0, 0.5
+_LEAST_OVERLAP = 0.02
+# A direction is too narrow when the draws' spread, taken low, is so many times the base's.
+_TOO_NARROW = 1.0
+# Nats per dimension, and besides, by which a chain lies too low to matter whatever its volume.
+_NEGLIGIBLE, _AND = 10.0, 20.0
+_NEVER_MET = "What neither the base nor any chain has met cannot be noticed."
+
+
+def weight_problems(log_weights: Tensor, khat: float) -> list[str]:
+    """What the forward weights themselves say against the estimate."""
+    n = len(log_weights)
+    if not bool((log_weights > -torch.inf).any()):
+        return [
+            f"all {n} weights are zero: no particle has ended where the density is positive. The "
+            "base misses the support of the target"
+        ]
+    found = []
+    ess = effective_sample_size(log_weights)
+    share = float(log_weights.softmax(0).max())
+    if share > LARGEST_SHARE:
+        found.append(f"one particle of {n} carries {share:.0%} of the weight")
+    elif ess < LEAST_ESS:
+        found.append(
+            f"the {n} weights are worth {ess:.0f} equal ones, fewer than {LEAST_ESS:.0f}; "
+            "take more particles or more temperatures"
+        )
+    if khat > LARGEST_KHAT:
+        found.append(
+            f"the weights have a heavy tail (k-hat {khat:.2f}, above {LARGEST_KHAT}): their mean "
+            "is carried by rare particles, and its error is not known; take a wider base"
+        )
+    return found
+
+
+def support_problems(log_density: Tensor) -> list[str]:
+    """What log densities [n] of the target at draws of the base say."""
+    found = []
+    nan = float(log_density.isnan().double().mean())
+    if nan > 0.0:
+        found.append(
+            f"the energy is NaN at {nan:.1%} of the draws of the base; these count as impossible, "
+            "which may or may not be meant. Make the energy finite or +inf on its whole support"
+        )
+    if bool((log_density == torch.inf).any()):
+        found.append("the energy is -inf somewhere: the density cannot be normalised there")
+    return found
+
+
+def backward_problems(
+    log_z: float, std_error: float, log_weights: Tensor, backward: Backward
+) -> list[str]:
+    """What draws annealed backwards say against the forward estimate."""
+    works = backward.works
+    if not bool(works.isfinite().all()):
+        count = int((~works.isfinite()).sum())
+        return [
+            f"the base gives no density to {count} of {len(works)} draws of the target: it misses "
+            "part of the support"
+        ]
+    if backward.upper_error > _BLUNT:
+        return [
+            "backwards from draws of the target log Z is only known to "
+            f"± {backward.upper_error:.2g}: the check against it is blunt"
+        ]
+    joint = math.hypot(std_error, backward.upper_error)
+    distance = (backward.upper - log_z) / joint if joint > 0 else math.inf
+    if abs(distance) > _APART:
+        return [
+            f"forwards from the base log Z is {log_z:.3f} ± {std_error:.2g}, backwards from draws "
+            f"of the target {backward.upper:.3f} ± {backward.upper_error:.2g}: {abs(distance):.1f} "
+            "joint errors apart. One of the two has missed a region"
+        ]
+    if overlap(log_weights, works) < _LEAST_OVERLAP:
+        return ["the works forwards and backwards hardly overlap; take more temperatures"]
+    return []
+
+
+def overlap(forward: Tensor, backward: Tensor) -> float:
+    """The share of backward works that lie within the central 98 % of the forward ones."""
+    finite = forward[forward > -torch.inf].double()
+    low, high = torch.quantile(finite, torch.tensor([0.01, 0.99], dtype=torch.float64))
+    return float(((backward >= low) & (backward <= high)).double().mean())
+
+
+def narrow_directions(base_draws: Tensor, target_draws: Tensor) -> list[str]:
+    """Whether draws [dim, m] of the target are wider than those [dim, n] of the base anywhere.
+
+    Directions are the principal ones of half of the target's draws in coordinates in which the base
+    is white; spreads, between the 5 % and the 95 % quantile, are those of the other half.
+    """
+    base = base_draws[:, base_draws.isfinite().all(0)].double()
+    draws = target_draws[:, target_draws.isfinite().all(0)].double()
+    dim = len(base)
+    if base.shape[1] < 2 * dim or draws.shape[1] < 4:
+        return []
+    low, middle, high = torch.quantile(base, base.new_tensor([0.05, 0.5, 0.95]), dim=1)
+    scale = (high - low).clamp(min=1e-300)
+    base, draws = ((x - middle[:, None]) / scale[:, None] for x in (base, draws))
+    clipped = base.clamp(-3.0, 3.0)
+    values, vectors = torch.linalg.eigh(torch.cov(clipped).reshape(dim, dim))
+    whiten = (vectors / values.clamp(min=1e-12).sqrt()).T
+    base, draws = whiten @ base, whiten @ draws
+    first, second = draws[:, ::2], draws[:, 1::2]
+    _, directions = torch.linalg.eigh(torch.cov(first.clamp(-3.0, 3.0)).reshape(dim, dim))
+    # The draws are few: their quantiles are moved inwards by as much as chance may move them out.
+    inside = min(0.4, 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / second.shape[1]))
+    of_base = torch.quantile(directions.T @ base, base.new_tensor([0.05, 0.95]), dim=1)
+    levels = base.new_tensor([inside, 1.0 - inside])
+    of_draws = torch.quantile(directions.T @ second, levels, dim=1)
+    ratio = (of_draws[1] - of_draws[0]) / (of_base[1] - of_base[0]).clamp(min=1e-300)
+    worst = float(ratio.max())
+    if worst > _TOO_NARROW:
+        return [
+            f"the base is too narrow: in one direction the target is {worst:.2g} times as wide. "
+            "Take a wider base"
+        ]
+    return []
+
+
+def unreached_regions(
+    log_z: float,
+    works: Tensor,
+    num_particles: int,
+    *,
+    log_density: Tensor,
+    typical: float,
+    dim: int,
+) -> list[str]:
+    """Whether chains from dispersed starts lie where hardly a particle ends.
+
+    exp(work - log Z) of a chain is how much likelier the target is around it than the particles are
+    to end there, so that beyond the number of particles none of them may have come.
+
+    :param log_density: of the target at the chains; ``typical`` that of the particles.
+    """
+    matters = log_density > typical - _NEGLIGIBLE * dim - _AND
+    missed = matters & (works - log_z > math.log(num_particles))
+    count = int(missed.sum())
+    if count >= max(2, 0.03 * len(works)):
+        return [
+            f"{count} of {len(works)} chains from dispersed starts lie where the particles hardly "
+            "come: a region is missed. Take a base that covers it"
+        ]
+    return []
+
+
+def sentence(problems: list[str], *, checked_backwards: bool) -> str:
+    """The verdict in words."""
+    if problems:
+        return "; ".join(problems) + "."
+    if not checked_backwards:
+        return (
+            "Not contradicted by its own weights; but nothing was annealed backwards from draws of "
+            "the target, so that a region that all particles have missed would not show."
+        )
+    return (
+        "Forwards from the base and backwards from draws of the target agree, the base is as wide "
+        f"as the draws, and the weights are even. {_NEVER_MET}"
+    )

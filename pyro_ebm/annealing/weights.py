@@ -1,0 +1,67 @@
+"""Importance weights: what their logarithms say of a normaliser, and of themselves.
+
+Everything is in float64, and works on logarithms: weights of an annealed run spread over hundreds
+of nats. A weight of zero (-inf) is a particle that counts, and carries nothing.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+LogWeights = Float[Tensor, " particles"]
+
+
+def log_mean_exp(log_weights: LogWeights) -> Tensor:
+    """log of the mean weight, an unbiased estimate of Z where the weights are a normaliser's."""
+    return log_weights.logsumexp(0) - math.log(len(log_weights))
+
+
+def effective_sample_size(log_weights: LogWeights) -> float:
+    """(sum w)^2 / sum w^2: how many equal weights are worth these; zero when all are zero."""
+    if not bool((log_weights > -torch.inf).any()):
+        return 0.0
+    return float((2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp())
+
+
+def standard_error(log_weights: LogWeights) -> float:
+    """Standard error of :func:`log_mean_exp` of independent particles, sqrt(1/ESS - 1/N).
+
+    This is the relative standard deviation of the weights over sqrt(N), with N - 1 degrees of
+    freedom; infinite when one weight or none is left.
+    """
+    n = len(log_weights)
+    ess = effective_sample_size(log_weights)
+    if n < 2 or ess <= 1.0 + 1e-9:
+        return math.inf
+    return math.sqrt(max(1 / ess - 1 / n, 0.0) * n / (n - 1))
+
+
+def local_barrier(log_weights: LogWeights, increments: LogWeights) -> float:
+    """sqrt(log E G^2 - 2 log E G) of increments G, over particles with the weights before.
+
+    It is the root of the log of one plus the relative variance of the increment, and to first
+    order the length of this step in the geometry of the path.
+
+    Source: Syed, Bouchard-Côté, Chern, Doucet (2024), Optimised annealed sequential Monte Carlo
+    samplers.
+    """
+    normalised = log_weights - log_weights.logsumexp(0)
+    first = (normalised + increments).logsumexp(0)
+    second = (normalised + 2 * increments).logsumexp(0)
+    gap = float(second - 2 * first)
+    return math.sqrt(max(gap, 0.0)) if math.isfinite(gap) else math.inf
+
+
+def systematic_resampling(log_weights: LogWeights, offset: float) -> Tensor:
+    """Indices of particles drawn in proportion to their weights, with one uniform ``offset``.
+
+    Source: Kitagawa (1996); Carpenter, Clifford, Fearnhead (1999), Improved particle filter.
+    """
+    n = len(log_weights)
+    cumulative = log_weights.softmax(0).cumsum(0)
+    points = (torch.arange(n, dtype=torch.float64, device=log_weights.device) + offset) / n
+    return torch.searchsorted(cumulative, points * cumulative[-1]).clamp(max=n - 1)
