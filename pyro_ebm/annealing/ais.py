@@ -24,6 +24,7 @@ from .bennett import bennett
 from .draws_of_target import ExactDraws, positions_of
 from .freeze import as_target
 from .given import given_base
+from .laplace import laplace
 from .log_z import Backward, LogZ
 from .moves import HMCMoves, Moves
 from .passes import Learned, Pass, Steps, backward, forward, learn
@@ -32,9 +33,10 @@ from .pilot import Pilot, pilot
 from .progress import Stages
 from .rays import grows_along_rays
 from .schedule import Optimized, Schedule, equal_barriers, fixed_betas
-from .search import Candidate, Dispersed, disperse, search
+from .search import Candidate, Dispersed, climb, disperse, search
 from .verdict import (
     backward_problems,
+    is_unreached,
     narrow_directions,
     sentence,
     support_problems,
@@ -49,7 +51,8 @@ NUM_PARTICLES = 1024
 _MOST_BATCHES, _ENOUGH = 8, 0.025
 _MOST_BACKWARD = 512
 _REVERSE_TRANSITIONS = 30
-_PLATEAU = 0.75
+# More steps than so many squared barriers help less than more particles.
+_PLATEAU, _ENOUGH_STEPS = 0.75, 4.0
 
 
 class AIS:
@@ -200,11 +203,12 @@ class _Run:
             betas = equal_barriers(
                 steps.betas, steps.barrier, min(number, schedule.max_temperatures)
             )
+            enough = _ENOUGH_STEPS * sum(steps.barrier) ** 2
             settled = variance > _PLATEAU * before and math.isfinite(before)
             if (
                 variance / 2 <= schedule.relative_variance
                 or number >= schedule.max_temperatures
-                or (settled and variance <= 1.0)
+                or ((settled or variance <= 1.0) and number > enough)
             ):
                 return _Rounds(betas, learned, self._batches(variance if settled else variance / 2))
             before = variance
@@ -261,7 +265,7 @@ class _Run:
             self.stages.begin("backwards")
             draws, exact = self._target_draws(chosen, rounds)
             back = self._backward(chosen, rounds, weights, draws, exact)
-            problems += backward_problems(log_z, error, weights, back)
+            problems += backward_problems(weights, back)
             sample = chosen.mover.path.sample(4 * self.num_particles, self.generator)
             problems += narrow_directions(sample, draws)
             if dispersed is not None:
@@ -337,18 +341,12 @@ class _Run:
         if finite.shape[1] == 0:
             return []
         works = self._down(chosen, rounds, finite)
-        at_chains, _ = self.target.log_density_and_gradient(finite)
-        at_particles, _ = self.target.log_density_and_gradient(
-            result.positions[:, result.log_weights > -torch.inf][:, : self.num_particles]
-        )
-        return unreached_regions(
-            log_z,
-            works,
-            len(result.log_weights),
-            log_density=at_chains,
-            typical=float(at_particles.median()),
-            dim=self.target.dim,
-        )
+        unreached = is_unreached(log_z, works, len(result.log_weights))
+        masses = []
+        if bool(unreached.any()):
+            modes = climb(self.target, finite[:, unreached])
+            masses = [laplace(self.target, mode)[0] for mode in modes.T]
+        return unreached_regions(log_z, unreached, masses)
 
 
 def _mean_steps(parts: list[Pass]) -> Steps:

@@ -118,8 +118,15 @@ def autoregressive_base(fit: Autoregression, *, widen: float, description: str) 
     return Base(log_density_and_gradient, sample, description)
 
 
-def fit_autoregression(draws: Tensor, *, num_independent: float | None = None) -> Autoregression:
-    """Fit the conditionals to draws [dim, n] by maximum likelihood."""
+def fit_autoregression(
+    draws: Tensor, *, num_independent: float | None = None, one_part: bool = False
+) -> Autoregression:
+    """Fit the conditionals to draws [dim, n] by maximum likelihood.
+
+    :param num_independent: how many independent draws these are worth, as far as it is known.
+    :param one_part: leave the noise of every coordinate one Student-t, where the draws do not know
+        how much each mode weighs.
+    """
     x = draws.double()
     order = _order(x)
     significant = _SIGNIFICANT
@@ -138,7 +145,17 @@ def fit_autoregression(draws: Tensor, *, num_independent: float | None = None) -
         constant[i], linear[i, :i], square[i, :i] = row.constant, row.linear, row.square
         log_scale[i], slope[i, :i], bend[i, :i] = row.log_scale, row.slope, row.bend
         noise[i] = row.noise
-    parts = (loc, scale, constant, linear, square, log_scale, slope, bend, *fit_noise(noise))
+    parts = (
+        loc,
+        scale,
+        constant,
+        linear,
+        square,
+        log_scale,
+        slope,
+        bend,
+        *fit_noise(noise, one_part=one_part),
+    )
     return Autoregression(order, *(part.to(draws) for part in parts))
 
 

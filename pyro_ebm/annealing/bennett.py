@@ -37,11 +37,37 @@ def bennett(
         is 1/Z.
     :param num_backward_independent: how many independent draws the backward ones are worth.
     """
-    n, m = len(forward), len(backward)
-    independent = float(m) if num_backward_independent is None else num_backward_independent
+    n = len(forward)
+    independent = float(
+        len(backward) if num_backward_independent is None else num_backward_independent
+    )
+    log_z, top, bottom = _solve(forward.double(), backward.double(), independent)
+    if not math.isfinite(log_z):
+        return log_z, math.inf
+    square = _shares(top).var() / n + _shares(bottom).var() / independent
+    return log_z, math.sqrt(float(square))
+
+
+def forward_discrepancy(forward: Tensor, backward: Tensor) -> tuple[float, float]:
+    """log Z of both ends together minus that of the forward weights alone, and its error.
+
+    What the forward ones have missed and the backward ones have met shows here. The forward weights
+    enter both estimates, and only what they do not share counts in the error.
+    """
+    forward, backward = forward.double(), backward.double()
+    log_z, top, bottom = _solve(forward, backward, float(len(backward)))
+    if not math.isfinite(log_z):
+        return math.inf, math.inf
+    apart = _shares(top) - _shares(forward)
+    square = apart.var() / len(forward) + _shares(bottom).var() / len(backward)
+    return log_z - float(log_mean_exp(forward)), math.sqrt(float(square))
+
+
+def _solve(forward: Tensor, backward: Tensor, independent: float) -> tuple[float, Tensor, Tensor]:
+    """log Z, and the logarithms of what is averaged forwards and backwards at it."""
+    n = len(forward)
     share_forward, share_backward = n / (n + independent), independent / (n + independent)
     log_forward, log_backward = math.log(share_forward), math.log(share_backward)
-    forward, backward = forward.double(), backward.double()
 
     def split(log_z: float) -> tuple[Tensor, Tensor]:
         top = forward - torch.logaddexp(
@@ -54,19 +80,16 @@ def bennett(
     log_z = float(finite.median()) if len(finite) else -math.inf
     for _ in range(_MAX_ITERATIONS):
         if not math.isfinite(log_z):
-            return log_z, math.inf
+            break
         top, bottom = split(log_z)
         following = float(log_mean_exp(top) - log_mean_exp(bottom))
         done = abs(following - log_z) < _TOLERANCE * max(1.0, abs(following))
         log_z = following
         if done:
             break
-    top, bottom = split(log_z)
-    square = _relative_variance(top) / n + _relative_variance(bottom) / independent
-    return log_z, math.sqrt(square)
+    return log_z, *split(log_z)
 
 
-def _relative_variance(log_values: Tensor) -> float:
-    scaled = (log_values - log_values.max()).exp()
-    mean = scaled.mean()
-    return float(scaled.var() / mean.square()) if len(log_values) > 1 else math.inf
+def _shares(log_values: Tensor) -> Tensor:
+    """Values over their mean."""
+    return (log_values - log_mean_exp(log_values)).exp()

@@ -17,7 +17,7 @@ _NARROWEST, _RAREST = 0.02, 1e-3
 _WORTHWHILE = 0.02
 
 
-def fit_noise(u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def fit_noise(u: Tensor, *, one_part: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The likeliest mixture for each row of u [dim, n], by what more parts bring over one.
 
     One part has the degrees of freedom that suit it; several have ten.
@@ -31,7 +31,7 @@ def fit_noise(u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     log_weights = u.new_full((dim, most), -torch.inf)
     log_weights[:, 0] = 0.0
     centers, widths = u.new_zeros(dim, most), width[:, None].repeat(1, most)
-    for parts in _PARTS:
+    for parts in () if one_part else _PARTS:
         found, weights, locs, scales = _several_parts(u, parts)
         better = found > score + _WORTHWHILE * (parts - 1) + 3.0 * (parts - 1) * math.log(n) / n
         score = torch.where(better, found, score)
@@ -43,7 +43,8 @@ def fit_noise(u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         centers = torch.where(better[:, None], pad(locs, padding), centers)
         widths = torch.where(better[:, None], pad(scales, padding, value=1.0), widths)
         dof = torch.where(better, _DOFS[-1], dof)
-    return log_weights, centers, widths, dof
+    used = int((log_weights > -torch.inf).any(0).nonzero().max()) + 1
+    return log_weights[:, :used], centers[:, :used], widths[:, :used], dof
 
 
 def _one_part(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:

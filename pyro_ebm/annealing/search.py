@@ -1,7 +1,7 @@
 """The search for a base: "auto".
 
-Chains from dispersed starts, some of them the ends of searches for the lowest energy, tell where
-the target is. Candidates are the model's prior, where it can be drawn from; a density fitted to the
+Chains from dispersed starts, half of them modes where a search finds several, tell where the target
+is. Candidates are the model's prior, where it can be drawn from; a density fitted to the
 chains, coordinate after coordinate; and, where the searches end in more than one mode, a mixture of
 the modes. Each is looked at by a pilot. A fitted one is fitted anew to the particles of its pilot,
 some times over: they go where the chains had not come. Of the candidates that miss nothing the
@@ -20,12 +20,13 @@ from torch import Tensor
 from pyro_ebm.mcmc.adaptation import Warmup
 from pyro_ebm.mcmc.nuts import nuts
 from pyro_ebm.mcmc.run import Plan, Problem, run_chains
-from pyro_ebm.optimize import distinct_minima, lbfgs
+from pyro_ebm.optimize import Optimum, distinct_minima, lbfgs
 from pyro_ebm.target import Target
 from pyro_ebm.target.vectorize import traced
 
 from .autoregressive import WIDEN, autoregressive_base, fit_autoregression
-from .mixture_base import Components, mixture_base
+from .laplace import laplace
+from .mixture_base import Components, defended, mixture_base
 from .moves import Moves
 from .path import Base, Path, from_prior, geometric
 from .pilot import Pilot, pilot
@@ -33,26 +34,33 @@ from .prior import prior_base
 
 NUM_CHAINS = 64
 _WARMUP, _DRAWS, _TREE_DEPTH = 100, 16, 6
+_STUCK = 0.2
 # A first fit, to chains that may not have come far, is this much wider still.
 _FIRST_WIDEN = 1.5
-_REFITS = 5
+_REFITS = 7
+# The share of draws from dispersed chains among those that are fitted.
+_KEPT = 0.1
+_FITTED = "a density fitted to chains and particles"
+_OF_MODES = "a mixture of the modes found"
 # Barriers this small leave nothing to gain, and one that shrinks by less than this is done.
 _SMALL_BARRIER, _GAIN = 1.0, 0.93
 # A base whose log Z lies so far below another's has missed something.
-_MISSES = 0.3
+_MISSES = 0.1
 # A prior is taken without looking further below this barrier, and at so many times the cost.
 _NEAR_PRIOR, _PRIOR_COST = 2.5, 4.0
-_MOST_MODES = 40
+_MOST_MODES, _EVALUATIONS = 40, 300
 _MODE_DOF, _MODE_WIDEN = 8.0, 1.2
+_MOST_MODE_DIMENSIONS = 16
 
 
 class Dispersed(NamedTuple):
-    """Chains from dispersed starts: their last positions [dim, chains], draws [dim, n], modes."""
+    """Chains from dispersed starts: last positions [dim, chains], and draws [dim, n] of those that
+    move; with the modes [dim, m] that searches ended at.
+    """
 
     last: Tensor
     draws: Tensor
     modes: Tensor
-    diverged: bool
 
 
 class Candidate(NamedTuple):
@@ -71,11 +79,12 @@ class Choice(NamedTuple):
 
 
 def disperse(target: Target, generator: torch.Generator) -> Dispersed:
-    """Run chains from dispersed starts, half of them from the modes that searches found."""
+    """Run chains from dispersed starts, half of them from modes where there are several."""
     starts = target.initial_positions(NUM_CHAINS, generator=generator)
     modes = find_modes(target, starts)
     half = NUM_CHAINS // 2
-    if modes.shape[1] > 0:
+    # One mode may be a spike without mass, as a funnel's is.
+    if modes.shape[1] > 1:
         order = torch.arange(half, device=starts.device) % modes.shape[1]
         starts = torch.cat([starts[:, :half], modes[:, order]], dim=1)
 
@@ -92,18 +101,21 @@ def disperse(target: Target, generator: torch.Generator) -> Dispersed:
     if result.error is not None:
         raise result.error
     positions = result.draws.positions
-    flat = positions.permute(1, 0, 2).reshape(target.dim, -1)
-    return Dispersed(positions[-1], flat, modes, bool((flat.abs() > 1e8).any()))
+    # A chain in a spike that the common step size is too long for stays there, and says nothing.
+    moves = result.draws.statistics["acceptance_rate"].mean(0) > _STUCK
+    kept = positions[:, :, moves] if bool(moves.any()) else positions
+    flat = kept.permute(1, 0, 2).reshape(target.dim, -1)
+    return Dispersed(positions[-1], flat, modes)
+
+
+def climb(target: Target, starts: Tensor) -> Tensor:
+    """The maxima [dim, n] that searches from these starts end at, converged or not."""
+    return _searches(target, starts).positions
 
 
 def find_modes(target: Target, starts: Tensor) -> Tensor:
     """Distinct maxima [dim, modes] of the unconstrained density, the highest first."""
-
-    def value_and_gradient(positions: Tensor) -> tuple[Tensor, Tensor]:
-        value, gradient = target.log_density_and_gradient(positions)
-        return -value, -gradient
-
-    found = lbfgs(value_and_gradient, starts, max_evaluations=300)
+    found = _searches(target, starts)
     if not bool(found.converged.any()):
         return starts[:, :0]
     spread = starts.std(1)
@@ -112,6 +124,14 @@ def find_modes(target: Target, starts: Tensor) -> Tensor:
     )
     chosen = distinct.representatives[found.converged[distinct.representatives]]
     return found.positions[:, chosen[:_MOST_MODES]]
+
+
+def _searches(target: Target, starts: Tensor) -> Optimum:
+    def value_and_gradient(positions: Tensor) -> tuple[Tensor, Tensor]:
+        value, gradient = target.log_density_and_gradient(positions)
+        return -value, -gradient
+
+    return lbfgs(value_and_gradient, starts, max_evaluations=_EVALUATIONS)
 
 
 def search(
@@ -131,16 +151,20 @@ def search(
     by_prior: Pilot | None = None
     prior = prior_base(target)
     sets = [dispersed.draws]
+    weighed = False
     if prior is not None:
         by_prior = look(from_prior(target, prior))
         if by_prior.barrier < _NEAR_PRIOR:
             return Choice(by_prior, (_candidate(by_prior),))
         sets = [by_prior.particles(generator), dispersed.draws]
-    mixture = _mode_mixture(target, dispersed.modes)
-    if mixture is not None:
-        found = look(geometric(target, mixture))
+        weighed = True
+    wide = _fitted(torch.cat(sets, dim=1), NUM_CHAINS * 4, widen=_FIRST_WIDEN, one_part=not weighed)
+    components = _at_modes(target, dispersed.modes)
+    if components is not None:
+        modes = mixture_base(components, dof=_MODE_DOF, description=_OF_MODES)
+        found = look(geometric(target, defended(modes, wide)))
         sets = [found.particles(generator), *sets]
-    _refit(target, look, sets, generator)
+    _refit(target, look, wide, dispersed.draws, generator)
     considered = tuple(_candidate(p) for p in pilots)
     return Choice(_best(pilots, by_prior), considered)
 
@@ -149,36 +173,38 @@ def _candidate(found: Pilot) -> Candidate:
     return Candidate(found.description, found.barrier, found.log_z)
 
 
+def _fitted(draws: Tensor, independent: float, *, widen: float, one_part: bool) -> Base:
+    draws = draws[:, draws.isfinite().all(0)]
+    fit = fit_autoregression(draws, num_independent=independent, one_part=one_part)
+    return autoregressive_base(fit, widen=widen, description=_FITTED)
+
+
 def _refit(
     target: Target,
     look: Callable[[Path], Pilot],
-    sets: list[Tensor],
+    base: Base,
+    dispersed: Tensor,
     generator: torch.Generator,
 ) -> None:
-    """Fit to the draws at hand, look, and fit anew to what came of it, while that helps."""
+    """Look along the path from a base, fit anew to what came of it, and so on while that helps.
+
+    Some draws of the dispersed chains stay among those that are fitted, so that what particles have
+    lost by chance is not lost for good.
+    """
     own: list[Tensor] = []
-    families, before = [], math.inf
-    for round_number in range(_REFITS):
-        draws = torch.cat(own[-3:] or sets, dim=1)
-        draws = draws[:, draws.isfinite().all(0)]
-        if draws.shape[1] < 4 * target.dim:
-            return
-        independent = sum(families[-3:]) if own else NUM_CHAINS * 4
-        fit = fit_autoregression(draws, num_independent=independent)
-        first = round_number == 0
-        base = autoregressive_base(
-            fit,
-            widen=_FIRST_WIDEN if first else WIDEN,
-            description="a density fitted to the chains"
-            if first
-            else "a density fitted to the particles of pilot runs",
-        )
+    families: list[float] = []
+    before = math.inf
+    for _ in range(_REFITS):
         found = look(geometric(target, base))
-        if found.barrier < _SMALL_BARRIER or (not first and found.barrier > _GAIN * before):
+        if found.barrier < _SMALL_BARRIER or found.barrier > _GAIN * before:
             return
         before = found.barrier
         own.append(found.particles(generator))
         families.append(found.learned.num_families)
+        draws = torch.cat(own[-3:], dim=1)
+        kept = max(1, dispersed.shape[1] // max(1, int(_KEPT * draws.shape[1])))
+        draws = torch.cat([draws, dispersed[:, ::kept]], dim=1)
+        base = _fitted(draws, sum(families[-3:]), widen=WIDEN, one_part=False)
 
 
 def _best(pilots: list[Pilot], prior: Pilot | None) -> Pilot:
@@ -190,7 +216,9 @@ def _best(pilots: list[Pilot], prior: Pilot | None) -> Pilot:
     if not finite:
         return pilots[-1]
     highest = max(p.log_z for p in finite)
-    complete = [p for p in finite if p.log_z > highest - max(_MISSES, 0.1 * p.barrier)]
+    complete = [
+        p for p in finite if p.log_z > highest - _MISSES - 3.0 / math.sqrt(p.learned.num_families)
+    ]
     best = min(complete, key=lambda p: p.barrier)
     if (
         prior is not None
@@ -201,45 +229,18 @@ def _best(pilots: list[Pilot], prior: Pilot | None) -> Pilot:
     return best
 
 
-def _mode_mixture(target: Target, modes: Tensor) -> Base | None:
-    """Student-t components at the modes, from the curvature there; None for fewer than two."""
-    number = modes.shape[1]
-    if number < 2 or target.dim > 64:
+def _at_modes(target: Target, modes: Tensor) -> Components | None:
+    """Components at the modes, from the curvature there; None for fewer than two."""
+    if modes.shape[1] < 2 or target.dim > _MOST_MODE_DIMENSIONS:
         return None
-
-    def gradient(position: Tensor) -> Tensor:
-        return target.log_density_and_gradient(position[:, None])[1][:, 0]
-
-    weights, locs, factors = [], [], []
-    step = 1e-4 if target.dtype == torch.float64 else 1e-2
-    for mode in modes.T:
-        # Central differences of the gradient: second derivatives of any model at all.
-        shifts = step * torch.eye(target.dim, dtype=target.dtype, device=target.device)
-        _, up = target.log_density_and_gradient(mode[:, None] + shifts)
-        _, down = target.log_density_and_gradient(mode[:, None] - shifts)
-        hessian = (down - up) / (2 * step)
-        hessian = 0.5 * (hessian + hessian.T)
-        if not bool(hessian.isfinite().all()):
-            continue
-        values, vectors = torch.linalg.eigh(hessian.double())
-        if float(values.min()) <= 1e-8 * float(values.max()):
-            continue
-        covariance = (vectors / values) @ vectors.T
-        factor, failed = torch.linalg.cholesky_ex(covariance)
-        if int(failed) != 0:
-            continue
-        height, _ = target.log_density_and_gradient(mode[:, None])
-        weights.append(height[0].double() + factor.diagonal().log().sum())
-        locs.append(mode.double())
-        factors.append(factor)
-    if len(weights) < 2:
+    found = [
+        (log_mass, mode, factor)
+        for mode in modes.T
+        for log_mass, factor in [laplace(target, mode)]
+        if factor is not None
+    ]
+    if len(found) < 2:
         return None
-    log_weights = torch.stack(weights).log_softmax(0)
-    components = Components(
-        log_weights.to(target.dtype),
-        torch.stack(locs).to(target.dtype),
-        (_MODE_WIDEN * torch.stack(factors)).to(target.dtype),
-    )
-    return mixture_base(
-        components, dof=_MODE_DOF, description=f"a mixture of the {len(weights)} modes found"
-    )
+    log_masses, locs, factors = zip(*found, strict=True)
+    log_weights = torch.tensor(log_masses, dtype=target.dtype, device=target.device).log_softmax(0)
+    return Components(log_weights, torch.stack(locs), _MODE_WIDEN * torch.stack(factors))

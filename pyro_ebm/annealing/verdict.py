@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor
 
+from .bennett import forward_discrepancy
 from .log_z import Backward
 from .weights import effective_sample_size
 
@@ -22,9 +23,9 @@ LEAST_ESS, LARGEST_KHAT, LARGEST_SHARE = 100.0, 0.7, 0.1
 _APART, _BLUNT = 3.0, 0.5
 _LEAST_OVERLAP = 0.02
 # A direction is too narrow when the draws' spread, taken low, is so many times the base's.
-_TOO_NARROW = 1.0
-# Nats per dimension, and besides, by which a chain lies too low to matter whatever its volume.
-_NEGLIGIBLE, _AND = 10.0, 20.0
+_TOO_NARROW = 1.15
+# A mode so many nats below log Z does not matter, nor do so few chains.
+_NEGLIGIBLE, _FEW = 7.0, 0.03
 _NEVER_MET = "What neither the base nor any chain has met cannot be noticed."
 
 
@@ -68,9 +69,7 @@ def support_problems(log_density: Tensor) -> list[str]:
     return found
 
 
-def backward_problems(
-    log_z: float, std_error: float, log_weights: Tensor, backward: Backward
-) -> list[str]:
+def backward_problems(log_weights: Tensor, backward: Backward) -> list[str]:
     """What draws annealed backwards say against the forward estimate."""
     works = backward.works
     if not bool(works.isfinite().all()):
@@ -79,18 +78,17 @@ def backward_problems(
             f"the base gives no density to {count} of {len(works)} draws of the target: it misses "
             "part of the support"
         ]
-    if backward.upper_error > _BLUNT:
+    difference, error = forward_discrepancy(log_weights, works)
+    if not error <= _BLUNT:
         return [
-            "backwards from draws of the target log Z is only known to "
-            f"± {backward.upper_error:.2g}: the check against it is blunt"
+            "with draws of the target annealed backwards log Z is only known to "
+            f"± {error:.2g}: the check against them is blunt"
         ]
-    joint = math.hypot(std_error, backward.upper_error)
-    distance = (backward.upper - log_z) / joint if joint > 0 else math.inf
-    if abs(distance) > _APART:
+    if abs(difference) > _APART * error:
         return [
-            f"forwards from the base log Z is {log_z:.3f} ± {std_error:.2g}, backwards from draws "
-            f"of the target {backward.upper:.3f} ± {backward.upper_error:.2g}: {abs(distance):.1f} "
-            "joint errors apart. One of the two has missed a region"
+            "with draws of the target annealed backwards log Z comes out "
+            f"{difference:+.3f} ± {error:.2g} from what the forward weights say, "
+            f"{abs(difference) / error:.1f} errors: one of the two has missed a region"
         ]
     if overlap(log_weights, works) < _LEAST_OVERLAP:
         return ["the works forwards and backwards hardly overlap; take more temperatures"]
@@ -139,28 +137,26 @@ def narrow_directions(base_draws: Tensor, target_draws: Tensor) -> list[str]:
     return []
 
 
-def unreached_regions(
-    log_z: float,
-    works: Tensor,
-    num_particles: int,
-    *,
-    log_density: Tensor,
-    typical: float,
-    dim: int,
-) -> list[str]:
-    """Whether chains from dispersed starts lie where hardly a particle ends.
+def is_unreached(log_z: float, works: Tensor, num_particles: int) -> Tensor:
+    """Which chains [m] from dispersed starts lie where hardly a particle ends.
 
     exp(work - log Z) of a chain is how much likelier the target is around it than the particles are
     to end there, so that beyond the number of particles none of them may have come.
-
-    :param log_density: of the target at the chains; ``typical`` that of the particles.
     """
-    matters = log_density > typical - _NEGLIGIBLE * dim - _AND
-    missed = matters & (works - log_z > math.log(num_particles))
-    count = int(missed.sum())
-    if count >= max(2, 0.03 * len(works)):
+    return works - log_z > math.log(num_particles)
+
+
+def unreached_regions(log_z: float, unreached: Tensor, log_masses: list[float]) -> list[str]:
+    """Whether the chains that no particle reaches lie where the target has mass.
+
+    :param log_masses: what the modes that these chains belong to weigh; -inf where that cannot be
+        told, which counts as much.
+    """
+    total = len(unreached)
+    heavy = [mass for mass in log_masses if mass == -math.inf or mass > log_z - _NEGLIGIBLE]
+    if len(heavy) >= max(2, _FEW * total):
         return [
-            f"{count} of {len(works)} chains from dispersed starts lie where the particles hardly "
+            f"{len(heavy)} of {total} chains from dispersed starts lie where the particles hardly "
             "come: a region is missed. Take a base that covers it"
         ]
     return []
