@@ -1,12 +1,23 @@
 """Energies in Pyro models, sampled with many chains at once and judged in ArviZ."""
 
 from .annealing import AIS as AIS
+from .annealing import SMC as SMC
+from .annealing import Adaptive as Adaptive
+from .annealing import Comparison as Comparison
 from .annealing import ExactDraws as ExactDraws
 from .annealing import HMCMoves as HMCMoves
+from .annealing import InverseTemperatures as InverseTemperatures
 from .annealing import Linear as Linear
 from .annealing import LogZ as LogZ
 from .annealing import NUTSMoves as NUTSMoves
 from .annealing import Optimized as Optimized
+from .annealing import ParallelTempering as ParallelTempering
+from .annealing import ThermodynamicIntegration as ThermodynamicIntegration
+from .annealing import bridge_sampling as bridge_sampling
+from .annealing import compare_evidence as compare_evidence
+from .annealing_plots import plot_path as plot_path
+from .annealing_plots import plot_weights as plot_weights
+from .annealing_plots import plot_works as plot_works
 from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
 from .calibration_plot import plot_calibration as plot_calibration
@@ -45,9 +56,12 @@ __all__ = [
     "HMC",
     "MCMC",
     "NUTS",
+    "SMC",
+    "Adaptive",
     "Banana",
     "Calibration",
     "ClassifierEnergy",
+    "Comparison",
     "Dense",
     "Diagonal",
     "DiagonalGaussian",
@@ -59,6 +73,7 @@ __all__ = [
     "Gaussian",
     "GaussianMixtureEnergy",
     "HMCMoves",
+    "InverseTemperatures",
     "Linear",
     "LogZ",
     "LowRank",
@@ -68,16 +83,23 @@ __all__ = [
     "MuellerBrown",
     "NUTSMoves",
     "Optimized",
+    "ParallelTempering",
     "Phi4",
     "ProductOfExperts",
     "Quartic",
     "StudentT",
     "Target",
+    "ThermodynamicIntegration",
     "Tilted",
     "as_energy",
+    "bridge_sampling",
     "calibrate",
     "clamp",
+    "compare_evidence",
     "energy_factor",
     "minimize",
     "plot_calibration",
+    "plot_path",
+    "plot_weights",
+    "plot_works",
 ]

@@ -1,8 +1,9 @@
 """From a plain {group: {variable: array}} to what the installed ArviZ calls native.
 
 ArviZ 0.23 has InferenceData, ArviZ 1 xarray's DataTree; both are groups of datasets whose axes have
-names. Variables of a sampled group are [chain, draw, *event], data are [*event]. Three rules make
-the names safe, and the attribute ``renamed_variables`` lists what they changed:
+names. Variables of a sampled group are [chain, draw, *event]; data, and the groups that are called
+plain, are [*event]. Three rules make the names safe, and the attribute ``renamed_variables`` lists
+what they changed:
 
 - ``chain`` and ``draw`` belong to ArviZ: a variable of that name gets ``_variable`` behind it;
 - an axis that is called like any variable, or like these two, gets ``_dim`` behind its name, in
@@ -13,7 +14,7 @@ the names safe, and the attribute ``renamed_variables`` lists what they changed:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,6 +32,7 @@ def to_inference_data(
     dims: Mapping[str, Sequence[str]] = {},
     coords: Mapping[str, Any] = {},
     attrs: Mapping[str, object] = {},
+    plain_groups: Collection[str] = (),
 ) -> Any:
     """ArviZ data from plain arrays: InferenceData, or DataTree from ArviZ 1.
 
@@ -40,6 +42,7 @@ def to_inference_data(
         names; axes without one are called ``variable_dim_0``, ``variable_dim_1`` and so on.
     :param coords: labels by axis; 0, 1, ... where there are none.
     :param attrs: go to every group. Numbers and strings stay as they are, the rest becomes JSON.
+    :param plain_groups: groups beside those of data whose arrays have no chain and draw axes.
     :raises ValueError: an array without chain and draw axes in a sampled group, or labels of
         another number than the axis has elements.
     """
@@ -57,7 +60,7 @@ def to_inference_data(
     )
     datasets = {}
     for group, contents in groups.items():
-        first = () if group in DATA_GROUPS else SAMPLE_DIMS
+        first = () if group in (*DATA_GROUPS, *plain_groups) else SAMPLE_DIMS
         data = {}
         for name, values in contents.items():
             array = np.asarray(values)

@@ -25,6 +25,7 @@ LAYERS = {
     "pyro_ebm.annealing": 5,
     "pyro_ebm.calibration": 6,
     "pyro_ebm.minimization": 6,
+    "pyro_ebm.annealing_plots": 7,
     "pyro_ebm.calibration_plot": 7,
     "pyro_ebm.plots": 7,
     "pyro_ebm.report": 7,

@@ -44,8 +44,8 @@ def bennett(
     log_z, top, bottom = _solve(forward.double(), backward.double(), independent)
     if not math.isfinite(log_z):
         return log_z, math.inf
-    square = _shares(top).var() / n + _shares(bottom).var() / independent
-    return log_z, math.sqrt(float(square))
+    square = _variance(_shares(top)) / n + _variance(_shares(bottom)) / independent
+    return log_z, math.sqrt(square)
 
 
 def forward_discrepancy(forward: Tensor, backward: Tensor) -> tuple[float, float]:
@@ -59,8 +59,8 @@ def forward_discrepancy(forward: Tensor, backward: Tensor) -> tuple[float, float
     if not math.isfinite(log_z):
         return math.inf, math.inf
     apart = _shares(top) - _shares(forward)
-    square = apart.var() / len(forward) + _shares(bottom).var() / len(backward)
-    return log_z - float(log_mean_exp(forward)), math.sqrt(float(square))
+    square = _variance(apart) / len(forward) + _variance(_shares(bottom)) / len(backward)
+    return log_z - float(log_mean_exp(forward)), math.sqrt(square)
 
 
 def _solve(forward: Tensor, backward: Tensor, independent: float) -> tuple[float, Tensor, Tensor]:
@@ -88,6 +88,10 @@ def _solve(forward: Tensor, backward: Tensor, independent: float) -> tuple[float
         if done:
             break
     return log_z, *split(log_z)
+
+
+def _variance(values: Tensor) -> float:
+    return float(values.var()) if len(values) > 1 else math.inf
 
 
 def _shares(log_values: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ coordinates is a density of the unconstrained coordinates, in the order of ``Tar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
@@ -92,7 +93,7 @@ def _flat_base(target: Target, given: Distribution, description: str) -> Base:
     """A distribution of the unconstrained coordinates themselves."""
 
     def log_density_and_gradient(positions: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
+        with _unchecked(given), torch.enable_grad():
             z = positions.detach().requires_grad_()
             value: Any = given.log_prob(z.T)
             (gradient,) = torch.autograd.grad(value.sum(), z)
@@ -110,7 +111,8 @@ def _site_base(target: Target, given: Distribution, description: str) -> Base:
     site = target.sites[0]
 
     def log_density(terms: Terms) -> Tensor:
-        value: Any = given.log_prob(terms.latents[site.name])
+        with _unchecked(given):
+            value: Any = given.log_prob(terms.latents[site.name])
         return value
 
     def draw(n: int) -> Tensor:
@@ -223,6 +225,23 @@ def _seeded(draw: Callable[[int], Tensor]) -> Callable[[int, torch.Generator], T
             return draw(n)
 
     return sample
+
+
+@contextmanager
+def _unchecked(given: Distribution) -> Iterator[None]:
+    """A distribution, and those inside it, without checks of values: what is outside has no density
+    here, and a check would be a branch on tensors."""
+    inside: list[Any] = [given]
+    while hasattr(inside[-1], "base_dist"):
+        inside.append(inside[-1].base_dist)
+    before = [each._validate_args for each in inside]
+    for each in inside:
+        each._validate_args = False
+    try:
+        yield
+    finally:
+        for each, value in zip(inside, before, strict=True):
+            each._validate_args = value
 
 
 def _takes_nothing(module: nn.Module) -> bool:

@@ -53,14 +53,26 @@ class Pilot(NamedTuple):
         return finished.positions[:, systematic_resampling(finished.log_weights, offset)]
 
 
-def pilot(path: Path, moves: Moves, num_particles: int, generator: torch.Generator) -> Pilot:
-    """Look along a path with so many particles."""
+def pilot(
+    path: Path,
+    moves: Moves,
+    num_particles: int,
+    generator: torch.Generator,
+    *,
+    largest_barrier: float = math.inf,
+) -> Pilot:
+    """Look along a path with so many particles.
+
+    :param largest_barrier: of a path with a larger one the first pass is all that is wanted.
+    """
     mover = Mover(path, moves)
     first = learn(mover, num_particles, generator)
     steps = first.finished.steps
     if len(steps.betas) < 2 or steps.betas[-1] < 1.0 or len(steps.acceptance) < len(steps.barrier):
         return Pilot(mover, first)
     barrier = sum(steps.barrier)
+    if barrier > largest_barrier:
+        return Pilot(mover, first)
     number = min(_MOST, max(_FEWEST, math.ceil(2.0 * barrier**2)))
     betas = equal_barriers(steps.betas, steps.barrier, number)
     return Pilot(mover, learn(mover, num_particles, generator, betas=betas, tuning=first.tuning))

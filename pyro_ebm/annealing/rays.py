@@ -9,6 +9,8 @@ meets, is not seen.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -16,7 +18,8 @@ from pyro_ebm.target import Target
 
 _NUM_RAYS = 64
 _MOST_AXES = 128
-_FROM, _TO, _POINTS = 2.0, 6.0, 5
+_FROM, _TO, _POINTS = 1.0, 6.0, 26
+_SPACING = math.log(10.0) * (_TO - _FROM) / (_POINTS - 1)
 # The mass of a shell must fall at least as r^-this.
 _LEAST_FALL = 0.05
 
@@ -46,17 +49,54 @@ def grows_along_rays(target: Target, generator: torch.Generator) -> str | None:
 
 
 def _never_falls(target: Target, start: Tensor, directions: Tensor, growth: int) -> bool:
-    """Whether along some ray log density + growth log r does not fall over the last decades."""
+    """Whether along some ray log density + growth log r does not fall any more, far out.
+
+    A ray is followed for as long as a float can tell its configurations from one another: beyond,
+    a bounded support has been left behind, and exp(r) is infinite.
+    """
     radii = torch.logspace(_FROM, _TO, _POINTS, dtype=torch.float64, device=start.device)
-    heights = []
+    rays = directions.shape[1]
+    before: Tensor | None = None
+    last = start.new_full((rays,), torch.nan, dtype=torch.float64)
+    fall = torch.full_like(last, torch.inf)
+    going = torch.ones(rays, dtype=torch.bool, device=start.device)
     for radius in radii:
         positions = start + radius.to(start) * directions
-        value, _ = target.log_density_and_gradient(positions)
-        heights.append(value.double() + growth * radius.log())
-    height = torch.stack(heights)
-    fall = height[:-1] - height[1:]
-    # What a float no longer holds is zero, infinite, or a difference of infinities.
-    fall = torch.where(height[1:].isfinite(), fall, torch.inf)
-    fall = torch.where(height[1:] == torch.inf, -torch.inf, fall)
-    least = _LEAST_FALL * (radii[1] / radii[0]).log()
-    return bool((fall[-2:] < least).all(0).any())
+        height = _value(target, positions).double() + growth * radius.log()
+        configuration = _configurations(target, positions)
+        # Infinite densities that nothing led up to are overflows of the model's own arithmetic.
+        overflow = (height == torch.inf) & (last < 0.0)
+        going = going & configuration.isfinite().all(1) & ~height.isnan() & ~overflow
+        if before is not None:
+            going = going & (configuration != before).any(1)
+        rate = torch.where(height == torch.inf, -torch.inf, last - height) / _SPACING
+        fall = torch.where(going & ~last.isnan(), rate.nan_to_num(torch.inf), fall)
+        last = torch.where(going, height, last)
+        before = configuration
+    return bool((fall < _LEAST_FALL).any())
+
+
+def _configurations(target: Target, positions: Tensor) -> Tensor:
+    """The values of all sites [n, numbers] at positions [dim, n]."""
+    try:
+        values = target.constrain(positions.T)
+    except RuntimeError as error:
+        _only_of_matrices(error)
+        return positions.T
+    names = [site.name for site in target.sites]
+    return torch.cat([values[name].reshape(len(values[name]), -1) for name in names], dim=1)
+
+
+def _value(target: Target, positions: Tensor) -> Tensor:
+    """Log densities so far out; what cannot be computed there, a factor of a matrix, is zero."""
+    try:
+        return target.log_density_and_gradient(positions)[0]
+    except RuntimeError as error:
+        _only_of_matrices(error)
+        return positions.new_full(positions.shape[1:], -torch.inf)
+
+
+def _only_of_matrices(error: RuntimeError) -> None:
+    """Raise anew what is no failure of linear algebra, whose error torch does not export."""
+    if "LinAlg" not in type(error).__name__:
+        raise error

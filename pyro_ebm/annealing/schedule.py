@@ -29,16 +29,16 @@ class Linear(NamedTuple):
     num_temperatures: int = 100
 
 
-class Given(NamedTuple):
+class InverseTemperatures(NamedTuple):
     """Inverse temperatures from 0 to 1, ascending; the moves are tuned in one round before."""
 
     betas: Sequence[float]
 
 
-Schedule = Optimized | Linear | Given
+Schedule = Optimized | Linear | InverseTemperatures
 
 
-def fixed_betas(schedule: Linear | Given) -> list[float]:
+def fixed_betas(schedule: Linear | InverseTemperatures) -> list[float]:
     """The inverse temperatures of a schedule that does not learn.
 
     :raises ValueError: when they do not rise from 0 to 1.

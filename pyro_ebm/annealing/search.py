@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
+from pyro.infer.autoguide.initialization import init_to_uniform
 from torch import Tensor
 
 from pyro_ebm.mcmc.adaptation import Warmup
@@ -42,13 +44,20 @@ _REFITS = 7
 _KEPT = 0.1
 _FITTED = "a density fitted to chains and particles"
 _OF_MODES = "a mixture of the modes found"
-# Barriers this small leave nothing to gain, and one that shrinks by less than this is done.
-_SMALL_BARRIER, _GAIN = 1.0, 0.93
+# A barrier this small, by the root of the dimension over this, leaves nothing to gain, and one that
+# shrinks by less than this is done.
+_SMALL_BARRIER, _DIMENSIONS, _GAIN = 1.0, 8.0, 0.93
 # A base whose log Z lies so far below another's has missed something.
 _MISSES = 0.1
 # A prior is taken without looking further below this barrier, and at so many times the cost.
 _NEAR_PRIOR, _PRIOR_COST = 2.5, 4.0
+# Beyond this one a prior is only drawn from, not taken.
+_FAR_PRIOR = 6.0
+# Particles of a pilot.
+_PILOT_PARTICLES = 512
 _MOST_MODES, _EVALUATIONS = 40, 300
+# How far out, in unconstrained coordinates, half of the searches for modes begin.
+_FAR = 10.0
 _MODE_DOF, _MODE_WIDEN = 8.0, 1.2
 _MOST_MODE_DIMENSIONS = 16
 
@@ -81,7 +90,7 @@ class Choice(NamedTuple):
 def disperse(target: Target, generator: torch.Generator) -> Dispersed:
     """Run chains from dispersed starts, half of them from modes where there are several."""
     starts = target.initial_positions(NUM_CHAINS, generator=generator)
-    modes = find_modes(target, starts)
+    modes = find_modes(target, torch.cat([starts, *_far_starts(target, generator)], dim=1))
     half = NUM_CHAINS // 2
     # One mode may be a spike without mass, as a funnel's is.
     if modes.shape[1] > 1:
@@ -106,6 +115,15 @@ def disperse(target: Target, generator: torch.Generator) -> Dispersed:
     kept = positions[:, :, moves] if bool(moves.any()) else positions
     flat = kept.permute(1, 0, 2).reshape(target.dim, -1)
     return Dispersed(positions[-1], flat, modes)
+
+
+def _far_starts(target: Target, generator: torch.Generator) -> list[Tensor]:
+    """Starts far out for searches, where the density is finite there."""
+    far = partial(init_to_uniform, radius=_FAR)
+    try:
+        return [target.initial_positions(NUM_CHAINS, strategy=far, generator=generator)]
+    except ValueError:
+        return []
 
 
 def climb(target: Target, starts: Tensor) -> Tensor:
@@ -143,22 +161,25 @@ def search(
 ) -> Choice:
     """Compare the candidates and choose one."""
     pilots: list[Pilot] = []
+    number = min(num_particles, _PILOT_PARTICLES)
 
-    def look(path: Path) -> Pilot:
-        pilots.append(pilot(path, moves, num_particles, generator))
-        return pilots[-1]
+    def look(path: Path, largest_barrier: float = math.inf) -> Pilot:
+        found = pilot(path, moves, number, generator, largest_barrier=largest_barrier)
+        pilots.append(found)
+        return found
 
     by_prior: Pilot | None = None
     prior = prior_base(target)
     sets = [dispersed.draws]
     weighed = False
     if prior is not None:
-        by_prior = look(from_prior(target, prior))
+        by_prior = look(from_prior(target, prior), _FAR_PRIOR)
         if by_prior.barrier < _NEAR_PRIOR:
             return Choice(by_prior, (_candidate(by_prior),))
         sets = [by_prior.particles(generator), dispersed.draws]
         weighed = True
-    wide = _fitted(torch.cat(sets, dim=1), NUM_CHAINS * 4, widen=_FIRST_WIDEN, one_part=not weighed)
+    first = torch.cat(sets, dim=1)
+    wide = _fitted(first, 4.0 * NUM_CHAINS, widen=_FIRST_WIDEN, one_part=not weighed)
     components = _at_modes(target, dispersed.modes)
     if components is not None:
         modes = mixture_base(components, dof=_MODE_DOF, description=_OF_MODES)
@@ -196,7 +217,8 @@ def _refit(
     before = math.inf
     for _ in range(_REFITS):
         found = look(geometric(target, base))
-        if found.barrier < _SMALL_BARRIER or found.barrier > _GAIN * before:
+        small = _SMALL_BARRIER * max(1.0, target.dim / _DIMENSIONS) ** 0.5
+        if found.barrier < small or found.barrier > _GAIN * before:
             return
         before = found.barrier
         own.append(found.particles(generator))
@@ -215,10 +237,9 @@ def _best(pilots: list[Pilot], prior: Pilot | None) -> Pilot:
     finite = [p for p in pilots if math.isfinite(p.log_z) and math.isfinite(p.barrier)]
     if not finite:
         return pilots[-1]
-    highest = max(p.log_z for p in finite)
-    complete = [
-        p for p in finite if p.log_z > highest - _MISSES - 3.0 / math.sqrt(p.learned.num_families)
-    ]
+    near = [p for p in finite if p is not prior or p.barrier <= _FAR_PRIOR] or finite
+    least = max(p.log_z - 3.0 * _error(p) for p in near) - _MISSES
+    complete = [p for p in near if p.log_z + 3.0 * _error(p) > least]
     best = min(complete, key=lambda p: p.barrier)
     if (
         prior is not None
@@ -227,6 +248,11 @@ def _best(pilots: list[Pilot], prior: Pilot | None) -> Pilot:
     ):
         return prior
     return best
+
+
+def _error(found: Pilot) -> float:
+    """How far the log Z of a pilot may well be off: its particles stem from so many families."""
+    return 1.0 / math.sqrt(found.learned.num_families)
 
 
 def _at_modes(target: Target, modes: Tensor) -> Components | None:

@@ -22,6 +22,7 @@ LEAST_ESS, LARGEST_KHAT, LARGEST_SHARE = 100.0, 0.7, 0.1
 # Standard errors between forwards and backwards, and the largest error with which that says much.
 _APART, _BLUNT = 3.0, 0.5
 _LEAST_OVERLAP = 0.02
+_FEWEST_DRAWS = 16
 # A direction is too narrow when the draws' spread, taken low, is so many times the base's.
 _TOO_NARROW = 1.15
 # A mode so many nats below log Z does not matter, nor do so few chains.
@@ -42,7 +43,7 @@ def weight_problems(log_weights: Tensor, khat: float) -> list[str]:
     share = float(log_weights.softmax(0).max())
     if share > LARGEST_SHARE:
         found.append(f"one particle of {n} carries {share:.0%} of the weight")
-    elif ess < LEAST_ESS:
+    if ess < LEAST_ESS:
         found.append(
             f"the {n} weights are worth {ess:.0f} equal ones, fewer than {LEAST_ESS:.0f}; "
             "take more particles or more temperatures"
@@ -72,6 +73,11 @@ def support_problems(log_density: Tensor) -> list[str]:
 def backward_problems(log_weights: Tensor, backward: Backward) -> list[str]:
     """What draws annealed backwards say against the forward estimate."""
     works = backward.works
+    if len(works) < _FEWEST_DRAWS:
+        return [
+            f"only {len(works)} draws of the target were annealed backwards: enough for bounds "
+            "where they are exact, too few for a check"
+        ]
     if not bool(works.isfinite().all()):
         count = int((~works.isfinite()).sum())
         return [

@@ -6,13 +6,18 @@ import torch
 from pyro_ebm.energies import Funnel
 from pyro_ebm.mcmc.hmc import hmc
 from pyro_ebm.mcmc.kernel import Kernel
+from pyro_ebm.mcmc.local_hmc import local_hmc
 from pyro_ebm.mcmc.nuts import nuts
 from pyro_ebm.target.vectorize import traced
 
 from .stage import Stepper, identity, noises, problem_of, settings_of
 
 CHAINS, STEPS = 8, 50
-KERNELS = {"nuts": nuts(max_tree_depth=4), "hmc": hmc(trajectory_length=2.0, jitter=0.5)}
+KERNELS = {
+    "nuts": nuts(max_tree_depth=4),
+    "hmc": hmc(trajectory_length=2.0, jitter=0.5),
+    "local-hmc": local_hmc(num_steps=4),
+}
 
 
 # torch's own compiler still imports what torch deprecates.

@@ -15,11 +15,13 @@ from scipy.stats import ks_2samp
 from torch import Tensor
 
 import pyro_ebm.mcmc.hmc
+import pyro_ebm.mcmc.local_hmc
 import pyro_ebm.mcmc.nuts
 from pyro_ebm.energies import Banana, Energy, Funnel, GaussianMixtureEnergy
 from pyro_ebm.mcmc.hmc import hmc
 from pyro_ebm.mcmc.integrators import Leap, PhasePoint, leapfrog
 from pyro_ebm.mcmc.kernel import Kernel, Noise, Settings, Transition
+from pyro_ebm.mcmc.local_hmc import local_hmc
 from pyro_ebm.mcmc.metric import Metric, force, velocity
 from pyro_ebm.mcmc.nuts import nuts
 from pyro_ebm.mcmc.run import Problem
@@ -37,6 +39,7 @@ KERNELS = {
     "nuts": nuts(max_tree_depth=6),
     "hmc-fixed": hmc(trajectory_length=1.5),
     "hmc-jittered": hmc(trajectory_length=1.5, jitter=0.5),
+    "hmc-local": local_hmc(num_steps=4, spread=0.3),
 }
 
 
@@ -216,6 +219,7 @@ def test_a_broken_leapfrog_is_caught(
     settings, _ = tuned(KERNELS[kernel], case, "diagonal")
     monkeypatch.setattr(pyro_ebm.mcmc.nuts, "leapfrog", broken)
     monkeypatch.setattr(pyro_ebm.mcmc.hmc, "leapfrog", broken)
+    monkeypatch.setattr(pyro_ebm.mcmc.local_hmc, "leapfrog", broken)
     assert caught(case, KERNELS[kernel], settings)
 
 
@@ -225,3 +229,22 @@ def test_a_missing_jacobian_is_caught(kernel: str):
     settings, _ = tuned(KERNELS[kernel], case, "diagonal")
     problem = without_jacobian(Target.from_model(triangle))
     assert caught(case, KERNELS[kernel], settings, problem=problem)
+
+
+def test_a_step_size_that_follows_the_position_unpaid_is_caught(monkeypatch: pytest.MonkeyPatch):
+    """The end of a trajectory would have drawn another step size: without that, all is biased."""
+    case, kernel = CASES["mild-funnel"](), KERNELS["hmc-local"]
+    settings, _ = tuned(kernel, case, "diagonal")
+    local = pyro_ebm.mcmc.local_hmc._local_log_scale
+    drawn: list[Tensor] = []
+
+    def unpaid(push: Tensor) -> Tensor:
+        # The second call of a step is the end's: it is told the start's.
+        drawn.append(local(push))
+        return drawn[-1] if len(drawn) % 2 else drawn[-2]
+
+    kernel = local_hmc(num_steps=1, spread=0.3)
+    honest = caught(case, kernel, settings)
+    monkeypatch.setattr(pyro_ebm.mcmc.local_hmc, "_local_log_scale", unpaid)
+    assert not honest
+    assert caught(case, kernel, settings)

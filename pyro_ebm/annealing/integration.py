@@ -1,0 +1,251 @@
+"""Thermodynamic integration: log Z as an area under the mean slope of the path.
+
+Along densities log p_beta = (1 - beta) log q + beta log p with slope U = log p - log q
+
+    d log Z / d beta = E_beta U,    d^2 log Z / d beta^2 = Var_beta U >= 0,
+
+so that log Z is the integral of E_beta U over beta from 0 to 1; :mod:`.area` is about that. The
+means come from particles that move at every inverse temperature in turn. They never resample and
+never meet: each is an independent draw of the whole path, weighted as in annealed importance
+sampling, so that the means are right however slowly the moves mix, and the error of the area is
+that of a mean over independent particles.
+
+Source: Gelman, Meng (1998), Simulating normalizing constants; Friel, Hurn, Wyse (2014), Improving
+power posterior estimation of statistical evidence.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from pyro import poutine
+from torch import Tensor
+
+from pyro_ebm.diagnostics import pareto_khat
+
+from .area import Area, integrate
+from .cross_check import CrossCheck, cross_check, moved_on
+from .log_z import LogZ
+from .moves import HMCMoves, Mover, Moves, Tuning
+from .passes import Report, learn
+from .progress import Stages
+from .schedule import Optimized, Schedule, equal_barriers, fixed_betas
+from .start import Start, Wanted, check_base, check_whole, start
+from .verdict import sentence, weight_problems
+from .weights import effective_sample_size, local_barrier
+
+_METHOD = "thermodynamic integration"
+_FEWEST = 16
+# A difference by so many standard errors, and nats, tells of steps that are too long: it shares the
+# noise of the area, and is many times what the steps leave wrong.
+_COARSE, _AND = 3.0, 0.01
+
+
+class ThermodynamicIntegration:
+    """Thermodynamic integration of a model, a distribution, an energy or a Target.
+
+    :param base: "auto" searches for one (:mod:`.search`); or a torch distribution over the values
+        of the one site or over all unconstrained coordinates, a flow, a guide, a finished MCMC run.
+    :param num_particles: independent particles, each of which goes the whole path.
+    :param schedule: :class:`Optimized`, equal barriers learned in a pilot; :class:`Linear` or
+        :class:`InverseTemperatures`.
+    :param moves: :class:`HMCMoves` or :class:`NUTSMoves`.
+    :param reverse: True anneals draws of the target, made by MCMC from the particles of the pilot,
+        down to the base as a check, without which no estimate is reliable; False leaves it out.
+    :param disable_progbar: no progress bar; there is none anyway when the output is no terminal.
+    :raises ValueError, TypeError: arguments outside of their range.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        base: Any = "auto",
+        num_particles: int = 1024,
+        schedule: Schedule | None = None,
+        moves: Moves | None = None,
+        reverse: bool = True,
+        disable_progbar: bool = False,
+    ) -> None:
+        check_base(base)
+        check_whole("num_particles", num_particles, 2)
+        if not isinstance(reverse, bool):
+            raise TypeError(f"expected reverse to be True or False, got {type(reverse).__name__}.")
+        self.model, self.base, self.num_particles = model, base, num_particles
+        self.schedule = Optimized() if schedule is None else schedule
+        if not isinstance(self.schedule, Optimized):
+            fixed_betas(self.schedule)
+        self.moves = HMCMoves() if moves is None else moves
+        self.reverse, self.disable_progbar = reverse, disable_progbar
+
+    def run(self, *args: Any, **kwargs: Any) -> LogZ:
+        """Estimate log Z; the arguments are the model's.
+
+        ``details`` holds ``lower_sum`` and ``upper_sum``, which bracket log Z but for their Monte
+        Carlo error ``sums_error``; the plain ``trapezoid``; and ``discretisation``, how far
+        that or the area over every other step is away, which bounds what the steps leave wrong
+        wherever more of them help. ``std_error`` is the Monte Carlo error alone. ``path``
+        has the mean slope, its standard error and its variance by inverse temperature.
+
+        :raises ValueError: when the model cannot be evaluated rightly, or no start can be found.
+        """
+        with poutine.block(), Stages(disable=self.disable_progbar) as stages:
+            wanted = Wanted(self.model, self.base, self.moves, self.num_particles, _METHOD)
+            begun = start(wanted, args, kwargs, stages)
+            if isinstance(begun, LogZ):
+                return begun
+            betas, tuning, particles = self._learned(begun, stages)
+            stages.begin("integration")
+            climbed = climb(
+                begun.pilot.mover,
+                betas,
+                tuning,
+                self.num_particles,
+                begun.generator,
+                report=stages.report,
+            )
+            area = integrate(betas, climbed.slopes, climbed.log_weights)
+            check = None
+            if self.reverse and math.isfinite(area.log_z):
+                draws = moved_on(begun.pilot.mover, tuning, particles, begun.generator)
+                check = cross_check(begun, tuning, draws, (area.log_z, area.error), stages)
+            return _judged(begun, betas, climbed, area, check)
+
+    def _learned(self, begun: Start, stages: Stages) -> tuple[list[float], Tuning, Tensor]:
+        """Inverse temperatures, moves tuned at them, and particles of the target."""
+        stages.begin("rounds")
+        learned = begun.pilot.learned
+        if isinstance(self.schedule, Optimized):
+            steps, barrier = learned.finished.steps, begun.pilot.barrier
+            number = self.schedule.max_temperatures
+            if math.isfinite(barrier):
+                # The weights of independent particles have a relative variance of barrier^2 / n.
+                wanted = math.ceil(barrier**2 / self.schedule.relative_variance)
+                number = min(number, max(_FEWEST, wanted))
+            betas = equal_barriers(steps.betas, steps.barrier, number)
+        else:
+            betas = fixed_betas(self.schedule)
+        again = learn(
+            begun.pilot.mover,
+            self.num_particles,
+            begun.generator,
+            betas=betas,
+            tuning=learned.tuning,
+            report=stages.report,
+        )
+        pilot = begun.pilot._replace(learned=again)
+        return betas, again.tuning, pilot.particles(begun.generator)
+
+
+class Climbed(NamedTuple):
+    """Independent particles [n] at every inverse temperature [t].
+
+    ``slopes`` and ``log_weights`` are [t, n]: with the weights of a row its slopes are those of the
+    density of that inverse temperature. ``acceptance`` [t - 1] is of the moves made at each but the
+    first.
+    """
+
+    positions: Tensor
+    slopes: Float[Tensor, "t n"]
+    log_weights: Float[Tensor, "t n"]
+    acceptance: list[float]
+
+
+def climb(
+    mover: Mover,
+    betas: list[float],
+    tuning: Tuning,
+    num_particles: int,
+    generator: torch.Generator,
+    *,
+    report: Report | None = None,
+) -> Climbed:
+    """Particles from the base to the target, moved at every inverse temperature but the first."""
+    positions = mover.path.sample(num_particles, generator)
+    _, slope = mover.enter(positions, betas[0], tuning.at(betas[0])[1])
+    log_weights = positions.new_zeros(num_particles, dtype=torch.float64)
+    slopes, weights, acceptance = [slope], [log_weights], []
+    for i in range(1, len(betas)):
+        beta = betas[i]
+        step_size, factor = tuning.at(beta)
+        chain, slope = mover.enter(positions, beta, factor)
+        log_weights = log_weights + (beta - betas[i - 1]) * slope
+        moved = mover.move(chain, positions, beta, step_size, factor, generator)
+        positions = moved.positions
+        _, slope = mover.enter(positions, beta, factor)
+        alive = log_weights > -torch.inf
+        rates = moved.acceptance[alive]
+        acceptance.append(float(rates.mean()) if len(rates) else 0.0)
+        slopes.append(slope)
+        weights.append(log_weights)
+        if report is not None:
+            report(i, len(betas) - 1)
+    return Climbed(positions, torch.stack(slopes), torch.stack(weights), acceptance)
+
+
+def _judged(
+    begun: Start, betas: list[float], climbed: Climbed, area: Area, check: CrossCheck | None
+) -> LogZ:
+    """The area as a result, and whether it is to be trusted."""
+    weights = climbed.log_weights[-1]
+    khat = pareto_khat(weights)
+    problems = begun.problems + weight_problems(weights, khat)
+    if math.isfinite(area.log_z):
+        problems += _coarse(area, len(betas) - 1)
+    if check is not None:
+        problems += check.problems
+    return LogZ(
+        area.log_z,
+        area.error,
+        _METHOD,
+        reliable=not problems and check is not None,
+        why=sentence(problems, checked_backwards=check is not None),
+        ess=effective_sample_size(weights),
+        khat=khat,
+        num_particles=len(weights),
+        log_weights=weights,
+        positions=climbed.positions,
+        target=begun.target,
+        backward=None if check is None else check.backward,
+        path={
+            "beta": betas,
+            "barrier": [
+                local_barrier(before, after - before)
+                for before, after in pairwise(climbed.log_weights)
+            ],
+            "acceptance": climbed.acceptance,
+            "ess": [effective_sample_size(each) for each in climbed.log_weights[1:]],
+            "mean_slope": area.mean.tolist(),
+            "mean_slope_error": area.mean_error.tolist(),
+            "slope_variance": area.variance.tolist(),
+        },
+        details={
+            **begun.details,
+            "num_temperatures": len(betas) - 1,
+            "lower_sum": area.lower,
+            "upper_sum": area.upper,
+            "sums_error": area.sums_error,
+            "trapezoid": area.trapezoid,
+            "discretisation": area.discretisation,
+        },
+    )
+
+
+def _coarse(area: Area, num_temperatures: int) -> list[str]:
+    """Whether the steps are too long, or the means do not rise as they must."""
+    found = []
+    if area.discretisation > _COARSE * area.error + _AND:
+        found.append(
+            f"{num_temperatures} steps are too few: without their correction, or over every other "
+            f"one, the area is {area.discretisation:.2g} nats different; take more temperatures"
+        )
+    if area.lower > area.upper + 4.0 * area.sums_error:
+        found.append(
+            f"the mean slope falls along the path, where it can only rise: the left sum "
+            f"{area.lower:.3f} is above the right one {area.upper:.3f}"
+        )
+    return found

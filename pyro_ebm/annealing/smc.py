@@ -1,0 +1,220 @@
+"""Sequential Monte Carlo: annealing in which particles that have got lost are replaced.
+
+Particles go from the base to the target as in annealed importance sampling, but whenever their
+weights have become uneven they are drawn anew in proportion to them. Where moves mix within a
+temperature but not along the path, that keeps the variance of log Z from growing exponentially.
+
+With a schedule learned beforehand the last run is frozen, and exp(log Z) has the mean Z exactly;
+where the run chooses its own inverse temperatures, :class:`Adaptive`, log Z has a bias of O(1/N).
+
+Source: Del Moral, Doucet, Jasra (2006), Sequential Monte Carlo samplers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyro_ebm.diagnostics import pareto_khat
+
+from .cross_check import cross_check, enough_temperatures, moved_on
+from .draws_of_target import ExactDraws, positions_of
+from .islands import Annealed, Islands, anneal
+from .log_z import Backward, LogZ
+from .moves import HMCMoves, Moves
+from .passes import Learned, learn
+from .progress import Stages
+from .schedule import InverseTemperatures, Linear, Optimized, equal_barriers, fixed_betas
+from .start import Start, Wanted, check_base, check_whole, start
+from .verdict import sentence, weight_problems
+from .weights import effective_sample_size, local_barrier
+
+_CHAIN_LENGTH = 8
+_FEWEST_ISLANDS = 4
+_SMALLEST_STEP = 1e-10
+
+
+class Adaptive(NamedTuple):
+    """Each next inverse temperature chosen by the particles of the run itself.
+
+    It is as far ahead as leaves a conditional effective sample size, (sum W g)^2 / sum W g^2 for
+    increments g, of this share. The estimate depends on its own particles, and log Z is biased by
+    O(1/N).
+
+    Source: Zhou, Johansen, Aston (2016), Toward automatic model comparison.
+    """
+
+    conditional_ess: float = 0.9
+
+    def following(self, log_weights: Tensor, slope: Tensor, beta: float) -> float:
+        """The next inverse temperature, by bisection; ``log_weights`` and ``slope`` are [n]."""
+        alive = slope > -torch.inf
+        log_weights, slope = log_weights[alive], slope[alive]
+        allowed = math.sqrt(-math.log(self.conditional_ess))
+        low, high = 0.0, 1.0 - beta
+        if len(slope) == 0 or local_barrier(log_weights, high * slope) <= allowed:
+            return 1.0
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            near = local_barrier(log_weights, middle * slope) < allowed
+            low, high = (middle, high) if near else (low, middle)
+        return min(1.0, beta + max(low, _SMALLEST_STEP * (1.0 - beta)))
+
+
+class SMC:
+    """Sequential Monte Carlo over a model, a distribution, an energy or a Target.
+
+    :param base: "auto" searches for one (:mod:`.search`); or a torch distribution over the values
+        of the one site or over all unconstrained coordinates, a flow, a guide, a finished MCMC run.
+    :param num_particles: on all islands together.
+    :param schedule: :class:`Optimized`, equal barriers learned in a pilot; :class:`Linear`,
+        :class:`InverseTemperatures`; or :class:`Adaptive`.
+    :param moves: :class:`HMCMoves` or :class:`NUTSMoves`.
+    :param resample_below: an island resamples when its weights are worth fewer than this share of
+        equal ones; 0 never does, 1 always.
+    :param waste_free: the length of the chains that resampled particles run, every state of which
+        is kept as a particle; True for 8, False for none.
+        Its error is made of the differences between islands, of which it needs four.
+    :param num_islands: groups of particles that never meet; their mean Z is the estimate.
+    :param reverse: as for :class:`~pyro_ebm.AIS`: draws of the target annealed backwards, True for
+        those made by MCMC from the particles of a pilot, False for no such check.
+    :param disable_progbar: no progress bar; there is none anyway when the output is no terminal.
+    :raises ValueError: arguments outside of their range.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        base: Any = "auto",
+        num_particles: int = 1024,
+        schedule: Optimized | Linear | InverseTemperatures | Adaptive | None = None,
+        moves: Moves | None = None,
+        resample_below: float = 0.5,
+        waste_free: bool | int = False,
+        num_islands: int = 8,
+        reverse: Any = True,
+        disable_progbar: bool = False,
+    ) -> None:
+        check_base(base)
+        check_whole("num_islands", num_islands, 1)
+        check_whole("num_particles", num_particles, 2 * num_islands)
+        if not 0.0 <= resample_below <= 1.0:
+            raise ValueError(f"expected resample_below in [0, 1], got {resample_below}.")
+        length = (_CHAIN_LENGTH if waste_free else 1) if waste_free in (True, False) else waste_free
+        check_whole("waste_free", length, 1)
+        if length > 1 and num_islands < _FEWEST_ISLANDS:
+            raise ValueError(
+                f"expected at least {_FEWEST_ISLANDS} islands for waste_free, whose error is made "
+                f"of their differences, got {num_islands}."
+            )
+        each, left = divmod(num_particles, num_islands)
+        if left or each % length or (length > 1 and each < 2 * length):
+            raise ValueError(
+                f"expected num_particles to be islands x chains x length with {num_islands} "
+                f"islands, chains of length {length} and at least two of them an island, got "
+                f"{num_particles}."
+            )
+        self.model, self.base = model, base
+        self.islands = Islands(num_islands, each, resample_below, int(length))
+        self.schedule = Optimized() if schedule is None else schedule
+        if isinstance(self.schedule, Linear | InverseTemperatures):
+            fixed_betas(self.schedule)
+        elif isinstance(self.schedule, Adaptive) and not 0.0 < self.schedule.conditional_ess < 1.0:
+            share = self.schedule.conditional_ess
+            raise ValueError(f"expected conditional_ess in (0, 1), got {share}.")
+        self.moves = HMCMoves() if moves is None else moves
+        self.reverse, self.disable_progbar = reverse, disable_progbar
+        self.num_particles = num_particles
+
+    def run(self, *args: Any, **kwargs: Any) -> LogZ:
+        """Estimate log Z; the arguments are the model's.
+
+        :raises ValueError: when the model cannot be evaluated rightly, or no start can be found.
+        """
+        with poutine.block(), Stages(disable=self.disable_progbar) as stages:
+            wanted = Wanted(self.model, self.base, self.moves, self.num_particles, "SMC")
+            begun = start(wanted, args, kwargs, stages)
+            if isinstance(begun, LogZ):
+                return begun
+            betas, learned = self._learned(begun, stages)
+            stages.begin("forwards")
+            adaptive = isinstance(self.schedule, Adaptive)
+            annealed = anneal(
+                begun.pilot.mover,
+                self.schedule.following if isinstance(self.schedule, Adaptive) else betas,
+                learned.tuning,
+                self.islands,
+                begun.generator,
+                report=stages.report,
+            )
+            begun.details["adaptive"] = adaptive
+            return self._judged(begun, annealed, learned, stages)
+
+    def _learned(self, begun: Start, stages: Stages) -> tuple[list[float], Learned]:
+        """The inverse temperatures of the last run, and moves tuned at them by other particles."""
+        learned = begun.pilot.learned
+        if isinstance(self.schedule, Adaptive):
+            return [], learned
+        if isinstance(self.schedule, Optimized):
+            steps = learned.finished.steps
+            number = enough_temperatures(
+                begun.pilot.barrier,
+                self.schedule.relative_variance,
+                self.schedule.max_temperatures,
+            )
+            betas = equal_barriers(steps.betas, steps.barrier, number)
+        else:
+            betas = fixed_betas(self.schedule)
+        stages.begin("rounds")
+        mover, generator = begun.pilot.mover, begun.generator
+        learned = learn(mover, self.num_particles, generator, betas=betas, tuning=learned.tuning)
+        return betas, learned
+
+    def _judged(self, begun: Start, annealed: Annealed, learned: Learned, stages: Stages) -> LogZ:
+        log_z, error = annealed.estimate
+        weights = annealed.log_weights
+        khat = pareto_khat(weights)
+        problems = begun.problems + weight_problems(weights, khat)
+        back: Backward | None = None
+        if self.reverse is not False and math.isfinite(log_z):
+            exact = isinstance(self.reverse, ExactDraws)
+            if self.reverse is True:
+                particles = begun.pilot._replace(learned=learned).particles(begun.generator)
+                draws = moved_on(begun.pilot.mover, learned.tuning, particles, begun.generator)
+            else:
+                draws = positions_of(begun.target, self.reverse.draws if exact else self.reverse)
+            checked = cross_check(begun, learned.tuning, draws, (log_z, error), stages, exact=exact)
+            back, problems = checked.backward, problems + checked.problems
+        steps = annealed.steps
+        return LogZ(
+            log_z,
+            error,
+            "SMC",
+            reliable=not problems and back is not None,
+            why=sentence(problems, checked_backwards=back is not None),
+            ess=effective_sample_size(weights),
+            khat=khat,
+            num_particles=len(weights),
+            log_weights=weights,
+            positions=annealed.positions,
+            target=begun.target,
+            backward=back,
+            path={
+                "beta": steps.betas,
+                "barrier": steps.barrier,
+                "acceptance": steps.acceptance,
+                "mean_slope": steps.mean_slope,
+                "ess": steps.ess,
+            },
+            details={
+                **begun.details,
+                "num_temperatures": len(steps.betas) - 1,
+                "islands": annealed.log_z.tolist(),
+                "resamplings": annealed.num_resamplings,
+            },
+        )

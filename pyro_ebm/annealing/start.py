@@ -1,0 +1,118 @@
+"""What every run along a path begins with: the target, its seed, and a base that was looked at."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+
+from pyro_ebm.target import Target
+
+from .freeze import as_target
+from .given import given_base
+from .log_z import LogZ
+from .moves import Moves
+from .path import geometric
+from .pilot import Pilot, pilot
+from .progress import Stages
+from .rays import grows_along_rays
+from .search import Dispersed, disperse, search
+from .verdict import sentence, support_problems, weight_problems
+
+
+class Start(NamedTuple):
+    """A target, a pilot from the base to it, and what has already come to light against it.
+
+    ``dispersed`` are chains from dispersed starts, where the base was searched for with them.
+    """
+
+    target: Target
+    generator: torch.Generator
+    pilot: Pilot
+    dispersed: Dispersed | None
+    problems: list[str]
+    details: dict[str, Any]
+
+
+class Wanted(NamedTuple):
+    """What a user has asked for: a model, a base or "auto", moves, and particles of a pilot."""
+
+    model: Any
+    base: Any
+    moves: Moves
+    num_particles: int
+    method: str
+
+
+def check_base(base: Any) -> None:
+    """Refuse words other than "auto".
+
+    :raises ValueError: such a word.
+    """
+    if isinstance(base, str) and base != "auto":
+        raise ValueError(f'expected base to be "auto" or an object, got the string {base!r}.')
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Refuse what is no whole number, or too small a one.
+
+    :raises ValueError: such a value.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"expected {name} to be a whole number of at least {least}, got {value}.")
+
+
+def start(wanted: Wanted, args: tuple, kwargs: dict[str, Any], stages: Stages) -> Start | LogZ:
+    """Freeze the model, find a base, look along the path; a result where nothing can be estimated.
+
+    :raises ValueError: when the model cannot be evaluated rightly, or no start can be found.
+    """
+    target = as_target(wanted.model, args, kwargs)
+    seed = int(torch.randint(2**62, ()))
+    generator = torch.Generator(target.device).manual_seed(seed)
+    growing = grows_along_rays(target, generator)
+    if growing is not None:
+        return LogZ(math.nan, math.inf, wanted.method, False, growing + ".", target=target)
+    details: dict[str, Any] = {"seed": seed, "dtype": str(target.dtype)}
+    dispersed: Dispersed | None = None
+    number = wanted.num_particles
+    if isinstance(wanted.base, str):
+        stages.begin("chains")
+        dispersed = disperse(target, generator)
+        stages.begin("base")
+        choice = search(target, wanted.moves, dispersed, number, generator)
+        chosen = choice.chosen
+        details["considered"] = [candidate._asdict() for candidate in choice.considered]
+    else:
+        stages.begin("base")
+        base = given_base(target, wanted.base, args, kwargs)
+        chosen = pilot(geometric(target, base), wanted.moves, number, generator)
+    details["base"] = chosen.description
+    problems = _support(target, chosen, number, generator)
+    weights = chosen.learned.finished.log_weights
+    if not bool((weights > -torch.inf).any()):
+        problems += weight_problems(weights, math.nan)
+        return LogZ(
+            -math.inf,
+            math.inf,
+            wanted.method,
+            reliable=False,
+            why=sentence(problems, checked_backwards=False),
+            ess=0.0,
+            num_particles=len(weights),
+            log_weights=weights,
+            target=target,
+            details=details,
+        )
+    return Start(target, generator, chosen, dispersed, problems, details)
+
+
+def _support(target: Target, chosen: Pilot, number: int, generator: torch.Generator) -> list[str]:
+    """What the target is at fresh draws of the base."""
+    drawn = chosen.mover.path.sample(number, generator)
+    inside = drawn.isfinite().all(0)
+    if not bool(inside.any()):
+        return []
+    value, _ = target.log_density_and_gradient(drawn[:, inside])
+    return support_problems(value)

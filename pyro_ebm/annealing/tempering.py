@@ -1,0 +1,261 @@
+"""Parallel tempering: draws of a target with many modes, and its normaliser, from one run.
+
+Ladders of replicas, one at each inverse temperature, exchange places with their neighbours. What
+comes up from the base, an independent draw, becomes a draw of the target when it has arrived; so a
+ladder goes between modes that no kernel would ever leave, and at the rate of the arrivals draws of
+the target are as good as independent. Inverse temperatures, step sizes and metrics are learned in
+rounds of doubling length; in the last round nothing is adapted.
+
+Source: Geyer (1991), Markov chain Monte Carlo maximum likelihood; Syed, Bouchard-Côté,
+Deligiannidis, Doucet (2022), Non-reversible parallel tempering: a scalable highly parallel MCMC
+scheme.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyro_ebm.diagnostics import ess_bulk, split_rhat
+
+from .cross_check import cross_check
+from .draws_of_target import ExactDraws, positions_of
+from .ladder import Ladder, Replicas, Rungs, Sweep
+from .log_z import Backward, LogZ
+from .moves import HMCMoves, Moves, root_of_covariance
+from .progress import Stages
+from .schedule import equal_barriers
+from .start import Start, Wanted, check_base, check_whole, start
+from .stepping_stones import stepping_stones
+from .verdict import sentence
+
+_PILOT_PARTICLES = 1024
+# Temperatures for each unit of the pilot's barrier, and no fewer or more than these.
+_PER_BARRIER, _FEWEST, _MOST = 2.0, 6, 128
+_SHORTEST_ROUND = 8
+# The last round leaves out so many sweeps, as a share of those it keeps, before it counts.
+_LEFT_OUT = 0.25
+_LARGEST_RHAT = 1.05
+_ARRIVALS_A_LADDER = 4
+_MOST_DRAWS = 512
+_GAIN = 1.0
+
+
+class Seen(NamedTuple):
+    """A round: slopes [sweeps, t, ladders], draws of the target [sweeps, dim, ladders], mean
+    acceptance [t - 1] and rejection [t - 1], and the replicas that have come all the way."""
+
+    slope: Tensor
+    draws: Tensor
+    acceptance: Tensor
+    rejection: Tensor
+    arrivals: int
+    round_trips: int
+
+
+class ParallelTempering:
+    """Parallel tempering of a model, a distribution, an energy or a Target.
+
+    :param base: "auto" searches for one (:mod:`.search`); or a torch distribution over the values
+        of the one site or over all unconstrained coordinates, a flow, a guide, a finished MCMC run.
+    :param num_ladders: independent ladders, of which the error is made.
+    :param num_temperatures: steps from the base to the target; unless given, twice the barrier that
+        a pilot met.
+    :param num_sweeps: how many sweeps the last round keeps.
+    :param num_rounds: how many rounds learn before the last, each twice as long as the one before.
+    :param moves: :class:`HMCMoves` or :class:`NUTSMoves`.
+    :param reverse: True anneals draws of this run back to the base, as a check; or draws of the
+        target to do it with, as for :class:`~pyro_ebm.AIS`. False leaves the check out.
+    :param disable_progbar: no progress bar; there is none anyway when the output is no terminal.
+    :raises ValueError: arguments outside of their range.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        base: Any = "auto",
+        num_ladders: int = 32,
+        num_temperatures: int | None = None,
+        num_sweeps: int = 256,
+        num_rounds: int = 5,
+        moves: Moves | None = None,
+        reverse: Any = True,
+        disable_progbar: bool = False,
+    ) -> None:
+        check_base(base)
+        check_whole("num_ladders", num_ladders, 2)
+        check_whole("num_sweeps", num_sweeps, 4)
+        check_whole("num_rounds", num_rounds, 1)
+        if num_temperatures is not None:
+            check_whole("num_temperatures", num_temperatures, 1)
+        self.model, self.base, self.num_ladders = model, base, num_ladders
+        self.num_temperatures, self.num_sweeps = num_temperatures, num_sweeps
+        self.num_rounds = num_rounds
+        self.moves = HMCMoves() if moves is None else moves
+        self.reverse, self.disable_progbar = reverse, disable_progbar
+
+    def run(self, *args: Any, **kwargs: Any) -> LogZ:
+        """Draws of the target, and log Z; the arguments are the model's.
+
+        :raises ValueError: when the model cannot be evaluated rightly, or no start can be found.
+        """
+        with poutine.block(), Stages(disable=self.disable_progbar) as stages:
+            wanted = Wanted(
+                self.model, self.base, self.moves, _PILOT_PARTICLES, "ParallelTempering"
+            )
+            begun = start(wanted, args, kwargs, stages)
+            if isinstance(begun, LogZ):
+                return begun
+            ladder, generator = Ladder(begun.pilot.mover.path, self.moves), begun.generator
+            rungs = self._first_rungs(begun)
+            stages.begin("rounds")
+            replicas = ladder.start(rungs, self.num_ladders, generator)
+            for k in range(self.num_rounds):
+                sweeps = max(_SHORTEST_ROUND, self.num_sweeps >> (self.num_rounds - k))
+                replicas, seen = _round(ladder, replicas, rungs, sweeps, generator, stages)
+                rungs = adapted(rungs, seen, self.moves.target_acceptance)
+            stages.begin("sweeps")
+            left_out = math.ceil(_LEFT_OUT * self.num_sweeps)
+            replicas, _ = _round(ladder, replicas, rungs, left_out, generator, stages)
+            _, seen = _round(ladder, replicas, rungs, self.num_sweeps, generator, stages)
+            return self._judged(begun, rungs, seen, stages)
+
+    def _first_rungs(self, begun: Start) -> Rungs:
+        """Equal barriers of the pilot, with its step sizes and metrics."""
+        steps, tuning = begun.pilot.learned.finished.steps, begun.pilot.learned.tuning
+        barrier = begun.pilot.barrier
+        wanted = math.ceil(_PER_BARRIER * barrier) if math.isfinite(barrier) else _MOST
+        number = self.num_temperatures or min(_MOST, max(_FEWEST, wanted))
+        betas = equal_barriers(steps.betas, steps.barrier, number)
+        found = [tuning.at(beta) for beta in betas]
+        sizes = torch.tensor([size for size, _ in found], dtype=torch.float64)
+        like = begun.pilot.mover.path.like
+        return Rungs(
+            torch.tensor(betas, dtype=torch.float64, device=like.device),
+            sizes.to(like.device),
+            torch.stack([factor for _, factor in found]),
+        )
+
+    def _judged(self, begun: Start, rungs: Rungs, seen: Seen, stages: Stages) -> LogZ:
+        stones = stepping_stones(seen.slope, rungs.betas)
+        log_z, error = stones.bennett
+        sweeps, dim, ladders = seen.draws.shape
+        positions = seen.draws.permute(1, 0, 2).reshape(dim, -1)
+        chains = seen.draws.permute(2, 0, 1)
+        problems = begun.problems + _problems(log_z, error, chains, seen)
+        back: Backward | None = None
+        if self.reverse is not False and math.isfinite(log_z):
+            exact = isinstance(self.reverse, ExactDraws)
+            if self.reverse is True:
+                draws = positions[:, :: max(1, positions.shape[1] // _MOST_DRAWS)].contiguous()
+            else:
+                draws = positions_of(begun.target, self.reverse.draws if exact else self.reverse)
+            tuning = begun.pilot.learned.tuning
+            checked = cross_check(begun, tuning, draws, (log_z, error), stages, exact=exact)
+            back, problems = checked.backward, problems + checked.problems
+        return LogZ(
+            log_z,
+            error,
+            "ParallelTempering",
+            reliable=not problems and back is not None,
+            why=sentence(problems, checked_backwards=back is not None),
+            ess=_least_ess(chains),
+            num_particles=positions.shape[1],
+            log_weights=positions.new_zeros(positions.shape[1], dtype=torch.float64),
+            positions=positions,
+            target=begun.target,
+            backward=back,
+            path={
+                "beta": rungs.betas.tolist(),
+                "barrier": seen.rejection.tolist(),
+                "acceptance": seen.acceptance.tolist(),
+                "mean_slope": seen.slope.nan_to_num(0.0, 0.0, 0.0).mean((0, 2)).tolist(),
+            },
+            details={
+                **begun.details,
+                "num_temperatures": len(rungs.betas) - 1,
+                "num_ladders": ladders,
+                "num_sweeps": sweeps,
+                "rejection": seen.rejection.tolist(),
+                "global_barrier": float(seen.rejection.sum()),
+                "arrivals": seen.arrivals,
+                "round_trips": seen.round_trips,
+                "forward": stones.forward._asdict(),
+                "reverse": stones.reverse._asdict(),
+            },
+        )
+
+
+def _round(
+    ladder: Ladder,
+    replicas: Replicas,
+    rungs: Rungs,
+    num_sweeps: int,
+    generator: torch.Generator,
+    stages: Stages,
+) -> tuple[Replicas, Seen]:
+    sweeps: list[Sweep] = []
+    draws: list[Tensor] = []
+    for number in range(num_sweeps):
+        replicas, sweep = ladder.sweep(replicas, rungs, number, generator)
+        sweeps.append(sweep)
+        draws.append(replicas.positions[:, -1])
+        stages.report(number + 1, num_sweeps)
+    columns = Sweep(*(torch.stack(each) for each in zip(*sweeps, strict=True)))
+    return replicas, Seen(
+        columns.slope,
+        torch.stack(draws),
+        columns.acceptance.mean(0),
+        columns.rejection.mean(0),
+        int(columns.arrivals.sum()),
+        int(columns.round_trips.sum()),
+    )
+
+
+def adapted(rungs: Rungs, seen: Seen, target_acceptance: float) -> Rungs:
+    """Equal rejection rates, and step sizes and metrics that follow what a round has seen."""
+    step_size = rungs.step_size.clone()
+    step_size[1:] *= (_GAIN * (seen.acceptance - target_acceptance)).exp()
+    old = rungs.betas.tolist()
+    betas = equal_barriers(old, seen.rejection.tolist(), len(old) - 1)
+    if len(betas) < len(old):
+        betas = old
+    nearest = [int((rungs.betas - beta).abs().argmin()) for beta in betas]
+    factor = rungs.factor[nearest].clone()
+    # At the target alone the draws are kept, and its metric can be measured.
+    cold = seen.draws.permute(1, 0, 2).reshape(seen.draws.shape[1], -1)
+    if cold.shape[1] >= 10 * len(cold):
+        factor[-1] = root_of_covariance(cold, torch.ones_like(cold[0], dtype=torch.float64))
+    return Rungs(rungs.betas.new_tensor(betas), step_size[nearest], factor)
+
+
+def _problems(log_z: float, error: float, chains: Tensor, seen: Seen) -> list[str]:
+    """What the ladders themselves say against the estimate."""
+    if not math.isfinite(log_z) or not math.isfinite(error):
+        return ["the replicas met no finite log Z: the base misses the support of the target"]
+    found = []
+    ladders = len(chains)
+    if seen.arrivals < _ARRIVALS_A_LADDER * ladders:
+        found.append(
+            f"only {seen.arrivals} replicas have come from the base to the target on {ladders} "
+            "ladders; take more sweeps or more temperatures"
+        )
+    worst = float(torch.as_tensor(split_rhat(chains)).nan_to_num(0.0).max())
+    if worst > _LARGEST_RHAT:
+        found.append(
+            f"the ladders differ from one another at the target (R-hat {worst:.2f}, above "
+            f"{_LARGEST_RHAT}); take more sweeps"
+        )
+    return found
+
+
+def _least_ess(chains: Tensor) -> float:
+    """The smallest effective sample size of a coordinate, at most the number of draws."""
+    ess = torch.as_tensor(ess_bulk(chains))
+    least = float(ess[ess.isfinite()].min()) if bool(ess.isfinite().any()) else 0.0
+    return min(least, float(chains.shape[0] * chains.shape[1]))

@@ -1,0 +1,86 @@
+"""Weights in closed form: log-normal ones, equal ones, none."""
+
+import math
+
+import pytest
+import torch
+
+from pyro_ebm.annealing.weights import (
+    effective_sample_size,
+    local_barrier,
+    log_mean_exp,
+    standard_error,
+    systematic_resampling,
+)
+from pyro_ebm.diagnostics import pareto_khat
+
+SIGMA = 0.5
+
+
+def log_normal(n):
+    """Weights of mean one and relative variance exp(sigma^2) - 1."""
+    return SIGMA * torch.randn(n, dtype=torch.float64) - 0.5 * SIGMA**2
+
+
+def test_equal_weights_are_worth_their_number():
+    weights = torch.full((50,), -700.0, dtype=torch.float64)
+    assert effective_sample_size(weights) == pytest.approx(50)
+    assert standard_error(weights) == pytest.approx(0.0, abs=1e-12)
+    assert float(log_mean_exp(weights)) == pytest.approx(-700.0)
+
+
+def test_no_weight_is_worth_nothing():
+    weights = torch.full((50,), -torch.inf, dtype=torch.float64)
+    assert effective_sample_size(weights) == 0.0
+    assert standard_error(weights) == math.inf
+
+
+def test_one_weight_has_no_error_that_could_be_known():
+    weights = torch.full((50,), -torch.inf, dtype=torch.float64)
+    weights[3] = 0.0
+    assert standard_error(weights) == math.inf
+
+
+def test_the_error_of_log_normal_weights_is_that_of_their_law():
+    n = 200_000
+    expected = math.sqrt((math.exp(SIGMA**2) - 1) / n)
+    assert standard_error(log_normal(n)) == pytest.approx(expected, rel=0.02)
+
+
+def test_estimates_scatter_as_their_errors_say():
+    scores = []
+    for _ in range(1000):
+        weights = log_normal(500)
+        scores.append(float(log_mean_exp(weights)) / standard_error(weights))
+    assert torch.tensor(scores).std() == pytest.approx(1.0, abs=0.09)
+
+
+def test_the_local_barrier_of_log_normal_increments_is_their_spread():
+    """log E G^2 - 2 log E G is sigma^2 whatever the mean."""
+    increments = 3.0 + log_normal(400_000)
+    before = torch.zeros_like(increments)
+    assert local_barrier(before, increments) == pytest.approx(SIGMA, rel=0.02)
+
+
+def test_the_local_barrier_counts_particles_by_their_weight():
+    increments = torch.tensor([0.0, 0.0, 5.0], dtype=torch.float64)
+    without_last = torch.tensor([0.0, 0.0, -torch.inf], dtype=torch.float64)
+    assert local_barrier(without_last, increments) == pytest.approx(0.0, abs=1e-7)
+    assert local_barrier(torch.zeros(3, dtype=torch.float64), increments) > 0.5
+
+
+def test_resampling_keeps_shares():
+    log_weights = torch.tensor([0.5, 0.25, 0.25, 0.0], dtype=torch.float64).log()
+    chosen = systematic_resampling(log_weights, 0.5)
+    assert torch.bincount(chosen, minlength=4).tolist() == [2, 1, 1, 0]
+
+
+def test_khat_finds_tails_without_a_mean():
+    uniform = torch.rand(4000, dtype=torch.float64)
+    assert pareto_khat(-0.3 * uniform.log()) < 0.5
+    assert pareto_khat(-1.2 * uniform.log()) > 0.9
+
+
+def test_khat_of_equal_weights_is_minus_infinity_and_of_few_not_known():
+    assert pareto_khat(torch.zeros(100, dtype=torch.float64)) == -math.inf
+    assert math.isnan(pareto_khat(torch.zeros(10, dtype=torch.float64)))
