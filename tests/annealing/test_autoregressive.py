@@ -57,7 +57,7 @@ def test_the_gradient_is_that_of_the_density(name):
 @pytest.mark.parametrize("name", ["two wells", "bent"])
 def test_the_density_integrates_to_one(name):
     base = base_of(name)
-    axis = torch.linspace(-60.0, 60.0, 2401)
+    axis = torch.linspace(-30.0, 30.0, 1201)
     value, _ = base.log_density_and_gradient(torch.cartesian_prod(axis, axis).T)
     assert float(value.exp().sum() * (axis[1] - axis[0]) ** 2) == pytest.approx(1.0, abs=2e-3)
 
@@ -116,6 +116,11 @@ def test_tails_without_variance_are_met_by_tails_as_heavy():
 
 
 def test_few_families_are_told_less_of_what_bends():
-    x = bent(4000)[:, :40].repeat(1, 50)
-    wary = fit_autoregression(x, num_independent=2.0)
-    assert int((wary.slope != 0).sum() + (wary.bend != 0).sum()) == 0
+    """Thirty draws of independent coordinates, each a hundred times, seem to go together."""
+    x = torch.randn(6, 30).repeat(1, 100)
+    bold, wary = fit_autoregression(x), fit_autoregression(x, num_independent=1.0)
+
+    def found(fit):
+        return int(sum((part != 0).sum() for part in (fit.slope, fit.bend, fit.square)))
+
+    assert found(wary) < found(bold)

@@ -87,7 +87,7 @@ def test_a_normalised_distribution_has_log_z_zero():
 @pytest.mark.parametrize(
     ("chains", "draws"),
     [
-        (8, 100),
+        pytest.param(8, 100, marks=pytest.mark.slow),
         pytest.param(2, 300, marks=pytest.mark.slow),
         pytest.param(40, 20, marks=pytest.mark.slow),
     ],

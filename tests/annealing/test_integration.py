@@ -134,7 +134,7 @@ def climbed_scores(step_size, *, weighted=True):
     return torch.tensor(scores)
 
 
-@pytest.mark.parametrize("step_size", [0.15, 0.03])
+@pytest.mark.parametrize("step_size", [pytest.param(0.15, marks=pytest.mark.slow), 0.03])
 def test_particles_on_a_path_are_calibrated_however_slowly_they_move(step_size):
     scores = climbed_scores(step_size)
     assert abs(scores.mean()) < 4 * scores.std() / math.sqrt(REPEATS)
@@ -148,7 +148,7 @@ def test_slow_particles_whose_weights_are_forgotten_lag_behind():
 @pytest.mark.parametrize(
     "name",
     [
-        "double_well_0.5_1.0",
+        pytest.param("double_well_0.5_1.0", marks=pytest.mark.slow),
         "student_t_2",
         pytest.param("eight_schools", marks=pytest.mark.slow),
         pytest.param("gaussian_20d", marks=pytest.mark.slow),

@@ -11,7 +11,7 @@ from pyro_ebm.annealing.schedule import InverseTemperatures, Linear, equal_barri
 def test_equal_barriers_are_equal_in_the_barrier_that_was_measured():
     betas = np.linspace(0, 1, 101) ** 3
     barriers = np.diff(np.sqrt(betas))
-    found = equal_barriers(betas, barriers, 10)
+    found = equal_barriers(betas.tolist(), barriers.tolist(), 10)
     assert np.sqrt(found) == pytest.approx(np.linspace(0, 1, 11), abs=2e-3)
 
 

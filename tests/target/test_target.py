@@ -232,7 +232,7 @@ def test_a_model_that_vmap_cannot_take_is_looped_over_with_one_warning():
     assert not target.vectorized
     kernel, warmup = hmc(num_steps=2, jitter=0.5), Warmup(0, step_size=0.8)
     draws = sampled(target, kernel=kernel, warmup=warmup, num_samples=150, chains=4)
-    # InverseTemperatures x, y is N(2 sign x, 1). An ESS of a tenth of the draws is plenty.
+    # Given x, y is N(2 sign x, 1). An ESS of a tenth of the draws is plenty.
     rest, n = draws["y"] - 2 * draws["x"].sign(), len(draws["y"]) / 10
     assert abs(float(rest.mean())) < 4 * (1 / n) ** 0.5
     assert abs(float(rest.var()) - 1) < 4 * (2 / n) ** 0.5
