@@ -10,30 +10,24 @@ Source: Neal (2001), Annealed importance sampling.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import torch
 from pyro import poutine
-from torch import Tensor
 
 from pyro_ebm.diagnostics import pareto_khat
 from pyro_ebm.target import Target
 
-from .backwards import Checked, check_backwards
-from .freeze import as_target
-from .given import given_base
+from .backwards import Checked, check_backwards, moved_on
+from .draws_of_target import ExactDraws, positions_of
 from .log_z import LogZ
 from .moves import HMCMoves, Moves
 from .passes import Pass
-from .path import geometric
-from .pilot import Pilot, pilot
+from .pilot import Pilot
 from .progress import Stages
-from .rays import grows_along_rays
-from .rounds import MOST_BATCHES, LearnedRounds, Look, Rounds
+from .rounds import MOST_BATCHES, LearnedRounds, Rounds
 from .schedule import Optimized, Schedule, fixed_betas
-from .search import disperse, search
-from .verdict import sentence, support_problems, weight_problems
+from .start import Start, Wanted, check_base, check_whole, start
+from .verdict import sentence, weight_problems
 from .weights import effective_sample_size, log_mean_exp, standard_error
 
 NUM_PARTICLES = 1024
@@ -66,13 +60,9 @@ class AIS:
         reverse: Any = True,
         disable_progbar: bool = False,
     ) -> None:
-        if isinstance(base, str) and base != "auto":
-            raise ValueError(f'expected base to be "auto" or an object, got the string {base!r}.')
-        whole = isinstance(num_particles, int) and not isinstance(num_particles, bool)
-        if num_particles is not None and (not whole or num_particles < 2):
-            raise ValueError(
-                f"expected num_particles to be a whole number of at least 2, got {num_particles}."
-            )
+        check_base(base)
+        if num_particles is not None:
+            check_whole("num_particles", num_particles, 2)
         self.model, self.base, self.num_particles = model, base, num_particles
         self.schedule = Optimized() if schedule is None else schedule
         if not isinstance(self.schedule, Optimized):
@@ -85,69 +75,54 @@ class AIS:
 
         :raises ValueError: when the model cannot be evaluated rightly, or no start can be found.
         """
-        with poutine.block(), Stages(disable=self.disable_progbar) as stages:
-            target = as_target(self.model, args, kwargs)
-            seed = int(torch.randint(2**62, ()))
-            generator = torch.Generator(target.device).manual_seed(seed)
-            details: dict[str, Any] = {"seed": seed, "dtype": str(target.dtype)}
-            growing = grows_along_rays(target, generator)
-            if growing is not None:
-                return _nothing(math.nan, [growing], details, target=target)
-            return self._estimate(Look(target, generator, stages), args, kwargs, details)
-
-    def _estimate(
-        self, look: Look, args: tuple, kwargs: dict[str, Any], details: dict[str, Any]
-    ) -> LogZ:
-        target = look.target
         number = self.num_particles or NUM_PARTICLES
-        dispersed = None
-        if isinstance(self.base, str) or self.reverse is not False:
-            look.stages.begin("chains")
-            dispersed = disperse(target, look.generator)
-        look.stages.begin("base")
-        if isinstance(self.base, str):
-            assert dispersed is not None
-            choice = search(target, self.moves, dispersed, number, look.generator)
-            chosen = choice.chosen
-            details["considered"] = [each._asdict() for each in choice.considered]
-        else:
-            base = given_base(target, self.base, args, kwargs)
-            chosen = pilot(geometric(target, base), self.moves, number, look.generator)
-        details["base"] = chosen.description
-        problems = support_problems(_at_base(look, chosen, number))
-        weights = chosen.learned.finished.log_weights
-        if not bool((weights > -torch.inf).any()):
-            problems += weight_problems(weights, math.nan)
-            return _nothing(-math.inf, problems, details, target=target)
+        wanted = Wanted(
+            self.model, self.base, self.moves, number, "AIS", disperse=self.reverse is not False
+        )
+        with poutine.block(), Stages(disable=self.disable_progbar) as stages:
+            begun = start(wanted, args, kwargs, stages)
+            return begun if isinstance(begun, LogZ) else self._estimate(begun, number, stages)
+
+    def _estimate(self, begun: Start, number: int, stages: Stages) -> LogZ:
+        details, problems = begun.details, begun.problems
         plan = Rounds(self.schedule, number, most_batches=1 if self.num_particles else MOST_BATCHES)
         learned, interrupted = None, False
         try:
-            learned = plan.learn(look, chosen)
-            result = plan.last(look, chosen, learned)
+            learned = plan.learn(begun, stages)
+            result = plan.last(begun, stages, learned)
             if plan.is_surprised(result):
                 # It is no longer decided beforehand that this round is the last, and that is told.
                 details["retries"] = 1
-                learned = plan.learn_longer(look, chosen, learned)
-                result = plan.last(look, chosen, learned)
+                learned = plan.learn_longer(begun, stages, learned)
+                result = plan.last(begun, stages, learned)
         except KeyboardInterrupt:
-            result, interrupted = _as_far(chosen, learned), True
+            result, interrupted = _as_far(begun.pilot, learned), True
         details["num_temperatures"] = len(result.steps.betas) - 1
         if interrupted:
             problems.append(
                 "the run was interrupted: this is what a round that still adapts had made of it"
             )
-            return self._judge(target, result, None, problems, details)
+            return self._judge(begun.target, result, None, problems, details)
         checked = None
         if self.reverse is not False:
             assert learned is not None
             try:
-                look.stages.begin("backwards")
-                checked = check_backwards(
-                    look, chosen, learned, result, reverse=self.reverse, dispersed=dispersed
-                )
+                checked = self._check(begun, learned, result, stages)
             except KeyboardInterrupt:
                 problems.append("the run was interrupted before it was checked backwards")
-        return self._judge(target, result, checked, problems, details)
+        return self._judge(begun.target, result, checked, problems, details)
+
+    def _check(self, begun: Start, rounds: LearnedRounds, result: Pass, stages: Stages) -> Checked:
+        """Anneal draws of the target backwards: those that were given, or made by MCMC."""
+        reverse, tuning = self.reverse, rounds.learned.tuning
+        exact = isinstance(reverse, ExactDraws)
+        if reverse is True:
+            particles = Pilot(begun.pilot.mover, rounds.learned).particles(begun.generator)
+            draws = moved_on(begun.pilot.mover, tuning, particles, begun.generator)
+        else:
+            draws = positions_of(begun.target, reverse.draws if exact else reverse)
+        weights = result.log_weights
+        return check_backwards(begun, rounds.betas, tuning, weights, draws, stages, exact=exact)
 
     def _judge(
         self,
@@ -186,22 +161,8 @@ class AIS:
         )
 
 
-def _at_base(look: Look, chosen: Pilot, number: int) -> Tensor:
-    """Log densities of the target at fresh draws of the base that lie inside the support."""
-    drawn = chosen.mover.path.sample(number, look.generator)
-    inside = drawn[:, drawn.isfinite().all(0)]
-    if inside.shape[1] == 0:
-        return inside.new_empty(0)
-    return look.target.log_density_and_gradient(inside)[0]
-
-
 def _as_far(chosen: Pilot, learned: LearnedRounds | None) -> Pass:
     """The last learning pass, as if it were an estimate: where a run was interrupted."""
     finished = (chosen.learned if learned is None else learned.learned).finished
     shift = (finished.log_z or 0.0) - float(log_mean_exp(finished.log_weights))
     return finished._replace(log_weights=finished.log_weights + shift)
-
-
-def _nothing(log_z: float, problems: list[str], details: dict[str, Any], *, target: Target) -> LogZ:
-    why = sentence(problems, checked_backwards=False)
-    return LogZ(log_z, math.inf, "AIS", False, why, ess=0.0, target=target, details=details)

@@ -1,106 +1,86 @@
-"""What a forward estimate cannot see of itself: draws of the target, annealed backwards."""
+"""What a forward estimate cannot see of itself: draws of the target, annealed backwards.
+
+Particles that go up and draws that go down the same inverse temperatures come to the same log Z
+where neither misses a region. Chains from dispersed starts go down as well, and tell of regions
+where hardly a particle ends.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .bennett import bennett
-from .draws_of_target import ExactDraws, positions_of
 from .laplace import laplace
 from .log_z import Backward
-from .passes import Pass, backward
-from .pilot import Pilot
-from .rounds import LearnedRounds, Look
-from .search import Dispersed, climb
+from .moves import Mover, Tuning
+from .passes import backward
+from .progress import Stages
+from .search import climb
+from .start import Start
 from .verdict import backward_problems, is_unreached, narrow_directions, unreached_regions
 from .weights import log_mean_exp, standard_error
 
-_MOST_DRAWS = 256
-# Transitions that particles of an earlier round make at the target before they count as its draws.
-_TRANSITIONS = 20
+# Draws that are annealed backwards, and how many transitions particles make before they count so.
+_MOST_DRAWS, _TRANSITIONS = 256, 20
 _BASE_DRAWS = 4096
 
 
 class Checked(NamedTuple):
-    """The backward estimates, and what speaks against the forward one."""
+    """What the draws annealed backwards say, and what speaks against the forward weights."""
 
     backward: Backward
     problems: list[str]
 
 
-def check_backwards(
-    look: Look,
-    chosen: Pilot,
-    rounds: LearnedRounds,
-    result: Pass,
-    *,
-    reverse: Any,
-    dispersed: Dispersed | None,
-) -> Checked:
-    """Anneal draws of the target, and chains from dispersed starts, down to the base.
-
-    :param reverse: True for draws made by MCMC from the particles of an earlier round, or draws.
-    """
-    weights = result.log_weights
-    exact = isinstance(reverse, ExactDraws)
-    if reverse is True:
-        draws = _by_mcmc(look, chosen, rounds)
-    else:
-        draws = positions_of(look.target, reverse.draws if exact else reverse)
-    works = _down(look, chosen, rounds, draws)
-    joint, joint_error = bennett(weights, works)
-    found = Backward(
-        works, -float(log_mean_exp(-works)), standard_error(-works), joint, joint_error, exact
-    )
-    problems = backward_problems(weights, found)
-    sample = chosen.mover.path.sample(_BASE_DRAWS, look.generator)
-    problems += narrow_directions(sample, draws)
-    if dispersed is not None:
-        problems += _unreached(look, chosen, rounds, weights, dispersed.last)
-    return Checked(found, problems)
-
-
-def _by_mcmc(look: Look, chosen: Pilot, rounds: LearnedRounds) -> Tensor:
-    """Draws of the target [dim, m]: particles of the last learning round, moved on."""
-    particles = Pilot(chosen.mover, rounds.learned).particles(look.generator)
-    order = torch.randperm(
-        particles.shape[1], generator=look.generator, device=look.generator.device
-    )
-    positions = particles[:, order[:_MOST_DRAWS]]
-    step_size, factor = rounds.learned.tuning.at(1.0)
-    mover = chosen.mover
+def moved_on(mover: Mover, tuning: Tuning, positions: Tensor, generator: torch.Generator) -> Tensor:
+    """At most 256 particles [dim, n] of the target, each moved on by itself for 20 transitions."""
+    order = torch.randperm(positions.shape[1], generator=generator, device=generator.device)
+    positions = positions[:, order[:_MOST_DRAWS]].contiguous()
+    step_size, factor = tuning.at(1.0)
     for _ in range(_TRANSITIONS):
         chain, _ = mover.enter(positions, 1.0, factor)
-        moved = mover.move(chain, positions, 1.0, step_size, factor, look.generator)
-        positions = moved.positions
+        positions = mover.move(chain, positions, 1.0, step_size, factor, generator).positions
     return positions
 
 
-def _down(look: Look, chosen: Pilot, rounds: LearnedRounds, draws: Tensor) -> Tensor:
-    return backward(
-        chosen.mover,
-        rounds.betas,
-        rounds.learned.tuning,
-        draws,
-        look.generator,
-        report=look.stages.report,
-    ).log_weights
+def check_backwards(
+    start: Start,
+    betas: list[float],
+    tuning: Tuning,
+    weights: Tensor,
+    draws: Tensor,
+    stages: Stages,
+    *,
+    exact: bool,
+) -> Checked:
+    """Anneal ``draws`` [dim, m] of the target, and the dispersed chains, down to the base.
 
+    :param betas: at which the particles with log ``weights`` [n] went up.
+    :param exact: whether the draws are exactly of the target.
+    """
+    mover, generator = start.pilot.mover, start.generator
+    stages.begin("backwards")
 
-def _unreached(
-    look: Look, chosen: Pilot, rounds: LearnedRounds, weights: Tensor, last: Tensor
-) -> list[str]:
-    """Whether chains from dispersed starts have found what the particles have not."""
+    def down(positions: Tensor) -> Tensor:
+        passed = backward(mover, betas, tuning, positions, generator, report=stages.report)
+        return passed.log_weights
+
+    works = down(draws)
+    upper, upper_error = -float(log_mean_exp(-works)), standard_error(-works)
+    back = Backward(works, upper, upper_error, *bennett(weights, works), exact)
+    problems = backward_problems(weights, back)
+    problems += narrow_directions(mover.path.sample(_BASE_DRAWS, generator), draws)
+    if start.dispersed is None:
+        return Checked(back, problems)
+    last = start.dispersed.last
     finite = last[:, last.isfinite().all(0)].contiguous()
-    if finite.shape[1] == 0:
-        return []
-    log_z = float(log_mean_exp(weights))
-    unreached = is_unreached(log_z, _down(look, chosen, rounds, finite), len(weights))
-    masses = []
-    if bool(unreached.any()):
-        modes = climb(look.target, finite[:, unreached])
-        masses = [laplace(look.target, mode)[0] for mode in modes.T]
-    return unreached_regions(log_z, unreached, masses)
+    if finite.shape[1] > 0:
+        log_z = float(log_mean_exp(weights))
+        unreached = is_unreached(log_z, down(finite), len(weights))
+        modes = climb(start.target, finite[:, unreached]).T if bool(unreached.any()) else []
+        masses = [laplace(start.target, mode)[0] for mode in modes]
+        problems += unreached_regions(log_z, unreached, masses)
+    return Checked(back, problems)

@@ -28,7 +28,8 @@ from torch import Tensor
 from pyro_ebm.diagnostics import pareto_khat
 
 from .area import Area, integrate
-from .cross_check import CrossCheck, cross_check, moved_on
+from .backwards import Checked, moved_on
+from .cross_check import cross_check
 from .log_z import LogZ
 from .moves import HMCMoves, Mover, Moves, Tuning
 from .passes import Report, learn
@@ -188,7 +189,7 @@ def climb(
 
 
 def _judged(
-    begun: Start, betas: list[float], climbed: Climbed, area: Area, check: CrossCheck | None
+    begun: Start, betas: list[float], climbed: Climbed, area: Area, check: Checked | None
 ) -> LogZ:
     """The area as a result, and whether it is to be trusted."""
     weights = climbed.log_weights[-1]

@@ -8,26 +8,17 @@ from typing import NamedTuple
 import torch
 
 from pyro_ebm.diagnostics import pareto_khat
-from pyro_ebm.target import Target
 
 from .passes import Learned, Pass, Steps, forward, learn
-from .pilot import Pilot
 from .progress import Stages
 from .schedule import Optimized, Schedule, equal_barriers, fixed_betas
+from .start import Start
 from .verdict import weight_problems
 
 # The last round takes up to so many times as many particles where the error would exceed this.
 MOST_BATCHES, _ENOUGH = 8, 0.025
 # More steps than so many squared barriers help less than more particles.
 _PLATEAU, _ENOUGH_STEPS = 0.75, 4.0
-
-
-class Look(NamedTuple):
-    """What every stage of a run needs."""
-
-    target: Target
-    generator: torch.Generator
-    stages: Stages
 
 
 class LearnedRounds(NamedTuple):
@@ -48,13 +39,13 @@ class Rounds(NamedTuple):
     num_particles: int
     most_batches: int
 
-    def learn(self, look: Look, chosen: Pilot) -> LearnedRounds:
+    def learn(self, start: Start, stages: Stages) -> LearnedRounds:
         """Rounds of doubling length until the next one promises weights that are even enough."""
-        look.stages.begin("rounds")
-        learned = chosen.learned
+        stages.begin("rounds")
+        learned = start.pilot.learned
         if not isinstance(self.schedule, Optimized):
             betas = fixed_betas(self.schedule)
-            learned = self._again(look, chosen, learned, betas)
+            learned = self._again(start, stages, learned, betas)
             return LearnedRounds(betas, learned, self._batches(learned.relative_variance))
         before = math.inf
         while True:
@@ -74,31 +65,31 @@ class Rounds(NamedTuple):
                 promised = variance if settled else variance / 2
                 return LearnedRounds(betas, learned, self._batches(promised))
             before = variance
-            learned = self._again(look, chosen, learned, betas)
+            learned = self._again(start, stages, learned, betas)
 
-    def learn_longer(self, look: Look, chosen: Pilot, before: LearnedRounds) -> LearnedRounds:
+    def learn_longer(self, start: Start, stages: Stages, before: LearnedRounds) -> LearnedRounds:
         """One more learning round, and twice the temperatures and particles in the next."""
-        learned = self._again(look, chosen, before.learned, before.betas)
+        learned = self._again(start, stages, before.learned, before.betas)
         betas = before.betas
         if isinstance(self.schedule, Optimized):
             steps = learned.finished.steps
             betas = equal_barriers(steps.betas, steps.barrier, 2 * len(steps.barrier))
         return LearnedRounds(betas, learned, min(self.most_batches, 2 * before.num_batches))
 
-    def last(self, look: Look, chosen: Pilot, rounds: LearnedRounds) -> Pass:
+    def last(self, start: Start, stages: Stages, rounds: LearnedRounds) -> Pass:
         """The round that counts; nothing in it is adapted. Interrupted, it gives what it has."""
-        look.stages.begin("forwards")
+        stages.begin("forwards")
         parts: list[Pass] = []
         for _ in range(rounds.num_batches):
             try:
                 parts.append(
                     forward(
-                        chosen.mover,
+                        start.pilot.mover,
                         rounds.betas,
                         rounds.learned.tuning,
                         self.num_particles,
-                        look.generator,
-                        report=look.stages.report,
+                        start.generator,
+                        report=stages.report,
                     )
                 )
             except KeyboardInterrupt:
@@ -118,14 +109,14 @@ class Rounds(NamedTuple):
             return False
         return bool(weight_problems(result.log_weights, pareto_khat(result.log_weights)))
 
-    def _again(self, look: Look, chosen: Pilot, learned: Learned, betas: list[float]) -> Learned:
+    def _again(self, start: Start, stages: Stages, learned: Learned, betas: list[float]) -> Learned:
         return learn(
-            chosen.mover,
+            start.pilot.mover,
             self.num_particles,
-            look.generator,
+            start.generator,
             betas=betas,
             tuning=learned.tuning,
-            report=look.stages.report,
+            report=stages.report,
         )
 
     def _following(self, number: int, variance: float) -> int:

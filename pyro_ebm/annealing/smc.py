@@ -21,7 +21,8 @@ from torch import Tensor
 
 from pyro_ebm.diagnostics import pareto_khat
 
-from .cross_check import cross_check, enough_temperatures, moved_on
+from .backwards import moved_on
+from .cross_check import cross_check, enough_temperatures
 from .draws_of_target import ExactDraws, positions_of
 from .islands import Annealed, Islands, anneal
 from .log_z import Backward, LogZ

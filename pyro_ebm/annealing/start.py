@@ -24,7 +24,7 @@ from .verdict import sentence, support_problems, weight_problems
 class Start(NamedTuple):
     """A target, a pilot from the base to it, and what has already come to light against it.
 
-    ``dispersed`` are chains from dispersed starts, where the base was searched for with them.
+    ``dispersed`` are chains from dispersed starts, where they were asked for or searched with.
     """
 
     target: Target
@@ -36,13 +36,17 @@ class Start(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What a user has asked for: a model, a base or "auto", moves, and particles of a pilot."""
+    """What a user has asked for: a model, a base or "auto", moves, and particles of a pilot.
+
+    ``disperse`` asks for chains from dispersed starts where the base is given, too.
+    """
 
     model: Any
     base: Any
     moves: Moves
     num_particles: int
     method: str
+    disperse: bool = False
 
 
 def check_base(base: Any) -> None:
@@ -77,15 +81,16 @@ def start(wanted: Wanted, args: tuple, kwargs: dict[str, Any], stages: Stages) -
     details: dict[str, Any] = {"seed": seed, "dtype": str(target.dtype)}
     dispersed: Dispersed | None = None
     number = wanted.num_particles
-    if isinstance(wanted.base, str):
+    if isinstance(wanted.base, str) or wanted.disperse:
         stages.begin("chains")
         dispersed = disperse(target, generator)
-        stages.begin("base")
+    stages.begin("base")
+    if isinstance(wanted.base, str):
+        assert dispersed is not None
         choice = search(target, wanted.moves, dispersed, number, generator)
         chosen = choice.chosen
         details["considered"] = [candidate._asdict() for candidate in choice.considered]
     else:
-        stages.begin("base")
         base = given_base(target, wanted.base, args, kwargs)
         chosen = pilot(geometric(target, base), wanted.moves, number, generator)
     details["base"] = chosen.description
