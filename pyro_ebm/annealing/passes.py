@@ -33,8 +33,8 @@ _GAIN = 1.0
 class Steps(NamedTuple):
     """What a pass met at each inverse temperature; lists of equal length, in its own order.
 
-    ``barrier`` is the local barrier of the step that ends here; ``mean_slope`` and
-    ``slope_variance`` are weighted; ``acceptance`` is the mean rate of the move made here.
+    ``barrier`` is the local barrier of the step that ends here; ``mean_slope`` is weighted;
+    ``acceptance`` is the mean rate of the move made here.
     """
 
     betas: list[float]

@@ -171,20 +171,18 @@ def search(
     by_prior: Pilot | None = None
     prior = prior_base(target)
     sets = [dispersed.draws]
-    weighed = False
     if prior is not None:
         by_prior = look(from_prior(target, prior), _FAR_PRIOR)
         if by_prior.barrier < _NEAR_PRIOR:
             return Choice(by_prior, (_candidate(by_prior),))
-        sets = [by_prior.particles(generator), dispersed.draws]
-        weighed = True
+        sets.append(by_prior.particles(generator))
     first = torch.cat(sets, dim=1)
-    wide = _fitted(first, 4.0 * NUM_CHAINS, widen=_FIRST_WIDEN, one_part=not weighed)
+    # Chains do not know how much each mode weighs; particles from a prior do.
+    wide = _fitted(first, 4.0 * NUM_CHAINS, widen=_FIRST_WIDEN, one_part=prior is None)
     components = _at_modes(target, dispersed.modes)
     if components is not None:
         modes = mixture_base(components, dof=_MODE_DOF, description=_OF_MODES)
-        found = look(geometric(target, defended(modes, wide)))
-        sets = [found.particles(generator), *sets]
+        look(geometric(target, defended(modes, wide)))
     _refit(target, look, wide, dispersed.draws, generator)
     considered = tuple(_candidate(p) for p in pilots)
     return Choice(_best(pilots, by_prior), considered)

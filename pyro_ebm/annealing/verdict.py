@@ -21,6 +21,7 @@ from .weights import effective_sample_size
 LEAST_ESS, LARGEST_KHAT, LARGEST_SHARE = 100.0, 0.7, 0.1
 # Standard errors between forwards and backwards, and the largest error with which that says much.
 _APART, _BLUNT = 3.0, 0.5
+_ROUNDING = 1e-6
 _LEAST_OVERLAP = 0.02
 _FEWEST_DRAWS = 16
 # A direction is too narrow when the draws' spread, taken low, is so many times the base's.
@@ -90,11 +91,12 @@ def backward_problems(log_weights: Tensor, backward: Backward) -> list[str]:
             "with draws of the target annealed backwards log Z is only known to "
             f"± {error:.2g}: the check against them is blunt"
         ]
-    if abs(difference) > _APART * error:
+    if abs(difference) > _APART * error + _ROUNDING:
         return [
             "with draws of the target annealed backwards log Z comes out "
             f"{difference:+.3f} ± {error:.2g} from what the forward weights say, "
-            f"{abs(difference) / error:.1f} errors: one of the two has missed a region"
+            f"{abs(difference) / max(error, _ROUNDING):.1f} errors: one of the two has missed a "
+            "region"
         ]
     if overlap(log_weights, works) < _LEAST_OVERLAP:
         return ["the works forwards and backwards hardly overlap; take more temperatures"]
