@@ -5,10 +5,12 @@ errors, the run's and the reference's together; the effective sample sizes are g
 """
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from pyro.infer.autoguide.initialization import init_to_uniform
 
 import pyro_ebm as ebm
 from pyro_ebm import diagnostics
@@ -26,11 +28,16 @@ DENSE = {
     "nes",
 }
 
+# From starts within 2 of the origin about one chain in 150 ends in a mode 450 nats below the
+# others, where one component takes all the points: `diagnose` tells it, and it has no weight.
+NEAR = {"low_dim_gauss_mix"}
+
 
 def run(name, num_chains, num_samples):
     torch.set_default_dtype(torch.float64)
     posterior = load(name)
-    kernel = ebm.NUTS(posterior.model, full_mass=name in DENSE)
+    starts = partial(init_to_uniform, radius=0.5 if name in NEAR else 2.0)
+    kernel = ebm.NUTS(posterior.model, full_mass=name in DENSE, init_strategy=starts)
     mcmc = ebm.MCMC(kernel, num_samples, warmup_steps=100, num_chains=num_chains)
     mcmc.run(*posterior.args, **posterior.kwargs)
     record = mcmc.record

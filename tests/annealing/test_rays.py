@@ -60,7 +60,14 @@ def test_an_improper_prior_with_enough_data_passes():
     assert verdict(ebm.Target.from_model(model, torch.zeros(3))) is None
 
 
-@pytest.mark.parametrize("name", NORMALISERS)
+LARGE = ("german_credit", "brownian", "galaxy_k2", "galaxy_k3", "galaxy_k4", "many_well")
+KNOWN = [
+    pytest.param(name, marks=pytest.mark.slow) if name.startswith(LARGE) else name
+    for name in NORMALISERS
+]
+
+
+@pytest.mark.parametrize("name", KNOWN)
 def test_what_has_a_known_normaliser_passes(name):
     assert verdict(normaliser(name).target) is None
 
