@@ -18,11 +18,17 @@ import torch
 from torch import Tensor
 
 from .moves import Mover, Tuning, root_of_covariance
-from .weights import effective_sample_size, local_barrier, systematic_resampling
+from .weights import (
+    effective_sample_size,
+    local_barrier,
+    log_mean_exp,
+    systematic_resampling,
+)
 
 # A pass that learns goes to the next inverse temperature where the local barrier is this.
 _STRIDE = 0.7
 _SMALLEST_STRIDE = 1e-8
+_MOST_TEMPERATURES = 1000
 # A learning pass resamples below this share of equal weights.
 _RESAMPLE_BELOW = 0.5
 _COLLAPSED = 0.1
@@ -153,8 +159,6 @@ def learn(
     *,
     betas: Sequence[float] | None = None,
     tuning: Tuning | None = None,
-    start: Tensor | None = None,
-    max_temperatures: int = 1000,
     report: Report | None = None,
 ) -> Learned:
     """A pass that adapts on its way: resamples, follows the acceptance, measures the metric.
@@ -165,11 +169,10 @@ def learn(
         barrier ahead of the last.
     :param tuning: of an earlier pass, from which the step sizes go on.
     """
-    positions = mover.path.sample(num_particles, generator) if start is None else start
+    positions = mover.path.sample(num_particles, generator)
     log_weights = positions.new_zeros(num_particles, dtype=torch.float64)
-    uniform = torch.ones_like(log_weights)
     steps = Steps([0.0], [], [], [], [])
-    factor = root_of_covariance(positions, uniform)
+    factor = root_of_covariance(positions, torch.ones_like(log_weights))
     step_size = _first_step(positions) if tuning is None else tuning.at(0.0)[0]
     step_sizes, factors, log_z = [step_size], [factor], 0.0
     threshold = (_RESAMPLE_BELOW if betas is None else _COLLAPSED) * num_particles
@@ -179,7 +182,7 @@ def learn(
     while beta < 1.0:
         i += 1
         following = _next_beta(log_weights, slope, beta) if betas is None else betas[i]
-        if betas is None and i >= max_temperatures:
+        if betas is None and i >= _MOST_TEMPERATURES:
             following = 1.0
         increments = (following - beta) * slope
         _note(steps, log_weights, increments, slope, following)
@@ -191,7 +194,7 @@ def learn(
             resampled = True
             offset = float(torch.rand((), generator=generator, device=positions.device))
             chosen = systematic_resampling(log_weights, offset)
-            log_z += float(log_weights.logsumexp(0)) - float(uniform.log().logsumexp(0))
+            log_z += float(log_mean_exp(log_weights))
             positions, slope, families = positions[:, chosen], slope[chosen], families[chosen]
             log_weights = torch.zeros_like(log_weights)
         factor = root_of_covariance(positions, log_weights.softmax(0))
@@ -208,7 +211,7 @@ def learn(
         _, slope = mover.enter(positions, beta, factor)
         if report is not None:
             report(i, 0 if betas is None else len(betas) - 1)
-    log_z += float(log_weights.logsumexp(0)) - float(uniform.log().logsumexp(0))
+    log_z += float(log_mean_exp(log_weights))
     like = {"dtype": torch.float64, "device": positions.device}
     learned = Tuning(
         torch.tensor(steps.betas[: len(step_sizes)], **like),

@@ -11,12 +11,12 @@ Hamiltonian dynamics.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .integrators import PhasePoint, kinetic_energy, leapfrog
+from .integrators import Leap, PhasePoint, kinetic_energy, leapfrog
 from .kernel import (
     MAX_ENERGY_ERROR,
     Kernel,
@@ -133,36 +133,61 @@ def hmc(
         # A point of infinite energy ends the trajectory: seen from either end it is the same point,
         # so that the rejection is reversible. A large but finite error is followed to the end.
         diverging = state.diverging | (delta > MAX_ENERGY_ERROR)
-        n_steps = state.n_steps + 1
-        done = (n_steps >= state.length) | delta.isinf()
+        done = (state.n_steps + 1 >= state.length) | delta.isinf()
         acceptance = torch.where(done, (-delta).clamp(max=0.0).exp(), 0.0)
-        accept = done & (noise.uniform[1] < acceptance)
-        position = torch.where(accept, leap.point.position, state.start)
-        gradient = torch.where(accept, leap.gradient, state.start_gradient)
-        log_density = torch.where(accept, leap.log_density, state.start_log_density)
-        new = state._replace(
-            fresh=done,
-            point=leap.point,
-            start=position,
-            start_gradient=gradient,
-            start_log_density=log_density,
-            diverging=diverging,
-            n_steps=n_steps,
-        )
-        transition = Transition(
+        return arrive(
+            state,
+            leap,
+            energy=energy,
+            delta=delta,
             done=done,
-            position=position,
-            gradient=gradient,
-            log_density=log_density,
-            acceptance_rate=acceptance,
-            energy=torch.where(accept, energy, state.initial_energy),
-            energy_error=torch.where(accept, delta, 0.0),
-            tree_depth=torch.zeros_like(n_steps),
-            n_steps=n_steps,
             diverging=diverging,
-            reached_max_treedepth=torch.zeros_like(done),
-            step_size=state.step_size,
+            accept=done & (noise.uniform[1] < acceptance),
+            acceptance=acceptance,
         )
-        return new, transition
 
     return Kernel(init, step, uniforms=2)
+
+
+def arrive(
+    state: Any,
+    leap: Leap,
+    *,
+    energy: Tensor,
+    delta: Tensor,
+    done: Tensor,
+    diverging: Tensor,
+    accept: Tensor,
+    acceptance: Tensor,
+) -> tuple[Any, Transition]:
+    """The state after a leapfrog step, and what it reports: shared by kernels whose trajectory has
+    one end, where chains that ``accept`` [chains] it take it for their next start.
+    """
+    n_steps = state.n_steps + 1
+    position = torch.where(accept, leap.point.position, state.start)
+    gradient = torch.where(accept, leap.gradient, state.start_gradient)
+    log_density = torch.where(accept, leap.log_density, state.start_log_density)
+    new = state._replace(
+        fresh=done,
+        point=leap.point,
+        start=position,
+        start_gradient=gradient,
+        start_log_density=log_density,
+        diverging=diverging,
+        n_steps=n_steps,
+    )
+    transition = Transition(
+        done=done,
+        position=position,
+        gradient=gradient,
+        log_density=log_density,
+        acceptance_rate=acceptance,
+        energy=torch.where(accept, energy, state.initial_energy),
+        energy_error=torch.where(accept, delta, 0.0),
+        tree_depth=torch.zeros_like(n_steps),
+        n_steps=n_steps,
+        diverging=diverging,
+        reached_max_treedepth=torch.zeros_like(done),
+        step_size=state.step_size,
+    )
+    return new, transition

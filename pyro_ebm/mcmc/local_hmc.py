@@ -21,6 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .hmc import arrive
 from .integrators import PhasePoint, kinetic_energy, leapfrog
 from .kernel import (
     MAX_ENERGY_ERROR,
@@ -120,42 +121,23 @@ def local_hmc(*, num_steps: int, spread: float = 0.5) -> Kernel:
         delta = energy - state.initial_energy
         delta = torch.where(delta.isnan(), torch.inf, delta)
         diverging = state.diverging | (delta > MAX_ENERGY_ERROR)
-        n_steps = state.n_steps + 1
-        done = (n_steps >= num_steps) | delta.isinf()
+        done = (state.n_steps + 1 >= num_steps) | delta.isinf()
         # How likely the end would have been to draw the same step size.
         local = settings.step_size.log() + _local_log_scale(leap.point.force)
         back = ((state.step_size.log() - local) / spread).square()
         log_ratio = -delta - 0.5 * (back - state.surprise)
         log_ratio = torch.where(log_ratio.isnan(), -torch.inf, log_ratio)
         acceptance = torch.where(done, log_ratio.clamp(max=0.0).exp(), 0.0)
-        accept = done & (noise.uniform[1] < acceptance)
-        position = torch.where(accept, leap.point.position, state.start)
-        gradient = torch.where(accept, leap.gradient, state.start_gradient)
-        log_density = torch.where(accept, leap.log_density, state.start_log_density)
-        new = state._replace(
-            fresh=done,
-            point=leap.point,
-            start=position,
-            start_gradient=gradient,
-            start_log_density=log_density,
-            diverging=diverging,
-            n_steps=n_steps,
-        )
-        transition = Transition(
+        return arrive(
+            state,
+            leap,
+            energy=energy,
+            delta=delta,
             done=done,
-            position=position,
-            gradient=gradient,
-            log_density=log_density,
-            acceptance_rate=acceptance,
-            energy=torch.where(accept, energy, state.initial_energy),
-            energy_error=torch.where(accept, delta, 0.0),
-            tree_depth=torch.zeros_like(n_steps),
-            n_steps=n_steps,
             diverging=diverging,
-            reached_max_treedepth=torch.zeros_like(done),
-            step_size=state.step_size,
+            accept=done & (noise.uniform[1] < acceptance),
+            acceptance=acceptance,
         )
-        return new, transition
 
     return Kernel(init, step, uniforms=2)
 
