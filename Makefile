@@ -1,10 +1,11 @@
 # Every target builds the environment it needs, once: python3 with pip is all that has to be there.
-#   make demo       the main job: eight schools with an energy, written to demo/
-#   make test       the tests, without the slow ones
-#   make test-all   every test
-#   make lint       ruff and pyright
-#   make docs       the reference, written to build/docs
-#   make bench      side by side with other libraries, in an environment of its own
+#   make demo         the main job: eight schools with an energy, written to demo/
+#   make test         the tests, without the slow ones
+#   make test-all     every test
+#   make lint         ruff and pyright
+#   make docs         the reference, written to build/docs
+#   make bench        side by side with other libraries, in an environment of its own
+#   make bench-log-z  the same for log Z
 
 PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet --quiet install --constraint constraints.txt
@@ -12,7 +13,7 @@ PIP = -m pip --disable-pip-version-check --quiet --quiet install --constraint co
 # One thread a process: two on a busy machine are slower than one, and results repeat exactly.
 demo test test-all: export OMP_NUM_THREADS = 1
 
-.PHONY: demo test test-all lint docs bench
+.PHONY: demo test test-all lint docs bench bench-log-z
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -35,6 +36,9 @@ docs: .venv/ready
 
 bench: .venv-bench/ready
 	@.venv-bench/bin/python -m benchmarks.run
+
+bench-log-z: .venv-bench/ready
+	@.venv-bench/bin/python -m benchmarks.log_z
 
 .venv/ready: GROUP = dev
 .venv-bench/ready: GROUP = bench

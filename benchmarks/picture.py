@@ -1,13 +1,14 @@
-"""One picture of all results: effective draws per second, and where the first seconds go."""
+"""Pictures of results: speeds and first seconds of sampling; errors of log Z against time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 STAGES = ("start and imports", "set-up and warm-up", "sampling")
 _OURS, _OTHERS = "#2f6f9f", "#b9b9b9"
+_OTHER_COLOURS, _OTHER_MARKERS = ("#c08a3e", "#6b8f5e", "#8a8a8a"), ("s", "^", "D")
 _STAGE_COLOURS = ("#d8d8d8", "#8fb7d3", "#2f6f9f")
 
 
@@ -25,11 +26,7 @@ def draw(
     path: Path,
 ) -> None:
     """Speeds by target on the left, seconds by stage and library on the right."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = _pyplot()
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.8), width_ratios=(1.2, 1))
     place, places, labels = 0.0, [], []
     for target, bars in groups.items():
@@ -70,8 +67,52 @@ def draw(
     right.legend(
         frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.12)
     )
-    for axes in (left, right):
+    _save(figure, path)
+
+
+def draw_errors(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], ours: str, path: Path
+) -> None:
+    """A panel a target: every library's (seconds, error), its settings joined by a line."""
+    figure, grid = _pyplot().subplots(
+        1, len(panels), figsize=(1.0 + 3.2 * len(panels), 3.6), squeeze=False
+    )
+    libraries = list(dict.fromkeys(library for curves in panels.values() for library in curves))
+    others = iter(zip(_OTHER_COLOURS, _OTHER_MARKERS, strict=True))
+    styles = {name: (_OURS, "o") if name == ours else next(others) for name in libraries}
+    lines = {}
+    for axes, (target, curves) in zip(grid[0], panels.items(), strict=True):
+        for library, points in curves.items():
+            colour, marker = styles[library]
+            lines[library] = axes.plot(
+                *zip(*points, strict=True), marker=marker, color=colour, linewidth=1, label=library
+            )[0]
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.margins(0.12)
+        axes.set_title(target, fontsize=9)
+        axes.set_xlabel("seconds")
+    grid[0][0].set_ylabel("rms error of log Z")
+    _save(figure, path, legend=list(lines.values()))
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def _save(figure: Any, path: Path, legend: Sequence[Any] = ()) -> None:
+    """Write the figure, with a legend of these lines below all panels."""
+    for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0.07 if legend else 0, 1, 1))
+    if legend:
+        figure.legend(
+            handles=legend, frameon=False, fontsize=8, ncols=len(legend), loc="lower center"
+        )
     figure.savefig(path, dpi=150)
-    plt.close(figure)
+    _pyplot().close(figure)

@@ -7,16 +7,14 @@ whether the errors are those that the effective sample sizes promise.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from . import picture
 from .comparisons import OURS, cold_start, errors, gaussians, throughput
+from .machine import attributes
 from .table import write
 from .targets import EIGHT_SCHOOLS
 
@@ -31,13 +29,6 @@ REMARKS = (
     "Nothing of pyro_ebm is compiled.",
 )
 LIBRARIES = ("torch", "pyro-ppl", "numpyro", "jax", "nutpie", "pymc", "ebmkit", "arviz-stats")
-
-
-def _version(library: str) -> str:
-    try:
-        return version(library)
-    except ModuleNotFoundError:
-        return "not installed"
 
 
 def main() -> None:
@@ -56,16 +47,14 @@ def main() -> None:
     normal, normal_scores = gaussians(given.repeats)
     print("Errors of many seeds", flush=True)
     agree = errors(given.seeds)
-    attributes = {
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "cores": os.cpu_count(),
-        "load before the end": os.getloadavg(),
-        "minutes": (time.perf_counter() - began) / 60,
-        "versions": {library: _version(library) for library in LIBRARIES},
-    }
     tables = [fast, cold, normal, agree]
-    write(tables, given.results, heading=HEADING, remarks=REMARKS, attributes=attributes)
+    write(
+        tables,
+        given.results / "results",
+        heading=HEADING,
+        remarks=REMARKS,
+        attributes=attributes(LIBRARIES, began),
+    )
     bars = {
         target: [
             picture.Bar(

@@ -37,15 +37,15 @@ def markdown(tables: Sequence[Table], *, heading: str, remarks: Sequence[str]) -
 
 def write(
     tables: Sequence[Table],
-    folder: Path,
+    path: Path,
     *,
     heading: str,
     remarks: Sequence[str],
     attributes: Mapping[str, Any],
 ) -> None:
-    """Write results.md and results.json into the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the tables to ``path`` with ``.md``, and all numbers to ``path`` with ``.json``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     text = markdown(tables, heading=heading, remarks=remarks)
-    (folder / "results.md").write_text(text)
+    path.with_suffix(".md").write_text(text)
     numbers = {"attributes": attributes} | {table.title: table.numbers for table in tables}
-    (folder / "results.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    path.with_suffix(".json").write_text(json.dumps(numbers, indent=1) + "\n")
