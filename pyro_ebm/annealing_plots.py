@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pyro_ebm.annealing import LogZ
 from pyro_ebm.annealing.export import by_temperature
+from pyro_ebm.figure import empty_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,7 +56,7 @@ def plot_path(log_z: LogZ) -> Figure:
         drawn.append(lambda panel: _draw_ess(panel, beta, path["ess"], number))
     columns = min(len(drawn), 2)
     rows = math.ceil(len(drawn) / columns)
-    figure = _figure(width=4.2 * columns, height=2.6 * rows + 0.5)
+    figure = empty_figure(width=4.2 * columns, height=2.6 * rows + 0.5)
     panels = figure.subplots(rows, columns, squeeze=False)
     for panel, draw in zip(panels.flat, drawn, strict=False):
         draw(panel)
@@ -83,7 +84,7 @@ def plot_weights(log_z: LogZ) -> Figure:
     weights = _weights(log_z)
     n = len(weights)
     tail = max(5, math.ceil(min(0.2 * n, 3 * math.sqrt(n))))
-    figure = _figure(width=8.4, height=3.4)
+    figure = empty_figure(width=8.4, height=3.4)
     left, right = figure.subplots(1, 2)
     ranks = np.arange(1, n + 1)
     shown = weights > 0
@@ -134,7 +135,7 @@ def plot_works(log_z: LogZ) -> Figure:
     low, high = max(together.min(), first - reach), min(together.max(), last + reach)
     low, high = min(low, log_z.log_z - 1e-3), max(high, log_z.log_z + 1e-3)
     edges = np.linspace(low, high, 41)
-    figure = _figure(width=7.2, height=3.8)
+    figure = empty_figure(width=7.2, height=3.8)
     panel = figure.subplots()
     for values, all_values, label, colour in (
         (finite[0], works[0], "up from the base", _BLUE),
@@ -259,14 +260,3 @@ def _pareto_scale(excess: np.ndarray, khat: float) -> float:
     with np.errstate(invalid="ignore"):
         likelihood = ((1.0 + khat) * survival - np.log(scales)).sum(0)
     return float(scales[np.nanargmax(np.where(np.isfinite(likelihood), likelihood, -np.inf))])
-
-
-def _figure(*, width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "Pictures need matplotlib, which is not installed. Install it with "
-            "pip install 'pyro_ebm[plot]'."
-        ) from error
-    return Figure(figsize=(width, height), layout="constrained", dpi=120)

@@ -10,6 +10,7 @@ import numpy as np
 
 from pyro_ebm.calibration import Calibration
 from pyro_ebm.calibration.uniformity import band, counts_below
+from pyro_ebm.figure import empty_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,10 +34,6 @@ def plot_calibration(calibration: Calibration, *, names: Sequence[str] | None = 
     Source: Säilynoja, Bürkner, Vehtari (2022), Graphical test for discrete uniformity and its
     applications in goodness-of-fit evaluation and multiple sample comparison.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("Pictures need matplotlib: pip install 'pyro_ebm[plot]'.") from error
     shown = list(calibration.ranks) if names is None else list(names)
     unknown = sorted(set(shown) - set(calibration.ranks))
     if unknown or not shown:
@@ -48,7 +45,7 @@ def plot_calibration(calibration: Calibration, *, names: Sequence[str] | None = 
     tests = calibration.uniformity()
     columns = min(len(shown), _COLUMNS)
     rows = math.ceil(len(shown) / columns)
-    figure = Figure(figsize=(max(5.5, 3.6 * columns), 2.7 * rows + 0.7), layout="constrained")
+    figure = empty_figure(width=max(5.5, 3.6 * columns), height=2.7 * rows + 0.7)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     points = np.concatenate([[0.0], limits.points, [1.0]])
     for panel, name in zip(panels.flat, shown, strict=False):

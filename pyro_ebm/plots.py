@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pyro_ebm.diagnostics import bfmi, ess_bulk, mcse_mean
+from pyro_ebm.figure import empty_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,7 +60,7 @@ def plot_rank(data: Any, var_names: Sequence[str] | None = None) -> Figure:
     ]
     columns = min(len(quantities), 3)
     rows = math.ceil(len(quantities) / columns)
-    figure = _figure(width=max(6.0, 4.0 * columns), height=2.6 * rows)
+    figure = empty_figure(width=max(6.0, 4.0 * columns), height=2.6 * rows)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for panel, (label, draws) in zip(panels.flat, quantities, strict=False):
         shares, differences = _rank_differences(draws)
@@ -92,7 +93,7 @@ def plot_energy(data: Any) -> Figure:
     """
     energy = np.asarray(data["sample_stats"]["energy"])
     centred = energy - energy.mean()
-    figure = _figure(width=5.5, height=3.4)
+    figure = empty_figure(width=5.5, height=3.4)
     panel = figure.subplots()
     for values, label, colour in (
         (centred, "energy of a draw, less the mean", _BLUE),
@@ -136,7 +137,7 @@ def plot_reference(
     }
     rows = [row for name in marks for row, _ in _elements(data, name)]
     places = np.arange(len(rows), dtype=float)
-    figure = _figure(width=8.5, height=1.1 + 0.36 * len(rows))
+    figure = empty_figure(width=8.5, height=1.1 + 0.36 * len(rows))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[5, 2])
     mean, low, high, _ = np.concatenate(list(marks.values()), axis=1)
     left.barh(places, high - low, left=low, height=0.7, color=_GREY, label="reference: 5 to 95 %")
@@ -259,14 +260,3 @@ def _rank_differences(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     differences = np.zeros((chains, len(shares)))
     differences[:, 1:-1] = below / length - pooled
     return shares, differences
-
-
-def _figure(*, width: float, height: float) -> Figure:
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise ImportError(
-            "Pictures need matplotlib, which is not installed. Install it with "
-            "pip install 'pyro_ebm[plot]'."
-        ) from error
-    return pyplot.figure(figsize=(width, height), layout="constrained", dpi=120)

@@ -13,6 +13,7 @@ LAYERS = {
     "pyro_ebm": 8,
     "pyro_ebm.energies": 1,
     "pyro_ebm.diagnostics": 1,
+    "pyro_ebm.figure": 1,
     "pyro_ebm.inference_data": 1,
     "pyro_ebm.target": 2,
     "pyro_ebm.normalizers": 2,

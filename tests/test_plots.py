@@ -5,7 +5,6 @@ import builtins
 import arviz as az
 import numpy as np
 import pytest
-from matplotlib import pyplot
 from scipy import stats
 
 from pyro_ebm import plots
@@ -31,12 +30,6 @@ def reference():
         "theta": {"mean": theta, "q05": theta + 2 * low, "q95": theta + 2 * high},
         "mu": {"mean": 2.0, "q05": 2 + low, "q95": 2 + high},
     }
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    pyplot.close("all")
 
 
 def as_data(arrays):
