@@ -30,7 +30,16 @@ from .layout import Site, origin
 from .program import ModelProgram, Program, Terms
 from .side import NO_SIDE, Side
 from .simple_programs import EnergyProgram, PotentialProgram
-from .vectorize import NUM_PROBES, BatchedDensity, looped, probe, tensors_of, traced, vectorized
+from .vectorize import (
+    NUM_PROBES,
+    BatchedDensity,
+    RecordedDensity,
+    looped,
+    probe,
+    tensors_of,
+    traced,
+    vectorized,
+)
 
 # Numbers held at once when draws are mapped back to sites.
 _EVALUATE_NUMBERS = 2**24
@@ -161,6 +170,11 @@ class Target:
     ) -> tuple[Float[Tensor, " chains"], Float[Tensor, "dim chains"]]:
         """Log density and gradient of every chain, for any number of chains."""
         return self._batched(positions, side)
+
+    @cached_property
+    def recorded(self) -> RecordedDensity:
+        """The same function, which is recorded for those numbers of chains that ask for it."""
+        return RecordedDensity(self._batched)
 
     def traced_log_density_and_gradient(
         self, num_chains: int, side: Side = NO_SIDE

@@ -154,30 +154,94 @@ def traced(function: Callable, *example: Any, compile_graph: bool = False) -> Ca
             return function
     graph.graph.eliminate_dead_code()
     graph.recompile()
-    run, restore = _interpreted(graph, leaves), rebuild_output[-1]
-    if compile_graph:
-        run = torch.compile(graph, fullgraph=True)
+    run = torch.compile(graph, fullgraph=True) if compile_graph else _interpreted(graph, leaves)
+    return Recording(graph.forward if run is None else run, rebuild_output[-1])
 
-    def replay(*args: Any) -> Any:
+
+class Recording:
+    """A recorded function, called as the function is.
+
+    ``module`` is what TorchScript's interpreter runs, None where something else runs it.
+    """
+
+    def __init__(self, run: Callable, restore: Callable) -> None:
+        self._run, self._restore = run, restore
+        self.module = run if isinstance(run, torch.jit.ScriptModule) else None
+
+    def __call__(self, *args: Any) -> Any:
         with torch.no_grad():
-            return restore(run(*_tensors(args, [])))
-
-    return replay
+            return self._restore(self._run(*_tensors(args, [])))
 
 
-def _interpreted(graph: torch.fx.GraphModule, example: list[Tensor]) -> Callable:
-    """The recording run by TorchScript's interpreter, which costs less per operation than Python.
+class RecordedDensity:
+    """A batched function of positions [dim, chains] and more, recorded for some numbers of chains.
 
-    Where TorchScript is no longer to be had, Python runs it.
+    Called with another number, it runs as it is.
+    """
+
+    def __init__(self, function: Callable) -> None:
+        self._function = function
+        self._recordings: dict[int, Callable] = {}
+
+    def __call__(self, positions: Tensor, *more: Any) -> Any:
+        # While it is recorded itself, a size is a tensor.
+        found = self._recordings.get(int(positions.shape[1]), self._function)
+        return found(positions, *more)
+
+    def at(self, positions: Tensor, *more: Any) -> Callable:
+        """The recording for as many chains, made now if need be."""
+        chains = int(positions.shape[1])
+        if chains not in self._recordings:
+            self._recordings[chains] = traced(self._function, positions, *more)
+        return self._recordings[chains]
+
+
+def composed(function: Callable, parts: Sequence[Callable], *example: Any) -> Callable:
+    """Record a function of tensor operations, none of which branches on a value, and of recordings.
+
+    The parts are not recorded anew, and the rest without the care that a user's code needs: this
+    takes a tenth of the time of :func:`traced`, and gives the same.
+    """
+    modules = [part.module for part in parts if isinstance(part, Recording)]
+    if len(modules) < len(parts) or any(module is None for module in modules):
+        return traced(function, *example)
+    leaves, rebuild = tensors_of(example)
+    restore: list[Callable] = []
+
+    def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
+        outputs, found = tensors_of(function(*rebuild(tensors)))
+        restore.append(found)
+        return tuple(outputs)
+
+    run = _interpreted(_Composition(flat, modules), leaves)
+    return traced(function, *example) if run is None else Recording(run, restore[-1])
+
+
+class _Composition(torch.nn.Module):
+    """A function that calls modules which TorchScript has to know of."""
+
+    def __init__(self, function: Callable, parts: Sequence[Any]) -> None:
+        super().__init__()
+        self._function = function
+        self.parts = torch.nn.ModuleList(parts)
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return self._function(*tensors)
+
+
+def _interpreted(module: torch.nn.Module, example: list[Tensor]) -> torch.jit.ScriptModule | None:
+    """The module run by TorchScript's interpreter, which costs less per operation than Python.
+
+    None where TorchScript is no longer to be had.
     """
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             inputs = tuple(leaf.clone() for leaf in example)
-            interpreted: Any = torch.jit.trace(graph, inputs, check_trace=False)
+            interpreted: Any = torch.jit.trace(module, inputs, check_trace=False)
             return interpreted
     except Exception:
-        return graph.forward
+        return None
 
 
 def probe(density: Density, positions: Tensor, side: Side) -> str | None:

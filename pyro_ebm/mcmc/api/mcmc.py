@@ -16,7 +16,7 @@ from torch import Tensor
 from pyro_ebm.diagnostics import ess_bulk, split_rhat
 from pyro_ebm.inference_data import print_table
 from pyro_ebm.target import Target
-from pyro_ebm.target.vectorize import traced
+from pyro_ebm.target.vectorize import composed, traced
 
 from ..run import Plan, Problem, Progress, Result, run_chains
 from .diagnosis import diagnose
@@ -154,7 +154,9 @@ class MCMC:
         def record(function: Callable, *example: Any) -> Callable:
             if not target.vectorized:
                 return function
-            return traced(function, *example, compile_graph=bool(self.kernel.jit_compile))
+            if self.kernel.jit_compile:
+                return traced(function, *example, compile_graph=True)
+            return composed(function, [target.recorded.at(start)], *example)
 
         coordinates = None if self.sites is None else target.coordinates_of(self.sites)
         assert self.warmup_steps is not None
@@ -169,7 +171,7 @@ class MCMC:
         if self.warmup_from is not None:
             state = self.warmup_from._state()
             settings = state.settings
-        problem = Problem(target.log_density_and_gradient, record)
+        problem = Problem(target.recorded, record)
         with ProgressBar(disable=self.disable_progbar) as bar:
 
             def report(progress: Progress) -> None:
