@@ -23,6 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .families import Draws, Grouping
 from .noise import fit_noise
 from .path import Base
 from .random import standard_gamma
@@ -34,7 +35,12 @@ _ROUNDS, _FISHER_STEPS = 3, 50
 _MEAN_LOG_CHI_SQUARE = 1.2704
 _RIDGE = 1.0
 _DISTINCT = 2.5
-_LARGEST_LOG_SCALE = 20.0
+# With fewer families to a coefficient, each has to show by itself before it is fitted with others.
+_FAMILIES_A_COEFFICIENT = 4.0
+_LEAST_LOG_SCALE = -20.0
+# No scale is larger than the largest at any draw by more than this factor's logarithm: tails of one
+# coordinate would be multiplied into the next one's.
+_LARGEST_EXCESS = 2.0
 _LARGEST_RATIO = 50.0
 _TINY = 1e-3
 
@@ -43,7 +49,8 @@ class Autoregression(NamedTuple):
     """The fitted numbers; row i of a matrix belongs to the i-th coordinate in ``order``.
 
     ``loc`` and ``scale`` [dim] standardise; ``linear``, ``square``, ``slope`` and ``bend``
-    [dim, dim] are strictly lower triangular; ``log_weights``, ``centers`` and ``widths``
+    [dim, dim] are strictly lower triangular; ``most`` [dim] bounds the log scale from above;
+    ``log_weights``, ``centers`` and ``widths``
     [dim, parts] are the mixture of u; ``dof`` [dim] is that of its parts.
     """
 
@@ -56,6 +63,7 @@ class Autoregression(NamedTuple):
     log_scale: Tensor
     slope: Tensor
     bend: Tensor
+    most: Tensor
     log_weights: Tensor
     centers: Tensor
     widths: Tensor
@@ -78,15 +86,19 @@ def autoregressive_base(fit: Autoregression, *, widen: float, description: str) 
     )[:, :, None]
     log_volume = float(fit.scale.log().sum())
 
+    def bounded(s: Tensor, rows: slice) -> Tensor:
+        return s.clamp(min=_LEAST_LOG_SCALE).minimum(fit.most[rows, None])
+
     def conditional(z: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         square = fit.square[rows] @ z.square()
         m = fit.constant[rows, None] + fit.linear[rows] @ z + square
         s = fit.log_scale[rows, None] + fit.slope[rows] @ z + fit.bend[rows] @ z.abs()
-        return m, s.clamp(-_LARGEST_LOG_SCALE, _LARGEST_LOG_SCALE)
+        return m, s
 
     def log_density_and_gradient(positions: Tensor) -> tuple[Tensor, Tensor]:
         z = (positions.index_select(0, fit.order) - fit.loc[:, None]) / fit.scale[:, None]
-        m, s = conditional(z, slice(None))
+        m, free = conditional(z, slice(None))
+        s = bounded(free, slice(None))
         inverse = (-s).exp()
         u = (z - m) * inverse
         v = (u[:, None] - centers) / widths
@@ -97,7 +109,7 @@ def autoregressive_base(fit: Autoregression, *, widen: float, description: str) 
         share = (parts - log_u[:, None]).exp()
         h = -(share * (parts_dof + 1) * v / (parts_dof + v.square()) / widths).sum(1)
         pull = h * inverse
-        spread = -h * u - 1.0
+        spread = (-h * u - 1.0) * (s == free)
         gradient = pull - fit.linear.T @ pull - 2.0 * z * (fit.square.T @ pull)
         gradient = gradient + fit.slope.T @ spread + z.sign() * (fit.bend.T @ spread)
         return value, (gradient / fit.scale[:, None]).index_select(0, back)
@@ -112,39 +124,33 @@ def autoregressive_base(fit: Autoregression, *, widen: float, description: str) 
         z = torch.zeros(dim, n, **kind)
         for i in range(dim):
             m, s = conditional(z, slice(i, i + 1))
-            z[i] = m[0] + s[0].exp() * u[i]
+            z[i] = m[0] + bounded(s, slice(i, i + 1))[0].exp() * u[i]
         return (fit.loc[:, None] + fit.scale[:, None] * z).index_select(0, back)
 
-    return Base(log_density_and_gradient, sample, description)
+    return Base(log_density_and_gradient, sample, description, plain=True)
 
 
-def fit_autoregression(
-    draws: Tensor, *, num_independent: float | None = None, one_part: bool = False
-) -> Autoregression:
-    """Fit the conditionals to draws [dim, n] by maximum likelihood.
+def fit_autoregression(draws: Draws, *, one_part: bool = False) -> Autoregression:
+    """Fit the conditionals to draws by maximum likelihood, each with what is beyond chance.
 
-    :param num_independent: how many independent draws these are worth, as far as it is known.
     :param one_part: leave the noise of every coordinate one Student-t, where the draws do not know
         how much each mode weighs.
     """
-    x = draws.double()
-    order = _order(x)
-    significant = _SIGNIFICANT
-    if num_independent is not None:
-        significant *= max(x.shape[1] / num_independent, 1.0) ** 0.25
+    x, grouping = draws.positions.double(), Grouping(draws.families)
+    order = _order(x, grouping)
     x = x[order]
     loc, scale = _centre(x), _spread(x)
     z = ((x - loc[:, None]) / scale[:, None]).clamp(-1e3, 1e3)
     dim = len(x)
     zero = torch.zeros(dim, dim, dtype=torch.float64, device=x.device)
     linear, square, slope, bend = zero.clone(), zero.clone(), zero.clone(), zero.clone()
-    constant, log_scale = zero[0].clone(), zero[0].clone()
+    constant, log_scale, most = zero[0].clone(), zero[0].clone(), zero[0].clone()
     noise = torch.empty_like(z)
     for i in range(dim):
-        row = _fit_row(z[:i], z[i], significant)
+        row = _fit_row(z[:i], z[i], grouping)
         constant[i], linear[i, :i], square[i, :i] = row.constant, row.linear, row.square
         log_scale[i], slope[i, :i], bend[i, :i] = row.log_scale, row.slope, row.bend
-        noise[i] = row.noise
+        most[i], noise[i] = row.most, row.noise
     parts = (
         loc,
         scale,
@@ -154,9 +160,10 @@ def fit_autoregression(
         log_scale,
         slope,
         bend,
-        *fit_noise(noise, one_part=one_part),
+        most,
+        *fit_noise(noise, num_independent=grouping.number, one_part=one_part),
     )
-    return Autoregression(order, *(part.to(draws) for part in parts))
+    return Autoregression(order, *(part.to(draws.positions) for part in parts))
 
 
 class _Row(NamedTuple):
@@ -166,6 +173,7 @@ class _Row(NamedTuple):
     log_scale: Tensor
     slope: Tensor
     bend: Tensor
+    most: Tensor
     noise: Tensor
 
 
@@ -179,7 +187,7 @@ def _spread(x: Tensor) -> Tensor:
     return (0.5 * (high - low)).clamp(min=1e-300)
 
 
-def _order(x: Tensor) -> Tensor:
+def _order(x: Tensor, grouping: Grouping) -> Tensor:
     """Those coordinates first that the spread of the others follows."""
     z = ((x - _centre(x)[:, None]) / _spread(x)[:, None]).clamp(-30.0, 30.0)
     covariance = torch.cov(z).reshape(len(z), len(z)) + 1e-3 * torch.eye(len(z), dtype=z.dtype)
@@ -189,7 +197,7 @@ def _order(x: Tensor) -> Tensor:
     size = _standardised((residual.square() + 1e-8).log())
     score = size @ _standardised(z).T / z.shape[1]
     score.fill_diagonal_(0.0)
-    significant = score.abs() * math.sqrt(z.shape[1]) > _SIGNIFICANT
+    significant = score.abs() * math.sqrt(grouping.number) > _SIGNIFICANT
     leads = (score.square() * significant).sum(0)
     return torch.argsort(leads, descending=True, stable=True)
 
@@ -199,7 +207,7 @@ def _standardised(x: Tensor) -> Tensor:
     return centred / centred.std(1, keepdim=True).clamp(min=1e-12)
 
 
-def _fit_row(before: Tensor, y: Tensor, significant: float) -> _Row:
+def _fit_row(before: Tensor, y: Tensor, grouping: Grouping) -> _Row:
     """One conditional: location and log scale in turn, each by weighted least squares."""
     i, n = before.shape
     one = torch.ones(1, n, dtype=y.dtype, device=y.device)
@@ -212,17 +220,17 @@ def _fit_row(before: Tensor, y: Tensor, significant: float) -> _Row:
     for _ in range(_ROUNDS):
         weight = (-2.0 * s).exp().clamp(max=1e12)
         design = torch.cat([one, before, before.square() * used[:, None]])
-        location = _least_squares(design, y, weight)
+        location = _least_squares(design, y, weight, grouping)
         residual = y - location @ design
-        used = used | _significant(before.square(), residual * weight.sqrt(), significant)
+        used = used | _significant(before.square(), residual * weight.sqrt(), grouping)
         # Where the spread changes, slopes come first, and bends only where they are not enough.
         for part in (slice(0, i), slice(i, 2 * i)):
             b = _fit_log_scale(torch.cat([one, hinges * bent[:, None]]), residual)
             s = b @ torch.cat([one, hinges * bent[:, None]])
             ratio = ((residual * (-s).exp()).square() + _TINY).log()
-            bent[part] |= _significant(hinges[part], ratio - ratio.mean(), significant)
+            bent[part] |= _significant(hinges[part], ratio - ratio.mean(), grouping)
     b = _fit_log_scale(torch.cat([one, hinges * bent[:, None]]), residual)
-    s = b @ torch.cat([one, hinges * bent[:, None]])
+    s = (b @ torch.cat([one, hinges * bent[:, None]])).clamp(min=_LEAST_LOG_SCALE)
     residual = y - location @ torch.cat([one, before, before.square() * used[:, None]])
     return _Row(
         location[0],
@@ -231,37 +239,60 @@ def _fit_row(before: Tensor, y: Tensor, significant: float) -> _Row:
         b[0],
         b[1 : 1 + i] * bent[:i],
         b[1 + i :] * bent[i:],
+        s.max() + _LARGEST_EXCESS,
         residual * (-s).exp(),
     )
 
 
-def _least_squares(design: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+def _least_squares(design: Tensor, y: Tensor, weight: Tensor, grouping: Grouping) -> Tensor:
+    """Coefficients [k] of those features in design [k, n] that differ from zero, by weighted least
+    squares; the first is the constant."""
     weight = weight / weight.mean()
-    gram = (design * weight) @ design.T
-    ridge = _RIDGE * torch.eye(len(design), dtype=y.dtype, device=y.device)
+    eye = torch.eye(len(design), dtype=y.dtype, device=y.device)
+    ridge = _RIDGE * design.shape[1] / grouping.number * eye
     ridge[0, 0] = 0.0
-    dead = gram.diagonal() == 0
-    gram = gram + ridge + dead.to(y).diag()
+    gram = (design * weight) @ design.T + ridge
     moment = (design * weight) @ y
-    inverse = torch.linalg.inv(gram)
-    found = inverse @ moment
+
+    def solve(kept: Tensor, right: Tensor) -> Tensor:
+        both = kept[:, None] & kept
+        return torch.linalg.solve(gram * both + (~kept).to(y).diag(), right * kept[:, None])
+
+    keep = _may_enter(design, y, weight, grouping)
+    found = solve(keep, moment[:, None])[:, 0]
     # What is not distinguishable from zero is zero: in a neck a small location is a large one.
-    noise = (weight * (y - found @ design).square()).mean()
-    keep = found.square() > _DISTINCT**2 * noise * inverse.diagonal()
+    scores = design * (weight * (y - found @ design))
+    error = grouping.square_of_sums(solve(keep, scores))
+    keep = keep & (found.square() > _DISTINCT**2 * error)
     keep[0] = True
-    mask = keep[:, None] & keep
-    return torch.linalg.solve(gram * mask + (~keep).to(y).diag(), moment * keep)
+    return solve(keep, moment[:, None])[:, 0]
 
 
-def _significant(features: Tensor, residual: Tensor, least: float) -> Tensor:
-    """Which features [k, n] a residual [n] goes with, by the t statistic of each."""
-    if len(features) == 0:
-        return torch.zeros(0, dtype=torch.bool, device=residual.device)
-    centred = features - features.mean(1, keepdim=True)
-    residual = residual - residual.mean()
-    covariance = (centred * residual).mean(1)
-    error = (centred * residual).std(1) / math.sqrt(features.shape[1])
-    return covariance.abs() > least * error.clamp(min=1e-300)
+def _may_enter(design: Tensor, y: Tensor, weight: Tensor, grouping: Grouping) -> Tensor:
+    """Which features [k] may be fitted together; where families are few, the strongest by
+    themselves."""
+    alive = design.abs().amax(1) > 0
+    alive[0] = True
+    most = int(grouping.number / _FAMILIES_A_COEFFICIENT)
+    if int(alive.sum()) <= most:
+        return alive
+    strength = _t_statistics(design, weight * (y - (weight * y).mean()), grouping)
+    strength[0] = torch.inf
+    least = strength.topk(min(len(strength), 1 + most)).values[-1]
+    return alive & (strength >= least) & (strength > _DISTINCT)
+
+
+def _significant(features: Tensor, residual: Tensor, grouping: Grouping) -> Tensor:
+    """Which features [k, n] a residual [n] goes with."""
+    return _t_statistics(features, residual - residual.mean(), grouping) > _SIGNIFICANT
+
+
+def _t_statistics(features: Tensor, residual: Tensor, grouping: Grouping) -> Tensor:
+    """The sizes [k] of the covariances of features [k, n] and a residual [n], in their errors."""
+    scores = (features - features.mean(1, keepdim=True)) * residual
+    total = scores.sum(1)
+    error = grouping.square_of_sums(scores - total[:, None] / features.shape[1]).sqrt()
+    return total.abs() / error.clamp(min=1e-300)
 
 
 def _fit_log_scale(design: Tensor, residual: Tensor) -> Tensor:

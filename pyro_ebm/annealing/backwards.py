@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from .bennett import bennett
+from .dispersed import climb
+from .families import Draws
 from .laplace import laplace
 from .log_z import Backward
 from .moves import Mover, Tuning
 from .passes import backward
 from .progress import Stages
-from .search import climb
 from .start import Start
 from .verdict import backward_problems, is_unreached, narrow_directions, unreached_regions
 from .weights import log_mean_exp, standard_error
@@ -35,10 +36,11 @@ class Checked(NamedTuple):
     problems: list[str]
 
 
-def moved_on(mover: Mover, tuning: Tuning, positions: Tensor, generator: torch.Generator) -> Tensor:
-    """At most 256 particles [dim, n] of the target, each moved on by itself for 20 transitions."""
-    order = torch.randperm(positions.shape[1], generator=generator, device=generator.device)
-    positions = positions[:, order[:_MOST_DRAWS]].contiguous()
+def moved_on(mover: Mover, tuning: Tuning, particles: Draws, generator: torch.Generator) -> Tensor:
+    """At most 256 particles of the target [dim, n], each moved on by itself for 20 transitions."""
+    number = particles.positions.shape[1]
+    order = torch.randperm(number, generator=generator, device=generator.device)
+    positions = particles.positions[:, order[:_MOST_DRAWS]].contiguous()
     step_size, factor = tuning.at(1.0)
     for _ in range(_TRANSITIONS):
         chain, _ = mover.enter(positions, 1.0, factor)

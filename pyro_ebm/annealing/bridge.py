@@ -35,6 +35,7 @@ from pyro_ebm.target import Target
 
 from .autoregressive import autoregressive_base, fit_autoregression
 from .bennett import bennett
+from .families import independent
 from .log_z import Backward, LogZ
 from .path import Base
 from .start import check_whole
@@ -142,7 +143,8 @@ def _half(
     target: Target, fitted: Tensor, left: Tensor, log_density: Tensor, generator: torch.Generator
 ) -> Half:
     """log Z between a proposal fitted to some draws and the draws that are left."""
-    fit = fit_autoregression(fitted.reshape(-1, target.dim).T.to(target.dtype))
+    draws = fitted.reshape(-1, target.dim).T.to(target.dtype)
+    fit = fit_autoregression(independent(draws))
     proposal = autoregressive_base(fit, widen=1.0, description="a density fitted to the draws")
     n = log_density.numel()
     drawn = proposal.sample(n, generator).contiguous()

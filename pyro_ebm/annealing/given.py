@@ -16,19 +16,22 @@ import torch
 from pyro import poutine
 from pyro.infer.autoguide import AutoContinuous
 from torch import Tensor, nn
-from torch.distributions import Distribution, biject_to
+from torch.distributions import Distribution, biject_to, constraints
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from pyro_ebm.mcmc.api import MCMC
 from pyro_ebm.target import Target
 from pyro_ebm.target.program import ModelProgram, Terms
 from pyro_ebm.target.side import Side
-from pyro_ebm.target.vectorize import looped, vectorized
+from pyro_ebm.target.vectorize import looped, traced, vectorized
 
 from .autoregressive import WIDEN, autoregressive_base, fit_autoregression
+from .families import independent
 from .path import Base
 
 # A finished run may hold far more draws than a fit needs.
 _MOST_DRAWS = 20_000
+_PROBES = 16
 
 
 def given_base(target: Target, base: Any, args: tuple, kwargs: dict[str, Any]) -> Base:
@@ -68,7 +71,7 @@ def run_base(target: Target, run: MCMC) -> Base:
         )
     draws = record.positions.reshape(-1, target.dim).T.to(target.dtype)
     draws = draws[:, :: max(1, draws.shape[1] // _MOST_DRAWS)]
-    fit = fit_autoregression(draws)
+    fit = fit_autoregression(independent(draws))
     return autoregressive_base(fit, widen=WIDEN, description="a density fitted to the given run")
 
 
@@ -78,9 +81,10 @@ def _distribution_base(target: Target, given: Distribution, description: str) ->
         given = torch.distributions.Independent(given, len(given.batch_shape))
         event = tuple(given.event_shape)
     site = target.sites[0]
-    if len(target.sites) == 1 and event == tuple(site.shape):
+    one = len(target.sites) == 1 and event == tuple(site.shape)
+    if one and not _is_real(_support(target, site.name)):
         return _site_base(target, given, description)
-    if event == (dim,):
+    if one or event == (dim,):
         return _flat_base(target, given, description)
     shapes = {each.name: tuple(each.shape) for each in target.sites}
     raise ValueError(
@@ -90,20 +94,49 @@ def _distribution_base(target: Target, given: Distribution, description: str) ->
 
 
 def _flat_base(target: Target, given: Distribution, description: str) -> Base:
-    """A distribution of the unconstrained coordinates themselves."""
+    """A distribution of the unconstrained coordinates themselves, evaluated at all of them at once:
+    flows that integrate or search for an inverse cannot be mapped from one position to many."""
+    with torch.random.fork_rng([]):
+        drawn: Any = given.sample()
 
     def log_density_and_gradient(positions: Tensor) -> tuple[Tensor, Tensor]:
         with _unchecked(given), torch.enable_grad():
             z = positions.detach().requires_grad_()
-            value: Any = given.log_prob(z.T)
+            value: Any = given.log_prob(z.T.reshape(-1, *given.event_shape).to(drawn.dtype))
             (gradient,) = torch.autograd.grad(value.sum(), z)
-        return value.detach(), gradient.contiguous()
+        return value.detach().to(target.dtype), gradient.contiguous()
 
     def draw(n: int) -> Tensor:
         drawn: Any = given.sample(torch.Size((n,)))
-        return drawn.T.to(target.dtype).contiguous()
+        return drawn.reshape(n, -1).T.to(target.dtype).contiguous()
 
-    return Base(log_density_and_gradient, _seeded(draw), description)
+    seeded = _seeded(draw)
+    near = seeded(_PROBES, torch.Generator(target.device).manual_seed(0))
+    held = _recordable(log_density_and_gradient, near)
+    evaluate = log_density_and_gradient if held else _as_is(log_density_and_gradient)
+    return Base(evaluate, seeded, description)
+
+
+def _recordable(evaluate: Callable, near: Tensor) -> bool:
+    """Whether a recording at positions [dim, n] holds elsewhere: indexing by a mask does not."""
+    near = near.nan_to_num()
+    far = near * torch.logspace(-1, 3, near.shape[1], dtype=near.dtype, device=near.device)
+    try:
+        pairs = zip(traced(evaluate, near)(far), evaluate(far), strict=True)
+        return all(torch.allclose(a, b, rtol=1e-3, equal_nan=True) for a, b in pairs)
+    except RuntimeError:
+        return False
+
+
+def _as_is(evaluate: Callable) -> Callable:
+    """The same, and whoever records it is told, by the error that is caught there, not to."""
+
+    def unrecorded(positions: Tensor) -> tuple[Tensor, Tensor]:
+        if get_proxy_mode() is not None:
+            raise RuntimeError("The density of this base branches on values.")
+        return evaluate(positions)
+
+    return unrecorded
 
 
 def _site_base(target: Target, given: Distribution, description: str) -> Base:
@@ -214,6 +247,13 @@ def _support(target: Target, name: str) -> Any:
         node: Any = program.first_trace.nodes[name]
         return node["fn"].support
     return program.energy.support
+
+
+def _is_real(support: Any) -> bool:
+    """Whether the values of a site are its unconstrained coordinates."""
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return isinstance(support, type(constraints.real))
 
 
 def _seeded(draw: Callable[[int], Tensor]) -> Callable[[int, torch.Generator], Tensor]:

@@ -22,21 +22,20 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
-from pyro import poutine
 from torch import Tensor
 
-from pyro_ebm.diagnostics import pareto_khat
-
+from .along_path import AlongPath, unless_interrupted, usual
 from .area import Area, integrate
 from .backwards import Checked, moved_on
 from .cross_check import cross_check
+from .families import Draws
+from .found import Found, judged
 from .log_z import LogZ
 from .moves import HMCMoves, Mover, Moves, Tuning
 from .passes import Report, learn
 from .progress import Stages
 from .schedule import Optimized, Schedule, equal_barriers, fixed_betas
-from .start import Start, Wanted, check_base, check_whole, start
-from .verdict import sentence, weight_problems
+from .start import Start, Wanted, check_whole
 from .weights import effective_sample_size, local_barrier
 
 _METHOD = "thermodynamic integration"
@@ -46,8 +45,14 @@ _FEWEST = 16
 _COARSE, _AND = 3.0, 0.01
 
 
-class ThermodynamicIntegration:
+class ThermodynamicIntegration(AlongPath):
     """Thermodynamic integration of a model, a distribution, an energy or a Target.
+
+    ``details`` of the result holds ``lower_sum`` and ``upper_sum``, which bracket log Z but for
+    their Monte Carlo error ``sums_error``; the plain ``trapezoid``; and ``discretisation``, how far
+    that or the area over every other step is away, which bounds what the steps leave wrong wherever
+    more of them help. ``std_error`` is the Monte Carlo error alone. ``path`` has the mean slope,
+    its standard error and its variance by inverse temperature.
 
     :param base: "auto" searches for one (:mod:`.search`); or a torch distribution over the values
         of the one site or over all unconstrained coordinates, a flow, a guide, a finished MCMC run.
@@ -72,51 +77,34 @@ class ThermodynamicIntegration:
         reverse: bool = True,
         disable_progbar: bool = False,
     ) -> None:
-        check_base(base)
         check_whole("num_particles", num_particles, 2)
         if not isinstance(reverse, bool):
             raise TypeError(f"expected reverse to be True or False, got {type(reverse).__name__}.")
-        self.model, self.base, self.num_particles = model, base, num_particles
-        self.schedule = Optimized() if schedule is None else schedule
-        if not isinstance(self.schedule, Optimized):
-            fixed_betas(self.schedule)
-        self.moves = HMCMoves() if moves is None else moves
-        self.reverse, self.disable_progbar = reverse, disable_progbar
+        wanted = Wanted(model, base, moves or HMCMoves(), num_particles, _METHOD)
+        super().__init__(wanted, reverse, disable_progbar)
+        self.schedule = usual(schedule)
 
-    def run(self, *args: Any, **kwargs: Any) -> LogZ:
-        """Estimate log Z; the arguments are the model's.
+    def _estimate(self, begun: Start, stages: Stages) -> LogZ:
+        betas, tuning, particles = self._learned(begun, stages)
+        mover, generator = begun.pilot.mover, begun.generator
+        stages.begin("integration")
+        number = self.wanted.num_particles
+        climbed = climb(mover, betas, tuning, number, generator, report=stages.report)
+        area = integrate(betas, climbed.slopes, climbed.log_weights)
 
-        ``details`` holds ``lower_sum`` and ``upper_sum``, which bracket log Z but for their Monte
-        Carlo error ``sums_error``; the plain ``trapezoid``; and ``discretisation``, how far
-        that or the area over every other step is away, which bounds what the steps leave wrong
-        wherever more of them help. ``std_error`` is the Monte Carlo error alone. ``path``
-        has the mean slope, its standard error and its variance by inverse temperature.
+        def check() -> Checked:
+            draws = moved_on(mover, tuning, particles, generator)
+            return cross_check(begun, tuning, draws, (area.log_z, area.error), stages)
 
-        :raises ValueError: when the model cannot be evaluated rightly, or no start can be found.
-        """
-        with poutine.block(), Stages(disable=self.disable_progbar) as stages:
-            wanted = Wanted(self.model, self.base, self.moves, self.num_particles, _METHOD)
-            begun = start(wanted, args, kwargs, stages)
-            if isinstance(begun, LogZ):
-                return begun
-            betas, tuning, particles = self._learned(begun, stages)
-            stages.begin("integration")
-            climbed = climb(
-                begun.pilot.mover,
-                betas,
-                tuning,
-                self.num_particles,
-                begun.generator,
-                report=stages.report,
-            )
-            area = integrate(betas, climbed.slopes, climbed.log_weights)
-            check = None
-            if self.reverse and math.isfinite(area.log_z):
-                draws = moved_on(begun.pilot.mover, tuning, particles, begun.generator)
-                check = cross_check(begun, tuning, draws, (area.log_z, area.error), stages)
-            return _judged(begun, betas, climbed, area, check)
+        checked, problems = None, []
+        if math.isfinite(area.log_z):
+            problems = _coarse(area, len(betas) - 1)
+            if self.reverse:
+                checked, stopped = unless_interrupted(check)
+                problems += stopped
+        return judged(begun, _METHOD, _found(betas, climbed, area, problems), checked)
 
-    def _learned(self, begun: Start, stages: Stages) -> tuple[list[float], Tuning, Tensor]:
+    def _learned(self, begun: Start, stages: Stages) -> tuple[list[float], Tuning, Draws]:
         """Inverse temperatures, moves tuned at them, and particles of the target."""
         stages.begin("rounds")
         learned = begun.pilot.learned
@@ -132,7 +120,7 @@ class ThermodynamicIntegration:
             betas = fixed_betas(self.schedule)
         again = learn(
             begun.pilot.mover,
-            self.num_particles,
+            self.wanted.num_particles,
             begun.generator,
             betas=betas,
             tuning=learned.tuning,
@@ -188,44 +176,24 @@ def climb(
     return Climbed(positions, torch.stack(slopes), torch.stack(weights), acceptance)
 
 
-def _judged(
-    begun: Start, betas: list[float], climbed: Climbed, area: Area, check: Checked | None
-) -> LogZ:
-    """The area as a result, and whether it is to be trusted."""
-    weights = climbed.log_weights[-1]
-    khat = pareto_khat(weights)
-    problems = begun.problems + weight_problems(weights, khat)
-    if math.isfinite(area.log_z):
-        problems += _coarse(area, len(betas) - 1)
-    if check is not None:
-        problems += check.problems
-    return LogZ(
+def _found(betas: list[float], climbed: Climbed, area: Area, problems: list[str]) -> Found:
+    weights = climbed.log_weights
+    return Found(
         area.log_z,
         area.error,
-        _METHOD,
-        reliable=not problems and check is not None,
-        why=sentence(problems, checked_backwards=check is not None),
-        ess=effective_sample_size(weights),
-        khat=khat,
-        num_particles=len(weights),
-        log_weights=weights,
-        positions=climbed.positions,
-        target=begun.target,
-        backward=None if check is None else check.backward,
+        climbed.positions,
+        weights[-1],
+        problems,
         path={
             "beta": betas,
-            "barrier": [
-                local_barrier(before, after - before)
-                for before, after in pairwise(climbed.log_weights)
-            ],
+            "barrier": [local_barrier(a, b - a) for a, b in pairwise(weights)],
             "acceptance": climbed.acceptance,
-            "ess": [effective_sample_size(each) for each in climbed.log_weights[1:]],
+            "ess": [effective_sample_size(each) for each in weights[1:]],
             "mean_slope": area.mean.tolist(),
             "mean_slope_error": area.mean_error.tolist(),
             "slope_variance": area.variance.tolist(),
         },
         details={
-            **begun.details,
             "num_temperatures": len(betas) - 1,
             "lower_sum": area.lower,
             "upper_sum": area.upper,

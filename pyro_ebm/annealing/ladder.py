@@ -106,9 +106,12 @@ class Ladder:
         dim, t, ladders = positions.shape
         betas = _spread(rungs.betas, positions)
         flat = positions.reshape(dim, -1)
-        evaluate = self._record("slope", lambda x, b: self.path.evaluate(x, b)[2], flat, betas)
+        evaluate = self._record("slope", self._slope, flat.shape[1], flat, betas)
         slope: Tensor = evaluate(flat, betas)
         return slope.reshape(t, ladders)
+
+    def _slope(self, positions: Tensor, betas: Tensor) -> Tensor:
+        return self.path.evaluate(positions, betas)[2]
 
     def _base(self, number: int, generator: torch.Generator) -> Tensor:
         return self.path.sample(number, generator)
@@ -131,7 +134,7 @@ class Ladder:
         acceptance = positions.new_zeros(n)
         flat = positions.reshape(dim, n)
         for _ in range(self.moves.num_transitions):
-            begin = self._record("begin", self._begin, flat, betas, factor, settings)
+            begin = self._record("begin", self._begin, n, flat, betas, factor, settings)
             chain = begin(flat, betas, factor, settings)
             step_from = flat.new_zeros(dim, n)
             waiting = torch.ones(n, dtype=torch.bool, device=positions.device)
@@ -140,7 +143,7 @@ class Ladder:
                     torch.randn(dim, n, **kind), torch.rand(self._kernel.uniforms, n, **kind)
                 )
                 arguments = (chain, noise, settings, flat, betas, factor)
-                chain, transition = self._record("step", self._step, *arguments)(*arguments)
+                chain, transition = self._record("step", self._step, n, *arguments)(*arguments)
                 first = waiting & transition.done
                 step_from = torch.where(first, transition.position, step_from)
                 acceptance = torch.where(first, transition.acceptance_rate, acceptance)
@@ -168,10 +171,10 @@ class Ladder:
 
         return self._kernel.step(density, chain, noise, settings)
 
-    def _record(self, name: str, function: Callable, *example: Any) -> Callable:
+    def _record(self, name: str, function: Callable, number: int, *example: Any) -> Callable:
         shape = (name, *(tuple(e.shape) for e in example if isinstance(e, Tensor)))
         if shape not in self._recorded:
-            self._recorded[shape] = self.path.record(function, *example)
+            self._recorded[shape] = self.path.record(function, number, *example)
         return self._recorded[shape]
 
 

@@ -44,6 +44,7 @@ class LogZ:
     sample size of the weights, ``khat`` the Pareto shape of their tail. ``positions`` [dim, n] with
     ``log_weights`` [n] are weighted draws in unconstrained coordinates; ``path`` holds, by name,
     what was met at each inverse temperature, and ``details`` how the estimate was made.
+    ``unbiased`` tells whether exp(log_z) has the mean Z exactly, whatever the number of particles.
     """
 
     log_z: float
@@ -60,6 +61,7 @@ class LogZ:
     backward: Backward | None = None
     path: Mapping[str, list[float]] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    unbiased: bool = False
 
     def __repr__(self) -> str:
         if not math.isfinite(self.log_z):
@@ -102,13 +104,23 @@ class LogZ:
     def bounds(self, prob: float = 0.95) -> tuple[float, float]:
         """A stochastic lower and upper bound, each wrong with probability (1 - prob) / 2 at most.
 
-        By Markov's inequality P(forward > log Z + b) <= exp(-b), and likewise backwards. The upper
-        one is a bound only where ``backward.exact``; otherwise it is a diagnostic.
+        By Markov's inequality P(forward > log Z + b) <= exp(-b) where exp(forward) has the mean Z,
+        as it has of AIS, and of SMC unless its schedule is :class:`Adaptive`; and likewise
+        backwards. The upper one is a bound only where ``backward.exact``; otherwise it is a
+        diagnostic.
 
-        :raises ValueError: without backward draws, or a probability outside of (0, 1).
+        :raises ValueError: where the mean of exp(log_z) is not Z, without backward draws, or a
+            probability outside of (0, 1).
         """
         if not 0.0 < prob < 1.0:
             raise ValueError(f"expected prob in (0, 1), got {prob}.")
+        if not self.unbiased:
+            raise ValueError(
+                "expected an estimate whose exp(log_z) has the mean Z exactly, as those of AIS and "
+                "of SMC with a schedule fixed beforehand have when the run was neither interrupted "
+                f"nor its last round repeated; this one by {self.method} has not, and so Markov's "
+                "inequality gives no bound. interval() needs no such mean."
+            )
         if self.backward is None:
             raise ValueError(
                 "expected an estimate with draws annealed backwards, got a forward one: run with "

@@ -8,8 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .families import Draws, Grouping
+from .noise import generous
 from .path import Base
 from .random import standard_gamma
+
+# A fit takes what it starts from for so many draws of each component.
+_SHAPE_DRAWS, _WEIGHT_DRAWS = 5.0, 2.0
+_EM_STEPS = 20
 
 
 class Components(NamedTuple):
@@ -52,7 +58,7 @@ def mixture_base(components: Components, *, dof: float, description: str) -> Bas
         stretched = (factors[which] @ normal)[..., 0] * (dof / chi2).sqrt()[:, None]
         return (locs[which] + stretched).T.contiguous()
 
-    return Base(log_density_and_gradient, sample, description)
+    return Base(log_density_and_gradient, sample, description, plain=True)
 
 
 def defended(base: Base, wide: Base, *, share: float = 0.3) -> Base:
@@ -70,4 +76,38 @@ def defended(base: Base, wide: Base, *, share: float = 0.3) -> Base:
         drawn = torch.rand(n, generator=generator, device=generator.device) < share
         return torch.where(drawn, wide.sample(n, generator), base.sample(n, generator))
 
-    return Base(log_density_and_gradient, sample, base.description)
+    return Base(log_density_and_gradient, sample, base.description, plain=base.plain and wide.plain)
+
+
+def refined(components: Components, draws: Draws, *, dof: float) -> Components:
+    """Components fitted to draws by expectation maximisation, from those given.
+
+    What is given counts as some draws of every component, so that one without draws stays as it is.
+
+    Source: Peel and McLachlan (2000), Robust mixture modelling using the t distribution.
+    """
+    draws = draws.finite
+    x, grouping = draws.positions.T, Grouping(draws.families)
+    prior = components.log_weights.exp()
+    k, dim = components.locs.shape
+    given = components.factors @ components.factors.mT
+    shape_draws = _SHAPE_DRAWS + dim
+    fit = components
+    for _ in range(_EM_STEPS):
+        offset = x - fit.locs[:, None]
+        white = torch.linalg.solve_triangular(fit.factors, offset.mT, upper=False)
+        distance = white.square().sum(1)
+        log_parts = (fit.log_weights - fit.factors.diagonal(dim1=-2, dim2=-1).log().sum(-1))[
+            :, None
+        ] - 0.5 * (dof + dim) * torch.log1p(distance / dof)
+        share = log_parts.softmax(0)
+        pull = share * (dof + dim) / (dof + distance)
+        locs = (components.locs + pull @ x) / (1.0 + pull.sum(1, keepdim=True))
+        offset = x - locs[:, None]
+        scatter = (pull[..., None] * offset).mT @ offset
+        count = share.sum(1)
+        covariance = (shape_draws * given + scatter) / (shape_draws + count)[:, None, None]
+        weights = count + _WEIGHT_DRAWS * k * prior
+        weights = weights / weights.sum()
+        fit = Components(weights.log(), locs, torch.linalg.cholesky(covariance))
+    return fit._replace(log_weights=generous(fit.log_weights.exp(), grouping.number).log())

@@ -94,7 +94,7 @@ class Mover:
         settings = _settings(positions, positions.new_ones(positions.shape[1]), factor)
         shape = tuple(positions.shape)
         if shape not in self._enter:
-            self._enter[shape] = self.path.record(self._begin, positions, betas, settings)
+            self._enter[shape] = self.path.record(self._begin, shape[1], positions, betas, settings)
         entered: tuple[Any, Tensor] = self._enter[shape](positions, betas, settings)
         return entered
 
@@ -125,7 +125,7 @@ class Mover:
                 shape = (dim, chains)
                 if shape not in self._step:
                     self._step[shape] = self.path.record(
-                        self._advance, chain, noise, settings, betas
+                        self._advance, chains, chain, noise, settings, betas
                     )
                 chain, transition = self._step[shape](chain, noise, settings, betas)
                 # A particle that is done early goes on, and its further way is forgotten.

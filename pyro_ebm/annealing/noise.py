@@ -15,17 +15,27 @@ _SCALE_STEPS = 30
 _NARROWEST, _RAREST = 0.02, 1e-3
 # Another part has to raise the mean log likelihood by so much.
 _WORTHWHILE = 0.02
+# How many standard errors a count is raised by.
+_ERRORS = 2.0
+# The weight of a wide part beside several, all rows together and at most in one.
+_BACKGROUND, _MOST_BACKGROUND = 0.3, 0.1
 
 
-def fit_noise(u: Tensor, *, one_part: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def fit_noise(
+    u: Tensor, *, num_independent: float, one_part: bool = False
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The likeliest mixture for each row of u [dim, n], by what more parts bring over one.
 
-    One part has the degrees of freedom that suit it; several have ten.
+    The n values of a row are worth ``num_independent`` ones. One part has the degrees of freedom
+    that suit it; several have ten.
+
+    Several parts get one more, rare and wide, for what lies between and beyond them.
 
     :returns: log weights, centers and widths [dim, parts], and degrees of freedom [dim]; parts that
         a row does not need have no weight.
     """
-    dim, n = u.shape
+    dim = len(u)
+    penalty = 3.0 * math.log(max(num_independent, math.e)) / num_independent
     most = max(_PARTS)
     score, width, dof = _one_part(u)
     log_weights = u.new_full((dim, most), -torch.inf)
@@ -33,7 +43,7 @@ def fit_noise(u: Tensor, *, one_part: bool = False) -> tuple[Tensor, Tensor, Ten
     centers, widths = u.new_zeros(dim, most), width[:, None].repeat(1, most)
     for parts in () if one_part else _PARTS:
         found, weights, locs, scales = _several_parts(u, parts)
-        better = found > score + _WORTHWHILE * (parts - 1) + 3.0 * (parts - 1) * math.log(n) / n
+        better = found > score + _WORTHWHILE * (parts - 1) + (parts - 1) * penalty
         score = torch.where(better, found, score)
         padding = (0, most - parts)
         pad = torch.nn.functional.pad
@@ -43,8 +53,35 @@ def fit_noise(u: Tensor, *, one_part: bool = False) -> tuple[Tensor, Tensor, Ten
         centers = torch.where(better[:, None], pad(locs, padding), centers)
         widths = torch.where(better[:, None], pad(scales, padding, value=1.0), widths)
         dof = torch.where(better, _DOFS[-1], dof)
+    log_weights = generous(log_weights.exp(), num_independent).log()
+    log_weights, centers, widths = _with_background(u, log_weights, centers, widths)
     used = int((log_weights > -torch.inf).any(0).nonzero().max()) + 1
     return log_weights[:, :used], centers[:, :used], widths[:, :used], dof
+
+
+def generous(weights: Tensor, num_independent: float) -> Tensor:
+    """Weights [..., parts] of a mixture from so many draws, each as large as it may well be.
+
+    Too much of a part costs a little; too little of one makes rare and heavy particles.
+    """
+    count = num_independent * weights
+    upper = torch.where(count > 0, count + _ERRORS * count.sqrt() + 1.0, 0.0)
+    return upper / upper.sum(-1, keepdim=True)
+
+
+def _with_background(
+    u: Tensor, log_weights: Tensor, centers: Tensor, widths: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The mixtures with one more part, as wide as the whole, in rows of several."""
+    several = (log_weights > -torch.inf).sum(1) > 1
+    share = min(_MOST_BACKGROUND, _BACKGROUND / max(1, int(several.sum())))
+    part = torch.where(several, math.log(share), -torch.inf)
+    log_weights = torch.where(several[:, None], log_weights + math.log1p(-share), log_weights)
+    return (
+        torch.cat([log_weights, part[:, None]], dim=1),
+        torch.cat([centers, u.mean(1, keepdim=True)], dim=1),
+        torch.cat([widths, u.std(1, keepdim=True)], dim=1),
+    )
 
 
 def _one_part(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:

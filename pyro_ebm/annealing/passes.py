@@ -137,12 +137,22 @@ def _mean_acceptance(acceptance: Tensor, log_weights: Tensor) -> float:
 
 
 class Learned(NamedTuple):
-    """What a learning pass leaves: its tuning, its barriers, and particles of the target."""
+    """What a learning pass leaves: its tuning, its barriers, and particles of the target.
+
+    ``families`` [n] tells which of the draws of the base each particle stems from.
+    """
 
     tuning: Tuning
     finished: Pass
     resampled: bool
-    num_families: float
+    families: Tensor
+
+    @property
+    def num_families(self) -> float:
+        """How many equal families the particles stem from: no more of them are independent."""
+        weights = self.finished.log_weights.softmax(0)
+        shares = torch.zeros_like(weights).index_add_(0, self.families, weights)
+        return float(1.0 / shares.square().sum())
 
     @property
     def relative_variance(self) -> float:
@@ -219,14 +229,7 @@ def learn(
         torch.stack(factors),
     )
     finished = Pass(positions, log_weights, steps, log_z)
-    return Learned(learned, finished, resampled, _families(families, log_weights))
-
-
-def _families(families: Tensor, log_weights: Tensor) -> float:
-    """How many equal families the particles stem from: no more of them are independent."""
-    weights = log_weights.softmax(0)
-    shares = torch.zeros_like(weights).index_add_(0, families, weights)
-    return float(1.0 / shares.square().sum())
+    return Learned(learned, finished, resampled, families)
 
 
 def _following_step(acceptance: float, target: float) -> float:

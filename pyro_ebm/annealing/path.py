@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pyro_ebm.target import Target
 from pyro_ebm.target.side import Side
-from pyro_ebm.target.vectorize import traced
+from pyro_ebm.target.vectorize import RecordedDensity, composed
 
 
 class Base(NamedTuple):
@@ -24,19 +24,22 @@ class Base(NamedTuple):
 
     ``log_density_and_gradient`` maps [dim, n] to ([n], [dim, n]); ``sample(n, generator)`` gives
     independent draws [dim, n], with NaN where a draw lies outside the support of the target.
-    ``description`` says in a few words what it is.
+    ``description`` says in a few words what it is; ``plain`` whether its density is nothing but
+    tensor operations, which may be recorded without care.
     """
 
     log_density_and_gradient: Callable[[Tensor], tuple[Tensor, Tensor]]
     sample: Callable[[int, torch.Generator], Tensor]
     description: str
+    plain: bool = False
 
 
 class Path(NamedTuple):
     """Densities between base and target.
 
     ``evaluate(positions [dim, n], beta [n])`` gives log density [n], gradient [dim, n] and slope U
-    [n]; ``record(function, *example)`` makes a function that calls it faster for these shapes.
+    [n]; ``record(function, number, *example)`` makes a function that calls it for this number of
+    particles faster, for the shapes of the example.
     """
 
     evaluate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -50,15 +53,22 @@ class Path(NamedTuple):
 def geometric(target: Target, base: Base) -> Path:
     """From any base to the target by geometric means."""
 
+    of_base = RecordedDensity(base.log_density_and_gradient)
+
     def evaluate(positions: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        target_value, target_gradient = target.log_density_and_gradient(positions)
-        base_value, base_gradient = base.log_density_and_gradient(positions)
+        target_value, target_gradient = target.recorded(positions)
+        base_value, base_gradient = of_base(positions)
         slope = _slope(target_value.double(), base_value.double())
         log_density = base_value + beta * slope.to(base_value.dtype)
         gradient = base_gradient + beta * (target_gradient - base_gradient)
         return log_density, gradient, slope
 
-    return _path(target, evaluate, base.sample, base.description)
+    def parts(number: int) -> list[Callable]:
+        positions = torch.zeros(target.dim, number, dtype=target.dtype, device=target.device)
+        own = [] if base.plain else [of_base.at(positions)]
+        return [target.recorded.at(positions), *own]
+
+    return _path(target, evaluate, parts, base)
 
 
 def from_prior(target: Target, prior: Base) -> Path:
@@ -73,7 +83,7 @@ def from_prior(target: Target, prior: Base) -> Path:
         rows = zip(positions.T, beta, strict=True)
         return torch.stack([single(z, Side(beta=b)) for z, b in rows])
 
-    def evaluate(positions: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def of_beta(positions: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         with torch.enable_grad():
             z, b = positions.detach().requires_grad_(), beta.detach().requires_grad_()
             value = batched(z, b)
@@ -81,7 +91,13 @@ def from_prior(target: Target, prior: Base) -> Path:
         slope = torch.where(slope.isnan(), -torch.inf, slope.double())
         return value.detach(), gradient.contiguous(), slope
 
-    return _path(target, evaluate, prior.sample, prior.description)
+    evaluate = RecordedDensity(of_beta)
+
+    def parts(number: int) -> list[Callable]:
+        positions = torch.zeros(target.dim, number, dtype=target.dtype, device=target.device)
+        return [evaluate.at(positions, torch.zeros_like(positions[0]))]
+
+    return _path(target, evaluate, parts, prior)
 
 
 def _slope(target_value: Tensor, base_value: Tensor) -> Tensor:
@@ -90,9 +106,11 @@ def _slope(target_value: Tensor, base_value: Tensor) -> Tensor:
     return torch.where(slope.isnan(), -torch.inf, slope)
 
 
-def _path(target: Target, evaluate: Callable, sample: Callable, description: str) -> Path:
-    def record(function: Callable, *example: object) -> Callable:
-        return traced(function, *example) if target.vectorized else function
+def _path(
+    target: Target, evaluate: Callable, parts: Callable[[int], list[Callable]], base: Base
+) -> Path:
+    def record(function: Callable, number: int, *example: object) -> Callable:
+        return composed(function, parts(number), *example) if target.vectorized else function
 
     like = torch.empty((), dtype=target.dtype, device=target.device)
-    return Path(evaluate, sample, record, like, target.dim, description)
+    return Path(evaluate, base.sample, record, like, target.dim, base.description)

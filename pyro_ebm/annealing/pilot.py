@@ -11,8 +11,8 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
+from .families import Draws
 from .moves import Mover, Moves
 from .passes import Learned, learn
 from .path import Path
@@ -44,13 +44,14 @@ class Pilot(NamedTuple):
         """What the base is."""
         return self.mover.path.description
 
-    def particles(self, generator: torch.Generator) -> Tensor:
-        """Particles of the target [dim, n], drawn by their weights."""
-        finished = self.learned.finished
+    def particles(self, generator: torch.Generator) -> Draws:
+        """Particles of the target, drawn by their weights."""
+        finished, families = self.learned.finished, self.learned.families
         if not bool((finished.log_weights > -torch.inf).any()):
-            return finished.positions[:, :0]
+            return Draws(finished.positions[:, :0], families[:0])
         offset = float(torch.rand((), generator=generator, device=generator.device))
-        return finished.positions[:, systematic_resampling(finished.log_weights, offset)]
+        drawn = systematic_resampling(finished.log_weights, offset)
+        return Draws(finished.positions[:, drawn], families[drawn])
 
 
 def pilot(

@@ -76,8 +76,11 @@ class Rounds(NamedTuple):
             betas = equal_barriers(steps.betas, steps.barrier, 2 * len(steps.barrier))
         return LearnedRounds(betas, learned, min(self.most_batches, 2 * before.num_batches))
 
-    def last(self, start: Start, stages: Stages, rounds: LearnedRounds) -> Pass:
-        """The round that counts; nothing in it is adapted. Interrupted, it gives what it has."""
+    def last(self, start: Start, stages: Stages, rounds: LearnedRounds) -> tuple[Pass, bool]:
+        """The round that counts; nothing in it is adapted.
+
+        :returns: also whether it is whole; interrupted, it gives the batches that are finished.
+        """
         stages.begin("forwards")
         parts: list[Pass] = []
         for _ in range(rounds.num_batches):
@@ -96,11 +99,12 @@ class Rounds(NamedTuple):
                 if not parts:
                     raise
                 break
-        return Pass(
+        joined = Pass(
             torch.cat([part.positions for part in parts], dim=1),
             torch.cat([part.log_weights for part in parts]),
             _mean_steps(parts),
         )
+        return joined, len(parts) == rounds.num_batches
 
     def is_surprised(self, result: Pass) -> bool:
         """Whether weights came out so uneven that a longer round is due; the user's own schedule

@@ -16,23 +16,20 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from pyro import poutine
 from torch import Tensor
 
-from pyro_ebm.diagnostics import pareto_khat
-
-from .backwards import moved_on
+from .along_path import AlongPath, unless_interrupted, usual
+from .backwards import Checked, moved_on
 from .cross_check import cross_check, enough_temperatures
-from .draws_of_target import ExactDraws, positions_of
-from .islands import Annealed, Islands, anneal
-from .log_z import Backward, LogZ
+from .found import Found, judged, path_of
+from .islands import Islands, anneal
+from .log_z import LogZ
 from .moves import HMCMoves, Moves
 from .passes import Learned, learn
 from .progress import Stages
 from .schedule import InverseTemperatures, Linear, Optimized, equal_barriers, fixed_betas
-from .start import Start, Wanted, check_base, check_whole, start
-from .verdict import sentence, weight_problems
-from .weights import effective_sample_size, local_barrier
+from .start import Start, Wanted, check_whole
+from .weights import local_barrier
 
 _CHAIN_LENGTH = 8
 _FEWEST_ISLANDS = 4
@@ -66,7 +63,7 @@ class Adaptive(NamedTuple):
         return min(1.0, beta + max(low, _SMALLEST_STEP * (1.0 - beta)))
 
 
-class SMC:
+class SMC(AlongPath):
     """Sequential Monte Carlo over a model, a distribution, an energy or a Target.
 
     :param base: "auto" searches for one (:mod:`.search`); or a torch distribution over the values
@@ -101,7 +98,9 @@ class SMC:
         reverse: Any = True,
         disable_progbar: bool = False,
     ) -> None:
-        check_base(base)
+        super().__init__(
+            Wanted(model, base, moves or HMCMoves(), num_particles, "SMC"), reverse, disable_progbar
+        )
         check_whole("num_islands", num_islands, 1)
         check_whole("num_particles", num_particles, 2 * num_islands)
         if not 0.0 <= resample_below <= 1.0:
@@ -120,41 +119,50 @@ class SMC:
                 f"islands, chains of length {length} and at least two of them an island, got "
                 f"{num_particles}."
             )
-        self.model, self.base = model, base
         self.islands = Islands(num_islands, each, resample_below, int(length))
-        self.schedule = Optimized() if schedule is None else schedule
-        if isinstance(self.schedule, Linear | InverseTemperatures):
-            fixed_betas(self.schedule)
-        elif isinstance(self.schedule, Adaptive) and not 0.0 < self.schedule.conditional_ess < 1.0:
-            share = self.schedule.conditional_ess
-            raise ValueError(f"expected conditional_ess in (0, 1), got {share}.")
-        self.moves = HMCMoves() if moves is None else moves
-        self.reverse, self.disable_progbar = reverse, disable_progbar
-        self.num_particles = num_particles
+        if isinstance(schedule, Adaptive):
+            if not 0.0 < schedule.conditional_ess < 1.0:
+                raise ValueError(
+                    f"expected conditional_ess in (0, 1), got {schedule.conditional_ess}."
+                )
+            self.schedule = schedule
+        else:
+            self.schedule = usual(schedule)
 
-    def run(self, *args: Any, **kwargs: Any) -> LogZ:
-        """Estimate log Z; the arguments are the model's.
-
-        :raises ValueError: when the model cannot be evaluated rightly, or no start can be found.
-        """
-        with poutine.block(), Stages(disable=self.disable_progbar) as stages:
-            wanted = Wanted(self.model, self.base, self.moves, self.num_particles, "SMC")
-            begun = start(wanted, args, kwargs, stages)
-            if isinstance(begun, LogZ):
-                return begun
-            betas, learned = self._learned(begun, stages)
-            stages.begin("forwards")
-            adaptive = isinstance(self.schedule, Adaptive)
-            annealed = anneal(
-                begun.pilot.mover,
-                self.schedule.following if isinstance(self.schedule, Adaptive) else betas,
-                learned.tuning,
-                self.islands,
-                begun.generator,
-                report=stages.report,
+    def _estimate(self, begun: Start, stages: Stages) -> LogZ:
+        betas, learned = self._learned(begun, stages)
+        adaptive = isinstance(self.schedule, Adaptive)
+        stages.begin("forwards")
+        annealed = anneal(
+            begun.pilot.mover,
+            self.schedule.following if isinstance(self.schedule, Adaptive) else betas,
+            learned.tuning,
+            self.islands,
+            begun.generator,
+            report=stages.report,
+        )
+        log_z, error = annealed.estimate
+        checked, problems = None, []
+        if self.reverse is not False and math.isfinite(log_z):
+            checked, problems = unless_interrupted(
+                lambda: self._check(begun, learned, (log_z, error), stages)
             )
-            begun.details["adaptive"] = adaptive
-            return self._judged(begun, annealed, learned, stages)
+        found = Found(
+            log_z,
+            error,
+            annealed.positions,
+            annealed.log_weights,
+            problems,
+            path_of(annealed.steps),
+            {
+                "adaptive": adaptive,
+                "num_temperatures": len(annealed.steps.betas) - 1,
+                "islands": annealed.log_z.tolist(),
+                "resamplings": annealed.num_resamplings,
+            },
+            unbiased=not adaptive,
+        )
+        return judged(begun, self.wanted.method, found, checked)
 
     def _learned(self, begun: Start, stages: Stages) -> tuple[list[float], Learned]:
         """The inverse temperatures of the last run, and moves tuned at them by other particles."""
@@ -173,49 +181,17 @@ class SMC:
             betas = fixed_betas(self.schedule)
         stages.begin("rounds")
         mover, generator = begun.pilot.mover, begun.generator
-        learned = learn(mover, self.num_particles, generator, betas=betas, tuning=learned.tuning)
+        learned = learn(
+            mover, self.wanted.num_particles, generator, betas=betas, tuning=learned.tuning
+        )
         return betas, learned
 
-    def _judged(self, begun: Start, annealed: Annealed, learned: Learned, stages: Stages) -> LogZ:
-        log_z, error = annealed.estimate
-        weights = annealed.log_weights
-        khat = pareto_khat(weights)
-        problems = begun.problems + weight_problems(weights, khat)
-        back: Backward | None = None
-        if self.reverse is not False and math.isfinite(log_z):
-            exact = isinstance(self.reverse, ExactDraws)
-            if self.reverse is True:
-                particles = begun.pilot._replace(learned=learned).particles(begun.generator)
-                draws = moved_on(begun.pilot.mover, learned.tuning, particles, begun.generator)
-            else:
-                draws = positions_of(begun.target, self.reverse.draws if exact else self.reverse)
-            checked = cross_check(begun, learned.tuning, draws, (log_z, error), stages, exact=exact)
-            back, problems = checked.backward, problems + checked.problems
-        steps = annealed.steps
-        return LogZ(
-            log_z,
-            error,
-            "SMC",
-            reliable=not problems and back is not None,
-            why=sentence(problems, checked_backwards=back is not None),
-            ess=effective_sample_size(weights),
-            khat=khat,
-            num_particles=len(weights),
-            log_weights=weights,
-            positions=annealed.positions,
-            target=begun.target,
-            backward=back,
-            path={
-                "beta": steps.betas,
-                "barrier": steps.barrier,
-                "acceptance": steps.acceptance,
-                "mean_slope": steps.mean_slope,
-                "ess": steps.ess,
-            },
-            details={
-                **begun.details,
-                "num_temperatures": len(steps.betas) - 1,
-                "islands": annealed.log_z.tolist(),
-                "resamplings": annealed.num_resamplings,
-            },
+    def _check(
+        self, begun: Start, learned: Learned, estimate: tuple[float, float], stages: Stages
+    ) -> Checked:
+        mover, tuning, generator = begun.pilot.mover, learned.tuning, begun.generator
+        pilot = begun.pilot._replace(learned=learned)
+        draws, exact = self._draws(
+            begun.target, lambda: moved_on(mover, tuning, pilot.particles(generator), generator)
         )
+        return cross_check(begun, tuning, draws, estimate, stages, exact=exact)

@@ -9,6 +9,7 @@ import torch
 
 from pyro_ebm.target import Target
 
+from .dispersed import Dispersed, disperse
 from .freeze import as_target
 from .given import given_base
 from .log_z import LogZ
@@ -17,7 +18,7 @@ from .path import geometric
 from .pilot import Pilot, pilot
 from .progress import Stages
 from .rays import grows_along_rays
-from .search import Dispersed, disperse, search
+from .search import search
 from .verdict import sentence, support_problems, weight_problems
 
 
@@ -72,6 +73,14 @@ def start(wanted: Wanted, args: tuple, kwargs: dict[str, Any], stages: Stages) -
 
     :raises ValueError: when the model cannot be evaluated rightly, or no start can be found.
     """
+    try:
+        return _started(wanted, args, kwargs, stages)
+    except KeyboardInterrupt:
+        why = "The run was interrupted before a base was found: nothing can be said of log Z."
+        return LogZ(math.nan, math.inf, wanted.method, False, why)
+
+
+def _started(wanted: Wanted, args: tuple, kwargs: dict[str, Any], stages: Stages) -> Start | LogZ:
     target = as_target(wanted.model, args, kwargs)
     seed = int(torch.randint(2**62, ()))
     generator = torch.Generator(target.device).manual_seed(seed)
@@ -120,4 +129,4 @@ def _support(target: Target, chosen: Pilot, number: int, generator: torch.Genera
     if not bool(inside.any()):
         return []
     value, _ = target.log_density_and_gradient(drawn[:, inside])
-    return support_problems(value)
+    return support_problems(value, drawn[:, inside])

@@ -17,26 +17,26 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from pyro_ebm.diagnostics import ess_bulk, split_rhat
 
+from .along_path import AlongPath, unless_interrupted
+from .backwards import Checked
 from .cross_check import cross_check
-from .draws_of_target import ExactDraws, positions_of
+from .found import STOPPED, Found, judged
 from .ladder import Ladder, Replicas, Rungs, Sweep
-from .log_z import Backward, LogZ
+from .log_z import LogZ
 from .moves import HMCMoves, Moves, root_of_covariance
 from .progress import Stages
 from .schedule import equal_barriers
-from .start import Start, Wanted, check_base, check_whole, start
+from .start import Start, Wanted, check_whole
 from .stepping_stones import stepping_stones
-from .verdict import sentence
 
 _PILOT_PARTICLES = 1024
 # Temperatures for each unit of the pilot's barrier, and no fewer or more than these.
 _PER_BARRIER, _FEWEST, _MOST = 2.0, 6, 128
-_SHORTEST_ROUND = 8
+_SHORTEST_ROUND, _FEWEST_SWEEPS = 8, 4
 # The last round leaves out so many sweeps, as a share of those it keeps, before it counts.
 _LEFT_OUT = 0.25
 _LARGEST_RHAT = 1.05
@@ -57,7 +57,7 @@ class Seen(NamedTuple):
     round_trips: int
 
 
-class ParallelTempering:
+class ParallelTempering(AlongPath):
     """Parallel tempering of a model, a distribution, an energy or a Target.
 
     :param base: "auto" searches for one (:mod:`.search`); or a torch distribution over the values
@@ -87,43 +87,32 @@ class ParallelTempering:
         reverse: Any = True,
         disable_progbar: bool = False,
     ) -> None:
-        check_base(base)
+        wanted = Wanted(model, base, moves or HMCMoves(), _PILOT_PARTICLES, "ParallelTempering")
+        super().__init__(wanted, reverse, disable_progbar)
         check_whole("num_ladders", num_ladders, 2)
-        check_whole("num_sweeps", num_sweeps, 4)
+        check_whole("num_sweeps", num_sweeps, _FEWEST_SWEEPS)
         check_whole("num_rounds", num_rounds, 1)
         if num_temperatures is not None:
             check_whole("num_temperatures", num_temperatures, 1)
-        self.model, self.base, self.num_ladders = model, base, num_ladders
-        self.num_temperatures, self.num_sweeps = num_temperatures, num_sweeps
-        self.num_rounds = num_rounds
-        self.moves = HMCMoves() if moves is None else moves
-        self.reverse, self.disable_progbar = reverse, disable_progbar
+        self.num_ladders, self.num_temperatures = num_ladders, num_temperatures
+        self.num_sweeps, self.num_rounds = num_sweeps, num_rounds
 
-    def run(self, *args: Any, **kwargs: Any) -> LogZ:
-        """Draws of the target, and log Z; the arguments are the model's.
-
-        :raises ValueError: when the model cannot be evaluated rightly, or no start can be found.
-        """
-        with poutine.block(), Stages(disable=self.disable_progbar) as stages:
-            wanted = Wanted(
-                self.model, self.base, self.moves, _PILOT_PARTICLES, "ParallelTempering"
-            )
-            begun = start(wanted, args, kwargs, stages)
-            if isinstance(begun, LogZ):
-                return begun
-            ladder, generator = Ladder(begun.pilot.mover.path, self.moves), begun.generator
-            rungs = self._first_rungs(begun)
-            stages.begin("rounds")
-            replicas = ladder.start(rungs, self.num_ladders, generator)
-            for k in range(self.num_rounds):
-                sweeps = max(_SHORTEST_ROUND, self.num_sweeps >> (self.num_rounds - k))
-                replicas, seen = _round(ladder, replicas, rungs, sweeps, generator, stages)
-                rungs = adapted(rungs, seen, self.moves.target_acceptance)
-            stages.begin("sweeps")
-            left_out = math.ceil(_LEFT_OUT * self.num_sweeps)
-            replicas, _ = _round(ladder, replicas, rungs, left_out, generator, stages)
-            _, seen = _round(ladder, replicas, rungs, self.num_sweeps, generator, stages)
-            return self._judged(begun, rungs, seen, stages)
+    def _estimate(self, begun: Start, stages: Stages) -> LogZ:
+        moves, generator = self.wanted.moves, begun.generator
+        ladder = Ladder(begun.pilot.mover.path, moves)
+        rungs = self._first_rungs(begun)
+        stages.begin("rounds")
+        replicas = ladder.start(rungs, self.num_ladders, generator)
+        for k in range(self.num_rounds):
+            sweeps = max(_SHORTEST_ROUND, self.num_sweeps >> (self.num_rounds - k))
+            replicas, seen = _round(ladder, replicas, rungs, sweeps, generator, stages)
+            rungs = adapted(rungs, seen, moves.target_acceptance)
+        stages.begin("sweeps")
+        left_out = math.ceil(_LEFT_OUT * self.num_sweeps)
+        replicas, _ = _round(ladder, replicas, rungs, left_out, generator, stages)
+        number, enough = self.num_sweeps, _FEWEST_SWEEPS
+        _, seen = _round(ladder, replicas, rungs, number, generator, stages, enough=enough)
+        return self._judged(begun, rungs, seen, stages)
 
     def _first_rungs(self, begun: Start) -> Rungs:
         """Equal barriers of the pilot, with its step sizes and metrics."""
@@ -147,29 +136,26 @@ class ParallelTempering:
         sweeps, dim, ladders = seen.draws.shape
         positions = seen.draws.permute(1, 0, 2).reshape(dim, -1)
         chains = seen.draws.permute(2, 0, 1)
-        problems = begun.problems + _problems(log_z, error, chains, seen)
-        back: Backward | None = None
-        if self.reverse is not False and math.isfinite(log_z):
-            exact = isinstance(self.reverse, ExactDraws)
-            if self.reverse is True:
-                draws = positions[:, :: max(1, positions.shape[1] // _MOST_DRAWS)].contiguous()
-            else:
-                draws = positions_of(begun.target, self.reverse.draws if exact else self.reverse)
+        problems = _problems(log_z, error, chains, seen)
+
+        def check() -> Checked:
+            stride = max(1, positions.shape[1] // _MOST_DRAWS)
+            draws, exact = self._draws(begun.target, lambda: positions[:, ::stride].contiguous())
             tuning = begun.pilot.learned.tuning
-            checked = cross_check(begun, tuning, draws, (log_z, error), stages, exact=exact)
-            back, problems = checked.backward, problems + checked.problems
-        return LogZ(
+            return cross_check(begun, tuning, draws, (log_z, error), stages, exact=exact)
+
+        checked = None
+        if sweeps < self.num_sweeps:
+            problems.append(f"{STOPPED} after {sweeps} of {self.num_sweeps} sweeps")
+        elif self.reverse is not False and math.isfinite(log_z):
+            checked, stopped = unless_interrupted(check)
+            problems += stopped
+        found = Found(
             log_z,
             error,
-            "ParallelTempering",
-            reliable=not problems and back is not None,
-            why=sentence(problems, checked_backwards=back is not None),
-            ess=_least_ess(chains),
-            num_particles=positions.shape[1],
-            log_weights=positions.new_zeros(positions.shape[1], dtype=torch.float64),
-            positions=positions,
-            target=begun.target,
-            backward=back,
+            positions,
+            positions.new_zeros(positions.shape[1], dtype=torch.float64),
+            problems,
             path={
                 "beta": rungs.betas.tolist(),
                 "barrier": seen.rejection.tolist(),
@@ -177,7 +163,6 @@ class ParallelTempering:
                 "mean_slope": seen.slope.nan_to_num(0.0, 0.0, 0.0).mean((0, 2)).tolist(),
             },
             details={
-                **begun.details,
                 "num_temperatures": len(rungs.betas) - 1,
                 "num_ladders": ladders,
                 "num_sweeps": sweeps,
@@ -188,7 +173,9 @@ class ParallelTempering:
                 "forward": stones.forward._asdict(),
                 "reverse": stones.reverse._asdict(),
             },
+            ess=_least_ess(chains),
         )
+        return judged(begun, self.wanted.method, found, checked)
 
 
 def _round(
@@ -198,18 +185,24 @@ def _round(
     num_sweeps: int,
     generator: torch.Generator,
     stages: Stages,
+    *,
+    enough: int | None = None,
 ) -> tuple[Replicas, Seen]:
-    sweeps: list[Sweep] = []
-    draws: list[Tensor] = []
-    for number in range(num_sweeps):
-        replicas, sweep = ladder.sweep(replicas, rungs, number, generator)
-        sweeps.append(sweep)
-        draws.append(replicas.positions[:, -1])
-        stages.report(number + 1, num_sweeps)
-    columns = Sweep(*(torch.stack(each) for each in zip(*sweeps, strict=True)))
+    """So many sweeps; interrupted when ``enough`` of them are finished, those."""
+    sweeps: list[tuple[Sweep, Tensor]] = []
+    try:
+        for number in range(num_sweeps):
+            replicas, sweep = ladder.sweep(replicas, rungs, number, generator)
+            sweeps.append((sweep, replicas.positions[:, -1]))
+            stages.report(number + 1, num_sweeps)
+    except KeyboardInterrupt:
+        if enough is None or len(sweeps) < enough:
+            raise
+    seen = [sweep for sweep, _ in sweeps]
+    columns = Sweep(*(torch.stack(each) for each in zip(*seen, strict=True)))
     return replicas, Seen(
         columns.slope,
-        torch.stack(draws),
+        torch.stack([draws for _, draws in sweeps]),
         columns.acceptance.mean(0),
         columns.rejection.mean(0),
         int(columns.arrivals.sum()),

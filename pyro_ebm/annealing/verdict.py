@@ -24,6 +24,8 @@ _APART, _BLUNT = 3.0, 0.5
 _ROUNDING = 1e-6
 _LEAST_OVERLAP = 0.02
 _FEWEST_DRAWS = 16
+# Out of the range of nearly all draws by so many times its length.
+_FAR_OUT = 10.0
 # A direction is too narrow when the draws' spread, taken low, is so many times the base's.
 _TOO_NARROW = 1.15
 # A mode so many nats below log Z does not matter, nor do so few chains.
@@ -57,10 +59,15 @@ def weight_problems(log_weights: Tensor, khat: float) -> list[str]:
     return found
 
 
-def support_problems(log_density: Tensor) -> list[str]:
-    """What log densities [n] of the target at draws of the base say."""
+def support_problems(log_density: Tensor, positions: Tensor) -> list[str]:
+    """What log densities [n] of the target at draws [dim, n] of the base say.
+
+    NaN far beyond where nearly all draws lie is taken for what numbers too large come to.
+    """
     found = []
-    nan = float(log_density.isnan().double().mean())
+    low, middle, high = _quantiles(positions, [0.01, 0.5, 0.99])
+    far = (positions.double() - middle).abs() > _FAR_OUT * (high - low)
+    nan = float((log_density.isnan() & ~far.any(0)).double().mean())
     if nan > 0.0:
         found.append(
             f"the energy is NaN at {nan:.1%} of the draws of the base; these count as impossible, "
@@ -121,9 +128,9 @@ def narrow_directions(base_draws: Tensor, target_draws: Tensor) -> list[str]:
     dim = len(base)
     if base.shape[1] < 2 * dim or draws.shape[1] < 4:
         return []
-    low, middle, high = torch.quantile(base, base.new_tensor([0.05, 0.5, 0.95]), dim=1)
+    low, middle, high = _quantiles(base, [0.05, 0.5, 0.95])
     scale = (high - low).clamp(min=1e-300)
-    base, draws = ((x - middle[:, None]) / scale[:, None] for x in (base, draws))
+    base, draws = ((x - middle) / scale for x in (base, draws))
     clipped = base.clamp(-3.0, 3.0)
     values, vectors = torch.linalg.eigh(torch.cov(clipped).reshape(dim, dim))
     whiten = (vectors / values.clamp(min=1e-12).sqrt()).T
@@ -132,9 +139,8 @@ def narrow_directions(base_draws: Tensor, target_draws: Tensor) -> list[str]:
     _, directions = torch.linalg.eigh(torch.cov(first.clamp(-3.0, 3.0)).reshape(dim, dim))
     # The draws are few: their quantiles are moved inwards by as much as chance may move them out.
     inside = min(0.4, 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / second.shape[1]))
-    of_base = torch.quantile(directions.T @ base, base.new_tensor([0.05, 0.95]), dim=1)
-    levels = base.new_tensor([inside, 1.0 - inside])
-    of_draws = torch.quantile(directions.T @ second, levels, dim=1)
+    of_base = _quantiles(directions.T @ base, [0.05, 0.95])
+    of_draws = _quantiles(directions.T @ second, [inside, 1.0 - inside])
     ratio = (of_draws[1] - of_draws[0]) / (of_base[1] - of_base[0]).clamp(min=1e-300)
     worst = float(ratio.max())
     if worst > _TOO_NARROW:
@@ -143,6 +149,12 @@ def narrow_directions(base_draws: Tensor, target_draws: Tensor) -> list[str]:
             "Take a wider base"
         ]
     return []
+
+
+def _quantiles(x: Tensor, levels: list[float]) -> Tensor:
+    """Of every row of x [dim, n], as [levels, dim, 1]."""
+    x = x.double()
+    return torch.quantile(x, x.new_tensor(levels), dim=1, keepdim=True)
 
 
 def is_unreached(log_z: float, works: Tensor, num_particles: int) -> Tensor:

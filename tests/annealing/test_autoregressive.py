@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pyro_ebm.annealing.autoregressive import autoregressive_base, fit_autoregression
+from pyro_ebm.annealing.families import Draws, Grouping, independent, joined
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ DRAWS = {"funnel": funnel, "two wells": two_wells, "bent": bent, "heavy": heavy}
 
 def base_of(name, n=4000, **options):
     return autoregressive_base(
-        fit_autoregression(DRAWS[name](n), **options), widen=1.15, description=""
+        fit_autoregression(independent(DRAWS[name](n)), **options), widen=1.15, description=""
     )
 
 
@@ -75,7 +76,7 @@ def test_draws_are_those_of_the_density(name):
 def test_a_gaussian_is_fitted_with_little_loss():
     factor = torch.tensor([[1.0, 0.0, 0.0], [5.0, 0.1, 0.0], [-1.0, 2.0, 3.0]])
     x = factor @ torch.randn(3, 8000)
-    fit = fit_autoregression(x)
+    fit = fit_autoregression(independent(x))
     assert not bool(fit.slope.any())
     assert not bool(fit.square.any())
     base = autoregressive_base(fit, widen=1.0, description="")
@@ -89,7 +90,7 @@ def test_a_gaussian_is_fitted_with_little_loss():
 def test_a_funnel_is_followed_beyond_its_draws():
     """Draws that never came to the neck tell how it narrows: the scale of x is exp(v / 2) there."""
     x = funnel(8000)
-    fit = fit_autoregression(x[:, x[-1] > -1.5])
+    fit = fit_autoregression(independent(x[:, x[-1] > -1.5]))
     assert int(fit.order[0]) == 3
     base = autoregressive_base(fit, widen=1.0, description="")
     neck = torch.cat([math.exp(-2.5) * torch.randn(3, 2000), torch.full((1, 2000), -5.0)])
@@ -111,16 +112,65 @@ def test_one_part_covers_two_wells_without_believing_their_shares():
 
 
 def test_tails_without_variance_are_met_by_tails_as_heavy():
-    fit = fit_autoregression(heavy(8000))
+    fit = fit_autoregression(independent(heavy(8000)))
     assert float(fit.dof.max()) <= 3.0
 
 
-def test_few_families_are_told_less_of_what_bends():
+def terms(fit):
+    """How many coefficients a fit has."""
+    return int(sum((part != 0).sum() for part in (fit.linear, fit.slope, fit.bend, fit.square)))
+
+
+def test_what_a_family_shares_is_not_taken_for_a_law():
     """Thirty draws of independent coordinates, each a hundred times, seem to go together."""
     x = torch.randn(6, 30).repeat(1, 100)
-    bold, wary = fit_autoregression(x), fit_autoregression(x, num_independent=1.0)
+    families = torch.arange(30).repeat(100)
+    assert terms(fit_autoregression(Draws(x, families))) < 5
+    assert terms(fit_autoregression(independent(x))) > 15
 
-    def found(fit):
-        return int(sum((part != 0).sum() for part in (fit.slope, fit.bend, fit.square)))
 
-    assert found(wary) < found(bold)
+def test_families_that_have_forgotten_their_ancestor_cost_nothing():
+    x = torch.randn(3, 3000)
+    x[1] += 0.3 * x[0]
+    x[2] += 0.3 * x[1]
+    families = torch.arange(30).repeat(100)
+    together = fit_autoregression(Draws(x, families))
+    alone = fit_autoregression(independent(x))
+    assert bool(((together.linear != 0) == (alone.linear != 0)).all())
+
+
+def test_more_coefficients_than_families_can_tell_are_not_fitted():
+    x = torch.randn(40, 12).repeat(1, 50) + 0.1 * torch.randn(40, 600)
+    x[1:] += 3.0 * x[0]
+    fit = fit_autoregression(Draws(x, torch.arange(12).repeat(50)))
+    assert int((fit.linear != 0).sum(1).max()) <= 12 / 4 + 1
+    assert bool((fit.linear[1:] != 0).any(1).all())
+
+
+def test_sums_over_families_scatter_as_their_draws_do():
+    scores = torch.randn(2, 6)
+    grouping = Grouping(torch.tensor([5, 5, 1, 1, 1, 9]))
+    parts = [scores[:, :2].sum(1), scores[:, 2:5].sum(1), scores[:, 5]]
+    expected = sum(part.square() for part in parts)
+    torch.testing.assert_close(grouping.square_of_sums(scores), expected)
+    assert grouping.number == pytest.approx(36 / 14)
+
+
+def test_families_of_different_sets_stay_apart():
+    one, other = (
+        independent(torch.randn(2, 3)),
+        Draws(torch.randn(2, 4), torch.tensor([7, 7, 0, 0])),
+    )
+    both = joined([one, other])
+    assert both.positions.shape == (2, 7)
+    assert Grouping(both.families).number == pytest.approx(49 / (3 + 4 + 4))
+
+
+def test_tails_are_not_multiplied_from_coordinate_to_coordinate():
+    fit = fit_autoregression(independent(funnel(4000)))
+    base = autoregressive_base(fit, widen=1.15, description="")
+    far = torch.tensor([1.0, 1.0, 1.0, 1e4])[:, None].requires_grad_()
+    value, gradient = base.log_density_and_gradient(far)
+    (expected,) = torch.autograd.grad(value.sum(), far)
+    torch.testing.assert_close(gradient, expected)
+    assert float(base.sample(200_000, generator()).abs().max()) < 1e5

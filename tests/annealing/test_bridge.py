@@ -139,6 +139,8 @@ def test_the_result_holds_the_draws_and_both_works():
     assert estimate.positions.shape == (DIM, 400)
     assert len(estimate.backward.works) == len(estimate.details["forward_works"]) == 400
     assert set(estimate.draws()) == {"x"}
+    with pytest.raises(ValueError, match="this one by bridge sampling has not"):
+        estimate.bounds()
     kept = {tuple(row.tolist()) for row in mcmc.record.positions.flatten(0, 1)}
     assert all(tuple(row.tolist()) in kept for row in estimate.positions.T)
 

@@ -199,17 +199,3 @@ def test_an_energy_that_cannot_be_normalised_gives_no_number():
     estimate = ThermodynamicIntegration(flat, disable_progbar=True).run()
     assert math.isnan(estimate.log_z)
     assert not estimate.reliable
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"base": "prior"}, "the string 'prior'"),
-        ({"num_particles": 1}, "at least 2, got 1"),
-        ({"schedule": InverseTemperatures([0.0, 0.5])}, "rise from 0"),
-        ({"schedule": Linear(0)}, "at least one temperature"),
-    ],
-)
-def test_arguments_that_make_no_sense_are_refused(options, said):
-    with pytest.raises(ValueError, match=said):
-        ThermodynamicIntegration(ebm.DoubleWell(1), **options)

@@ -259,21 +259,6 @@ def test_a_seed_repeats_a_run_and_two_runs_differ():
     assert first.log_z != second.log_z
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"base": "prior"}, "expected base to be"),
-        ({"num_ladders": 1}, "expected num_ladders"),
-        ({"num_sweeps": 3}, "expected num_sweeps"),
-        ({"num_rounds": 0}, "expected num_rounds"),
-        ({"num_temperatures": True}, "expected num_temperatures"),
-    ],
-)
-def test_wrong_arguments_are_refused_by_name(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        ParallelTempering(conjugate, **arguments)
-
-
 @pytest.mark.slow
 def test_the_error_of_a_run_is_the_spread_of_repeats():
     case = normaliser("double_well_0.5_1.0")
