@@ -82,12 +82,14 @@ def defended(base: Base, wide: Base, *, share: float = 0.3) -> Base:
 def refined(components: Components, draws: Draws, *, dof: float) -> Components:
     """Components fitted to draws by expectation maximisation, from those given.
 
-    What is given counts as some draws of every component, so that one without draws stays as it is.
+    What is given counts as some draws of every component, so that one without draws stays as it is,
+    and draws count as far as their families are independent.
 
     Source: Peel and McLachlan (2000), Robust mixture modelling using the t distribution.
     """
     draws = draws.finite
     x, grouping = draws.positions.T, Grouping(draws.families)
+    worth = grouping.number / len(x)
     prior = components.log_weights.exp()
     k, dim = components.locs.shape
     given = components.factors @ components.factors.mT
@@ -100,7 +102,7 @@ def refined(components: Components, draws: Draws, *, dof: float) -> Components:
         log_parts = (fit.log_weights - fit.factors.diagonal(dim1=-2, dim2=-1).log().sum(-1))[
             :, None
         ] - 0.5 * (dof + dim) * torch.log1p(distance / dof)
-        share = log_parts.softmax(0)
+        share = worth * log_parts.softmax(0)
         pull = share * (dof + dim) / (dof + distance)
         locs = (components.locs + pull @ x) / (1.0 + pull.sum(1, keepdim=True))
         offset = x - locs[:, None]

@@ -17,8 +17,11 @@ from .verdict import weight_problems
 
 # The last round takes up to so many times as many particles where the error would exceed this.
 MOST_BATCHES, _ENOUGH = 8, 0.025
-# More steps than so many squared barriers help less than more particles.
-_PLATEAU, _ENOUGH_STEPS = 0.75, 4.0
+# More steps than so many squared barriers help less than more particles; and so they do where twice
+# as many leave more than this share of the variance.
+_PLATEAU, _ENOUGH_STEPS = 0.65, 4.0
+# Weights more uneven than this are taken only where there are none better, and averaged less far.
+_UNEVEN, _UNEVEN_ENOUGH = 3.0, 0.05
 
 
 class LearnedRounds(NamedTuple):
@@ -47,24 +50,26 @@ class Rounds(NamedTuple):
             betas = fixed_betas(self.schedule)
             learned = self._again(start, stages, learned, betas)
             return LearnedRounds(betas, learned, self._batches(learned.relative_variance))
-        before = math.inf
+        met: dict[int, float] = {}
         while True:
             steps = learned.finished.steps
             variance = learned.relative_variance
+            settled = _is_settled(variance, met)
+            met[len(steps.barrier)] = variance
+            if settled:
+                number = _cheapest(met)
+                betas = equal_barriers(steps.betas, steps.barrier, number)
+                return LearnedRounds(betas, learned, self._batches(met[number]))
             number = min(
                 self._following(len(steps.barrier), variance), self.schedule.max_temperatures
             )
             betas = equal_barriers(steps.betas, steps.barrier, number)
-            enough = number > _ENOUGH_STEPS * sum(steps.barrier) ** 2
-            settled = variance > _PLATEAU * before and math.isfinite(before)
             if (
                 variance / 2 <= self.schedule.relative_variance
                 or number == self.schedule.max_temperatures
-                or ((settled or variance <= 1.0) and enough)
+                or (variance <= 1.0 and number > _ENOUGH_STEPS * sum(steps.barrier) ** 2)
             ):
-                promised = variance if settled else variance / 2
-                return LearnedRounds(betas, learned, self._batches(promised))
-            before = variance
+                return LearnedRounds(betas, learned, self._batches(variance / 2))
             learned = self._again(start, stages, learned, betas)
 
     def learn_longer(self, start: Start, stages: Stages, before: LearnedRounds) -> LearnedRounds:
@@ -134,8 +139,23 @@ class Rounds(NamedTuple):
     def _batches(self, variance: float) -> int:
         if not math.isfinite(variance):
             return self.most_batches
-        wanted = math.ceil(variance / (self.num_particles * _ENOUGH**2))
+        enough = _ENOUGH if variance <= _UNEVEN else _UNEVEN_ENOUGH
+        wanted = math.ceil(variance / (self.num_particles * enough**2))
         return min(self.most_batches, max(1, wanted))
+
+
+def _is_settled(variance: float, met: dict[int, float]) -> bool:
+    """Whether the last doubling, after the variances ``met`` by number of steps, gained little."""
+    before = min(met.values(), default=math.inf)
+    return math.isfinite(before) and variance > _PLATEAU * before
+
+
+def _cheapest(met: dict[int, float]) -> int:
+    """The number of steps with the least variance at equal cost, among those with even weights."""
+    even = [number for number, variance in met.items() if variance <= _UNEVEN]
+    if not even:
+        return min(met, key=lambda number: met[number])
+    return min(even, key=lambda number: number * met[number])
 
 
 def _mean_steps(parts: list[Pass]) -> Steps:

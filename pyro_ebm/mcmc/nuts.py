@@ -136,7 +136,8 @@ def nuts(*, max_tree_depth: int = 10) -> Kernel:
         settings: Settings,
     ) -> tuple[NUTSState, Transition]:
         opening = state.leaf == 0
-        state = _begin(state, noise, settings)
+        deepest = settings.max_tree_depth.clamp(max=max_tree_depth)
+        state = _begin(state, noise, settings._replace(max_tree_depth=deepest))
         state = _turn_to(state, noise.uniform[0] < 0.5, opening)
         signed = torch.where(state.forward, state.step_size, -state.step_size)
         leap = leapfrog(

@@ -213,7 +213,11 @@ def test_the_prior_is_chosen_where_it_is_near():
     assert ebm.AIS(conjugate).run(y).details["base"] == "the model's prior"
 
 
-MOVES = {"mala": ebm.HMCMoves(num_steps=1), "nuts": ebm.NUTSMoves(max_tree_depth=3)}
+MOVES = {
+    "mala": ebm.HMCMoves(num_steps=1),
+    "nuts": ebm.NUTSMoves(max_tree_depth=3),
+    "bounded nuts": ebm.NUTSMoves(max_tree_depth=1, target_acceptance=0.999),
+}
 
 
 @pytest.mark.parametrize("name", MOVES)
