@@ -13,12 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 from pyro import poutine
-from torch import Tensor
 
 from pyro_ebm.target import Target
 
 from .backwards import Checked
 from .draws_of_target import ExactDraws, positions_of
+from .families import Draws, independent
 from .found import STOPPED, interrupted
 from .log_z import LogZ
 from .progress import Stages
@@ -56,12 +56,13 @@ class AlongPath(ABC):
     def _estimate(self, begun: Start, stages: Stages) -> LogZ:
         """The estimate; interrupted before there is one, it raises KeyboardInterrupt."""
 
-    def _draws(self, target: Target, made: Callable[[], Tensor]) -> tuple[Tensor, bool]:
-        """Draws [dim, m] of the target: the given ones, or made; and whether they are exact."""
+    def _draws(self, target: Target, made: Callable[[], Draws]) -> tuple[Draws, bool]:
+        """Draws of the target: the given ones, or made; and whether they are exact."""
         if self.reverse is True:
             return made(), False
         exact = isinstance(self.reverse, ExactDraws)
-        return positions_of(target, self.reverse.draws if exact else self.reverse), exact
+        given = self.reverse.draws if exact else self.reverse
+        return independent(positions_of(target, given)), exact
 
 
 def unless_interrupted(check: Callable[[], Checked]) -> tuple[Checked | None, list[str]]:

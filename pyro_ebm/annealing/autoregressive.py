@@ -30,7 +30,7 @@ from .random import standard_gamma
 
 WIDEN = 1.15
 # A feature enters where its score is so many standard deviations from zero.
-_SIGNIFICANT = 5.0
+_SIGNIFICANT = 4.0
 _ROUNDS, _FISHER_STEPS = 3, 50
 _MEAN_LOG_CHI_SQUARE = 1.2704
 _RIDGE = 1.0

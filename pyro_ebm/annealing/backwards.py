@@ -7,6 +7,7 @@ where hardly a particle ends.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from .bennett import bennett
 from .dispersed import climb
-from .families import Draws
+from .families import Draws, Grouping
 from .laplace import laplace
 from .log_z import Backward
 from .moves import Mover, Tuning
@@ -36,16 +37,24 @@ class Checked(NamedTuple):
     problems: list[str]
 
 
-def moved_on(mover: Mover, tuning: Tuning, particles: Draws, generator: torch.Generator) -> Tensor:
-    """At most 256 particles of the target [dim, n], each moved on by itself for 20 transitions."""
+def moved_on(mover: Mover, tuning: Tuning, particles: Draws, generator: torch.Generator) -> Draws:
+    """At most 256 particles of the target, each moved on by itself for 20 transitions."""
     number = particles.positions.shape[1]
-    order = torch.randperm(number, generator=generator, device=generator.device)
-    positions = particles.positions[:, order[:_MOST_DRAWS]].contiguous()
+    order = torch.randperm(number, generator=generator, device=generator.device)[:_MOST_DRAWS]
+    positions = particles.positions[:, order].contiguous()
     step_size, factor = tuning.at(1.0)
     for _ in range(_TRANSITIONS):
         chain, _ = mover.enter(positions, 1.0, factor)
         positions = mover.move(chain, positions, 1.0, step_size, factor, generator).positions
-    return positions
+    return Draws(positions, particles.families[order])
+
+
+def _independent(weights: Tensor, works: Tensor, grouping: Grouping) -> float:
+    """How many independent draws the works [m] are worth: those of a family may go together."""
+    share = torch.sigmoid(log_mean_exp(weights) - works)
+    apart = (share - share.mean())[None]
+    alone, together = float(apart.square().sum()), float(grouping.square_of_sums(apart))
+    return len(works) / max(1.0, together / alone) if alone > 0 else float(len(works))
 
 
 def check_backwards(
@@ -53,12 +62,12 @@ def check_backwards(
     betas: list[float],
     tuning: Tuning,
     weights: Tensor,
-    draws: Tensor,
+    draws: Draws,
     stages: Stages,
     *,
     exact: bool,
 ) -> Checked:
-    """Anneal ``draws`` [dim, m] of the target, and the dispersed chains, down to the base.
+    """Anneal draws of the target, and the dispersed chains, down to the base.
 
     :param betas: at which the particles with log ``weights`` [n] went up.
     :param exact: whether the draws are exactly of the target.
@@ -70,11 +79,16 @@ def check_backwards(
         passed = backward(mover, betas, tuning, positions, generator, report=stages.report)
         return passed.log_weights
 
-    works = down(draws)
-    upper, upper_error = -float(log_mean_exp(-works)), standard_error(-works)
-    back = Backward(works, upper, upper_error, *bennett(weights, works), exact)
-    problems = backward_problems(weights, back)
-    problems += narrow_directions(mover.path.sample(_BASE_DRAWS, generator), draws)
+    works = down(draws.positions)
+    grouping = Grouping(draws.families)
+    independent = _independent(weights, works, grouping)
+    upper = -float(log_mean_exp(-works))
+    upper_error = standard_error(-works) * math.sqrt(len(works) / independent)
+    both = bennett(weights, works, num_backward_independent=independent)
+    back = Backward(works, upper, upper_error, *both, exact)
+    problems = backward_problems(weights, back, independent)
+    from_base = mover.path.sample(_BASE_DRAWS, generator)
+    problems += narrow_directions(from_base, draws.positions, grouping.number)
     if start.dispersed is None:
         return Checked(back, problems)
     last = start.dispersed.last

@@ -48,18 +48,23 @@ def bennett(
     return log_z, math.sqrt(square)
 
 
-def forward_discrepancy(forward: Tensor, backward: Tensor) -> tuple[float, float]:
+def forward_discrepancy(
+    forward: Tensor, backward: Tensor, *, num_backward_independent: float | None = None
+) -> tuple[float, float]:
     """log Z of both ends together minus that of the forward weights alone, and its error.
 
     What the forward ones have missed and the backward ones have met shows here. The forward weights
     enter both estimates, and only what they do not share counts in the error.
     """
     forward, backward = forward.double(), backward.double()
-    log_z, top, bottom = _solve(forward, backward, float(len(backward)))
+    independent = float(
+        len(backward) if num_backward_independent is None else num_backward_independent
+    )
+    log_z, top, bottom = _solve(forward, backward, independent)
     if not math.isfinite(log_z):
         return math.inf, math.inf
     apart = _shares(top) - _shares(forward)
-    square = _variance(apart) / len(forward) + _variance(_shares(bottom)) / len(backward)
+    square = _variance(apart) / len(forward) + _variance(_shares(bottom)) / independent
     return log_z - float(log_mean_exp(forward)), math.sqrt(square)
 
 

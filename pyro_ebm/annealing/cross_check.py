@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor
-
 from .backwards import Checked, check_backwards
+from .families import Draws
 from .log_z import Backward
 from .moves import Tuning
 from .passes import forward
@@ -37,13 +36,13 @@ def enough_temperatures(
 def cross_check(
     start: Start,
     tuning: Tuning,
-    draws: Tensor,
+    draws: Draws,
     estimate: tuple[float, float],
     stages: Stages,
     *,
     exact: bool = False,
 ) -> Checked:
-    """Anneal particles up and ``draws`` [dim, m] of the target down.
+    """Anneal particles up and draws of the target down.
 
     :param estimate: log Z and its standard error by the method that is checked.
     :param exact: whether the draws are exactly of the target.

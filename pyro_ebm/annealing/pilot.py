@@ -20,6 +20,7 @@ from .schedule import equal_barriers
 from .weights import systematic_resampling
 
 _FEWEST, _MOST = 16, 256
+_GLANCE = 128
 
 
 class Pilot(NamedTuple):
@@ -64,10 +65,12 @@ def pilot(
 ) -> Pilot:
     """Look along a path with so many particles.
 
-    :param largest_barrier: of a path with a larger one the first pass is all that is wanted.
+    :param largest_barrier: where the barrier may be larger, a glance with fewer particles comes
+        first, and of a path with a larger one it is all.
     """
     mover = Mover(path, moves)
-    first = learn(mover, num_particles, generator)
+    glance = num_particles if largest_barrier == math.inf else min(num_particles, _GLANCE)
+    first = learn(mover, glance, generator)
     steps = first.finished.steps
     if len(steps.betas) < 2 or steps.betas[-1] < 1.0 or len(steps.acceptance) < len(steps.barrier):
         return Pilot(mover, first)

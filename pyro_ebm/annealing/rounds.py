@@ -21,7 +21,7 @@ MOST_BATCHES, _ENOUGH = 8, 0.025
 # as many leave more than this share of the variance.
 _PLATEAU, _ENOUGH_STEPS = 0.65, 4.0
 # Weights more uneven than this are taken only where there are none better, and averaged less far.
-_UNEVEN, _UNEVEN_ENOUGH = 3.0, 0.05
+_UNEVEN, _UNEVEN_ENOUGH = 3.0, 0.035
 
 
 class LearnedRounds(NamedTuple):

@@ -22,7 +22,7 @@ from pyro_ebm.target import Target
 
 from .autoregressive import WIDEN, autoregressive_base, fit_autoregression
 from .dispersed import Dispersed
-from .families import Draws, joined
+from .families import Draws, Grouping, joined
 from .laplace import laplace
 from .mixture_base import Components, defended, mixture_base, refined
 from .moves import Moves
@@ -35,6 +35,8 @@ _FIRST_WIDEN = 1.5
 _REFITS, _MODE_REFITS = 7, 3
 # So many pilots give the particles of a fit.
 _PILOTS_FITTED = 3
+# So many draws of a family are fitted, of particles that have come from a far prior.
+_DRAWS_A_FAMILY = 16
 # The share of draws from dispersed chains among those that are fitted.
 _KEPT = 0.1
 _FITTED = "a density fitted to chains and particles"
@@ -92,7 +94,7 @@ def search(
         by_prior = look(from_prior(target, prior), _FAR_PRIOR)
         if by_prior.barrier < _NEAR_PRIOR:
             return Choice(by_prior, (_candidate(by_prior),))
-        sets.append(by_prior.particles(generator))
+        sets.append(_no_more_than(by_prior.particles(generator), _DRAWS_A_FAMILY))
     first = joined(sets)
     # Chains do not know how much each mode weighs; particles from a prior do.
     wide = _fitted(first, widen=_FIRST_WIDEN, one_part=prior is None)
@@ -115,6 +117,15 @@ def search(
 
 def _candidate(found: Pilot) -> Candidate:
     return Candidate(found.description, found.barrier, found.log_z)
+
+
+def _no_more_than(draws: Draws, each: int) -> Draws:
+    """So many draws for every family that they are worth."""
+    number = draws.positions.shape[1]
+    if number == 0:
+        return draws
+    most = max(1, int(each * Grouping(draws.families).number))
+    return draws.thinned(math.ceil(number / most))
 
 
 def _fitted(draws: Draws, *, widen: float, one_part: bool) -> Base:

@@ -24,6 +24,7 @@ from pyro_ebm.diagnostics import ess_bulk, split_rhat
 from .along_path import AlongPath, unless_interrupted
 from .backwards import Checked
 from .cross_check import cross_check
+from .families import independent
 from .found import STOPPED, Found, judged
 from .ladder import Ladder, Replicas, Rungs, Sweep
 from .log_z import LogZ
@@ -140,7 +141,9 @@ class ParallelTempering(AlongPath):
 
         def check() -> Checked:
             stride = max(1, positions.shape[1] // _MOST_DRAWS)
-            draws, exact = self._draws(begun.target, lambda: positions[:, ::stride].contiguous())
+            draws, exact = self._draws(
+                begun.target, lambda: independent(positions[:, ::stride].contiguous())
+            )
             tuning = begun.pilot.learned.tuning
             return cross_check(begun, tuning, draws, (log_z, error), stages, exact=exact)
 

@@ -78,13 +78,14 @@ def support_problems(log_density: Tensor, positions: Tensor) -> list[str]:
     return found
 
 
-def backward_problems(log_weights: Tensor, backward: Backward) -> list[str]:
-    """What draws annealed backwards say against the forward estimate."""
+def backward_problems(log_weights: Tensor, backward: Backward, num_independent: float) -> list[str]:
+    """What draws annealed backwards, worth so many independent ones, say against the forward
+    estimate."""
     works = backward.works
-    if len(works) < _FEWEST_DRAWS:
+    if num_independent < _FEWEST_DRAWS:
         return [
-            f"only {len(works)} draws of the target were annealed backwards: enough for bounds "
-            "where they are exact, too few for a check"
+            f"only {num_independent:.0f} independent draws of the target were annealed backwards: "
+            "enough for bounds where they are exact, too few for a check"
         ]
     if not bool(works.isfinite().all()):
         count = int((~works.isfinite()).sum())
@@ -92,7 +93,9 @@ def backward_problems(log_weights: Tensor, backward: Backward) -> list[str]:
             f"the base gives no density to {count} of {len(works)} draws of the target: it misses "
             "part of the support"
         ]
-    difference, error = forward_discrepancy(log_weights, works)
+    difference, error = forward_discrepancy(
+        log_weights, works, num_backward_independent=num_independent
+    )
     if not error <= _BLUNT:
         return [
             "with draws of the target annealed backwards log Z is only known to "
@@ -117,8 +120,11 @@ def overlap(forward: Tensor, backward: Tensor) -> float:
     return float(((backward >= low) & (backward <= high)).double().mean())
 
 
-def narrow_directions(base_draws: Tensor, target_draws: Tensor) -> list[str]:
-    """Whether draws [dim, m] of the target are wider than those [dim, n] of the base anywhere.
+def narrow_directions(
+    base_draws: Tensor, target_draws: Tensor, num_independent: float
+) -> list[str]:
+    """Whether draws [dim, m] of the target, worth so many independent ones, are wider than those
+    [dim, n] of the base anywhere.
 
     Directions are the principal ones of half of the target's draws in coordinates in which the base
     is white; spreads, between the 5 % and the 95 % quantile, are those of the other half.
@@ -138,7 +144,7 @@ def narrow_directions(base_draws: Tensor, target_draws: Tensor) -> list[str]:
     first, second = draws[:, ::2], draws[:, 1::2]
     _, directions = torch.linalg.eigh(torch.cov(first.clamp(-3.0, 3.0)).reshape(dim, dim))
     # The draws are few: their quantiles are moved inwards by as much as chance may move them out.
-    inside = min(0.4, 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / second.shape[1]))
+    inside = min(0.4, 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / (0.5 * num_independent)))
     of_base = _quantiles(directions.T @ base, [0.05, 0.95])
     of_draws = _quantiles(directions.T @ second, [inside, 1.0 - inside])
     ratio = (of_draws[1] - of_draws[0]) / (of_base[1] - of_base[0]).clamp(min=1e-300)

@@ -1,0 +1,104 @@
+"""A thousand runs of annealed importance sampling with few particles: are its errors those it says?
+
+Coverage and spread of the scores leave room for chance: of 1,000 intervals of 95 %, all but two in
+a thousand such tests have between 0.930 and 0.968 that hold the truth.
+"""
+
+import math
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Independent, Normal, StudentT
+
+import pyro_ebm as ebm
+from tests.models.normalisers import normaliser
+
+pytestmark = [pytest.mark.slow]
+
+REPEATS = 1000
+
+
+def wide(scale, dim):
+    return Independent(Normal(torch.zeros(dim), torch.tensor(scale)), 1)
+
+
+def mild_funnel(x):
+    """v ~ N(0, 1.5^2) and three x ~ N(0, e^v): normalised."""
+    v = x[..., 0]
+    return 0.5 * (v / 1.5).square() + 0.5 * (
+        x[..., 1:].square() * (-v).exp()[..., None] + v[..., None]
+    ).sum(-1)
+
+
+FUNNEL_LOG_Z = math.log(1.5) + 2.0 * math.log(2 * math.pi)
+
+# A model, its log Z, a base that is good enough for the easy ones, and particles.
+EASY = {
+    "double_well_0.5_1.0": (lambda: Normal(torch.tensor(0.0), 1.5), 48),
+    "student_t_10": (lambda: StudentT(3.0, torch.tensor(0.5), 2.0), 32),
+    "phi4_ring_16": (lambda: wide(1.0, 16), 128),
+}
+
+
+class Runs(NamedTuple):
+    """By run: log Z minus the truth, its standard error, and whether it is called reliable."""
+
+    error: Tensor
+    std_error: Tensor
+    covered: Tensor
+    reliable: Tensor
+    gap: Tensor
+
+
+def runs(model, log_z, **options):
+    method = ebm.AIS(model, disable_progbar=True, **options)
+    found = [method.run() for _ in range(REPEATS)]
+    inside = [low <= log_z <= high for low, high in (each.interval() for each in found)]
+    gaps = [
+        math.nan if each.backward is None else each.backward.upper - each.log_z for each in found
+    ]
+    return Runs(
+        torch.tensor([each.log_z - log_z for each in found]),
+        torch.tensor([each.std_error for each in found]),
+        torch.tensor(inside),
+        torch.tensor([each.reliable for each in found]),
+        torch.tensor(gaps),
+    )
+
+
+def errors_from(mean, values):
+    return (float(values.mean()) - mean) / (float(values.std()) / math.sqrt(len(values)))
+
+
+def check_errors(error, std_error, covered):
+    assert 0.930 <= float(covered.double().mean()) <= 0.968
+    assert 0.85 <= float((error / std_error).square().mean().sqrt()) <= 1.15
+
+
+@pytest.mark.parametrize("name", EASY)
+def test_errors_are_as_large_as_they_say_and_z_is_unbiased(name):
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(11)
+    case = normaliser(name)
+    base, number = EASY[name]
+    found = runs(case.model, case.log_z, base=base(), num_particles=number, reverse=False)
+    check_errors(found.error, found.std_error, found.covered)
+    ratio = found.error.exp()
+    assert float(ratio.var()) < 0.05
+    assert abs(errors_from(1.0, ratio)) < 4
+    # A bias of three percent would be seen.
+    assert abs(errors_from(1.0, 1.03 * ratio)) > 4
+
+
+def test_where_it_is_hard_the_reliable_ones_have_true_errors():
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(12)
+    model = ebm.EnergyDistribution(mild_funnel, (4,))
+    found = runs(model, FUNNEL_LOG_Z, base=wide(2.0, 4), num_particles=512)
+    kept = found.reliable
+    assert int(kept.sum()) > 100
+    check_errors(found.error[kept], found.std_error[kept], found.covered[kept])
+    gap = found.gap[found.gap.isfinite()]
+    assert errors_from(0.0, gap) > -4
