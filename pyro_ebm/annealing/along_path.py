@@ -22,8 +22,8 @@ from .families import Draws, independent
 from .found import STOPPED, interrupted
 from .log_z import LogZ
 from .progress import Stages
-from .schedule import Optimized, Schedule, fixed_betas
-from .start import Start, Wanted, check_base, start
+from .schedule import Optimized, Schedule, check_optimized, fixed_betas
+from .start import Start, Wanted, check_base, check_moves, start
 
 
 class AlongPath(ABC):
@@ -34,6 +34,7 @@ class AlongPath(ABC):
 
     def __init__(self, wanted: Wanted, reverse: Any, disable_progbar: bool) -> None:
         check_base(wanted.base)
+        check_moves(wanted.moves)
         self.wanted, self.reverse, self.disable_progbar = wanted, reverse, disable_progbar
 
     def run(self, *args: Any, **kwargs: Any) -> LogZ:
@@ -76,10 +77,18 @@ def unless_interrupted(check: Callable[[], Checked]) -> tuple[Checked | None, li
 def usual(schedule: Schedule | None) -> Schedule:
     """:class:`Optimized` unless given.
 
-    :raises ValueError: inverse temperatures that do not rise from 0 to 1.
+    :raises TypeError: nothing of these.
+    :raises ValueError: inverse temperatures that do not rise from 0 to 1, numbers out of range.
     """
     if schedule is None:
         return Optimized()
-    if not isinstance(schedule, Optimized):
+    if not isinstance(schedule, Schedule):
+        raise TypeError(
+            "expected schedule to be Optimized(), Linear(n) or InverseTemperatures([0, ..., 1]), "
+            f"got {schedule!r}."
+        )
+    if isinstance(schedule, Optimized):
+        check_optimized(schedule)
+    else:
         fixed_betas(schedule)
     return schedule

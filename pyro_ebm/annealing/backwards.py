@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pyro_ebm.target import Target
+
 from .bennett import bennett
 from .dispersed import climb
 from .families import Draws, Grouping
@@ -22,12 +24,20 @@ from .moves import Mover, Tuning
 from .passes import backward
 from .progress import Stages
 from .start import Start
-from .verdict import backward_problems, is_unreached, narrow_directions, unreached_regions
+from .verdict import (
+    backward_problems,
+    border_problems,
+    is_unreached,
+    narrow_directions,
+    unreached_regions,
+)
 from .weights import log_mean_exp, standard_error
 
 # Draws that are annealed backwards, and how many transitions particles make before they count so.
 _MOST_DRAWS, _TRANSITIONS = 256, 20
 _BASE_DRAWS = 4096
+# How far a position is moved, in every coordinate, to see whether its values follow.
+_MOVE = 0.5
 
 
 class Checked(NamedTuple):
@@ -55,6 +65,21 @@ def _independent(weights: Tensor, works: Tensor, grouping: Grouping) -> float:
     apart = (share - share.mean())[None]
     alone, together = float(apart.square().sum()), float(grouping.square_of_sums(apart))
     return len(works) / max(1.0, together / alone) if alone > 0 else float(len(works))
+
+
+def _at_border(target: Target, positions: Tensor) -> float:
+    """The share of positions [dim, m] some of whose values a move leaves as they are, since they
+    are those of a border already."""
+    at_border = torch.zeros(positions.shape[1], dtype=torch.bool, device=positions.device)
+    values = target.evaluate(positions.T).latents
+    for move in (_MOVE, -_MOVE):
+        moved = target.evaluate((positions + move).T).latents
+        for name, value in values.items():
+            # What is the same in all draws, as the zeros of a triangle, is not a border.
+            varies = (value != value[:1]).any(0)
+            stays = (moved[name] == value) & varies
+            at_border |= stays.reshape(len(value), -1).any(1)
+    return float(at_border.double().mean())
 
 
 def check_backwards(
@@ -89,6 +114,7 @@ def check_backwards(
     problems = backward_problems(weights, back, independent)
     from_base = mover.path.sample(_BASE_DRAWS, generator)
     problems += narrow_directions(from_base, draws.positions, grouping.number)
+    problems += border_problems(_at_border(start.target, draws.positions))
     if start.dispersed is None:
         return Checked(back, problems)
     last = start.dispersed.last

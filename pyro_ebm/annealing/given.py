@@ -7,7 +7,7 @@ coordinates is a density of the unconstrained coordinates, in the order of ``Tar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,6 +27,7 @@ from pyro_ebm.target.vectorize import looped, traced, vectorized
 
 from .autoregressive import WIDEN, autoregressive_base, fit_autoregression
 from .families import independent
+from .normalised import why_no_base, why_not_as_drawn
 from .path import Base
 
 # A finished run may hold far more draws than a fit needs.
@@ -76,6 +77,12 @@ def run_base(target: Target, run: MCMC) -> Base:
 
 
 def _distribution_base(target: Target, given: Distribution, description: str) -> Base:
+    reason = why_no_base(given)
+    if reason is not None:
+        raise ValueError(
+            "expected base to be a normalised distribution of continuous values, as log Z is told "
+            f"from it, got {type(given).__name__}: {reason}."
+        )
     event, dim = tuple(given.event_shape), target.dim
     if given.batch_shape:
         given = torch.distributions.Independent(given, len(given.batch_shape))
@@ -167,6 +174,8 @@ def _guide_base(target: Target, guide: Callable, args: tuple, kwargs: dict[str, 
             f"{sorted(found)}. An AutoGuide of Pyro's may have auxiliary sites; a guide may not."
         )
 
+    _check_guide(trace.nodes)
+
     def log_density(terms: Terms) -> Tensor:
         with pyro.validation_enabled(False), poutine.block():
             conditioned = poutine.condition(guide, data=terms.latents)
@@ -184,6 +193,18 @@ def _guide_base(target: Target, guide: Callable, args: tuple, kwargs: dict[str, 
         return torch.cat(rows, dim=1)
 
     return Base(_through_sites(target, log_density), _seeded(draw), "the given guide")
+
+
+def _check_guide(nodes: Mapping[str, Any]) -> None:
+    for name, node in nodes.items():
+        if node["type"] != "sample" or node["name"] == "_INPUT":
+            continue
+        reason = "it is a factor or observed" if node["is_observed"] else why_not_as_drawn(node)
+        if reason is not None:
+            raise ValueError(
+                "expected a guide that weighs as it draws, as log Z is told from it; at site "
+                f"'{name}', {reason}."
+            )
 
 
 def _autoguide_base(target: Target, guide: AutoContinuous) -> Base:

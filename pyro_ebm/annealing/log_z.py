@@ -133,8 +133,10 @@ class LogZ:
         """Draws of the target by site, [num_draws, *shape], taken in proportion to their weights.
 
         :param num_draws: as many as the effective sample size unless given.
-        :raises ValueError: the estimate holds no weighted draws.
+        :raises ValueError: the estimate holds no weighted draws, or fewer than one is asked for.
         """
+        if num_draws is not None and num_draws < 1:
+            raise ValueError(f"expected num_draws to be at least 1, got {num_draws}.")
         if self.positions is None or self.log_weights is None or self.target is None:
             raise ValueError(f"expected an estimate with weighted draws; {self.method} has none.")
         number = num_draws or max(1, int(self.ess))

@@ -13,7 +13,6 @@ from typing import Any, cast
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions import ImproperUniform
 from torch import Tensor
 from torch.distributions import biject_to
 
@@ -21,6 +20,7 @@ from pyro_ebm.target import Target
 from pyro_ebm.target.program import ModelProgram
 from pyro_ebm.target.side import Side
 
+from .normalised import is_energy, why_not_as_drawn
 from .path import Base
 
 
@@ -31,11 +31,9 @@ def prior_base(target: Target) -> Base | None:
         return None
     nodes = cast(Mapping[str, Any], program.first_trace.nodes)
     latent = [nodes[site.name] for site in target.sites]
-    latent += [nodes[name] for name in target.marginalised]
-    for node in latent:
-        plain = isinstance(node["scale"], int | float) and node["scale"] == 1.0
-        if node["mask"] is not None or not plain or not _can_be_drawn(node["fn"]):
-            return None
+    summed = [nodes[name] for name in target.marginalised]
+    if any(is_energy(node["fn"]) or why_not_as_drawn(node) for node in latent + summed):
+        return None
     if not any(node["is_observed"] for node in nodes.values() if node["type"] == "sample"):
         return None
 
@@ -83,10 +81,3 @@ def prior_draws(target: Target, program: ModelProgram, n: int) -> Tensor:
             return torch.func.vmap(once, randomness="different")(count).T.contiguous()
     except Exception:  # vmap raises whatever the model's operations raise
         return torch.stack([once(each) for each in count], dim=1)
-
-
-def _can_be_drawn(fn: Any) -> bool:
-    """Whether a distribution is normalised and draws from itself exactly."""
-    while hasattr(fn, "base_dist") and not hasattr(fn, "energy_value"):
-        fn = fn.base_dist
-    return not isinstance(fn, ImproperUniform) and not hasattr(fn, "energy_value")

@@ -35,15 +35,16 @@ def grows_along_rays(target: Target, generator: torch.Generator) -> str | None:
     axes = torch.cat([eye, -eye], dim=1)
     if _never_falls(target, start, random, dim):
         return (
-            "the energy cannot be normalised: along random rays, out to |x| = 10^6 in "
-            "unconstrained coordinates, exp(-E) does not fall fast enough for its integral to be "
-            "finite. Add a confining term, a base (Tilted), proper priors or a bounded support"
+            "it seems that the energy cannot be normalised: along random rays, out to |x| = 10^6 "
+            "in unconstrained coordinates, exp(-E) does not fall fast enough for its integral to "
+            "be finite. Add a confining term, a base (Tilted), proper priors or a bounded support"
         )
     if dim > 1 and _never_falls(target, start, axes, 1):
         return (
-            "the energy cannot be normalised: along a coordinate's own axis, out to 10^6 in "
-            "unconstrained coordinates, exp(-E) does not fall fast enough for its integral to be "
-            "finite. Add a confining term, a base (Tilted), proper priors or a bounded support"
+            "it seems that the energy cannot be normalised: along a coordinate's own axis, out to "
+            "10^6 in unconstrained coordinates, exp(-E) does not fall fast enough for its "
+            "integral to be finite. Add a confining term, a base (Tilted), proper priors or a "
+            "bounded support"
         )
     return None
 

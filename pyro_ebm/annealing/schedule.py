@@ -38,6 +38,18 @@ class InverseTemperatures(NamedTuple):
 Schedule = Optimized | Linear | InverseTemperatures
 
 
+def check_optimized(schedule: Optimized) -> None:
+    """Refuse numbers out of range.
+
+    :raises ValueError: such a number.
+    """
+    variance, most = schedule.relative_variance, schedule.max_temperatures
+    if not variance > 0.0:
+        raise ValueError(f"expected relative_variance to be positive, got {variance}.")
+    if not isinstance(most, int) or most < 1:
+        raise ValueError(f"expected max_temperatures to be a whole number from 1, got {most}.")
+
+
 def fixed_betas(schedule: Linear | InverseTemperatures) -> list[float]:
     """The inverse temperatures of a schedule that does not learn.
 
@@ -47,7 +59,12 @@ def fixed_betas(schedule: Linear | InverseTemperatures) -> list[float]:
         if schedule.num_temperatures < 1:
             raise ValueError(f"expected at least one temperature, got {schedule.num_temperatures}.")
         return np.linspace(0.0, 1.0, schedule.num_temperatures + 1).tolist()
-    betas = [float(beta) for beta in schedule.betas]
+    try:
+        betas = [float(beta) for beta in schedule.betas]
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"expected inverse temperatures to be numbers, got {schedule.betas!r}."
+        ) from None
     rising = all(a < b for a, b in pairwise(betas))
     if len(betas) < 2 or betas[0] != 0.0 or betas[-1] != 1.0 or not rising:
         raise ValueError(

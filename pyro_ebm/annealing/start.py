@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from pyro_ebm.target import Target
@@ -64,8 +65,20 @@ def check_whole(name: str, value: Any, least: int) -> None:
 
     :raises ValueError: such a value.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"expected {name} to be a whole number of at least {least}, got {value}.")
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise ValueError(
+            f"expected {name} to be a whole number of at least {least}, got {value!r}."
+        )
+
+
+def check_moves(moves: Any) -> None:
+    """Refuse what are no moves.
+
+    :raises TypeError: such a thing.
+    """
+    if not isinstance(moves, Moves):
+        raise TypeError(f"expected moves to be HMCMoves() or NUTSMoves(), got {moves!r}.")
 
 
 def start(wanted: Wanted, args: tuple, kwargs: dict[str, Any], stages: Stages) -> Start | LogZ:

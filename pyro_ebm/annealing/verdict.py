@@ -24,6 +24,8 @@ _APART, _BLUNT = 3.0, 0.5
 _ROUNDING = 1e-6
 _LEAST_OVERLAP = 0.02
 _FEWEST_DRAWS = 16
+# So many of the draws may lie at the border of the support, as far as numbers can tell.
+_AT_BORDER = 0.005
 # Out of the range of nearly all draws by so many times its length.
 _FAR_OUT = 10.0
 # A direction is too narrow when the draws' spread, taken low, is so many times the base's.
@@ -111,6 +113,17 @@ def backward_problems(log_weights: Tensor, backward: Backward, num_independent: 
     if overlap(log_weights, works) < _LEAST_OVERLAP:
         return ["the works forwards and backwards hardly overlap; take more temperatures"]
     return []
+
+
+def border_problems(share: float) -> list[str]:
+    """Whether too many draws lie where values are those of the border of their support."""
+    if share <= _AT_BORDER:
+        return []
+    return [
+        f"{share:.1%} of the draws of the target lie so close to the border of their support that "
+        "their values are rounded to it: mass beyond is not seen. Write the model in coordinates "
+        "in which this mass is spread (a logarithm, a logit)"
+    ]
 
 
 def overlap(forward: Tensor, backward: Tensor) -> float:

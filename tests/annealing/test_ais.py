@@ -317,3 +317,48 @@ def test_a_skewed_posterior_has_the_evidence_of_quadrature():
 def test_a_base_wrong_by_three_percent_is_caught():
     truth = 0.5 * math.log(2 * math.pi)
     assert exceeds_one(few_particles(2.0, 2000, 16, factor=1.03) - truth) > 4
+
+
+UNFIT = {
+    "its normaliser is not known": lambda: ebm.EnergyDistribution(lambda x: 0.25 * x.square(), ()),
+    "discrete": lambda: dist.Poisson(1.0),
+    "no density": lambda: dist.Delta(torch.tensor(0.0)),
+    "masked": lambda: dist.Normal(0.0, 1.0).mask(False),
+}
+
+
+@pytest.mark.parametrize("reason", UNFIT)
+def test_a_base_that_does_not_weigh_as_it_draws_is_refused(reason):
+    with pytest.raises(ValueError, match=reason):
+        ebm.AIS(ebm.DiagonalGaussian(torch.zeros(()), torch.ones(())), base=UNFIT[reason]()).run()
+
+
+@pytest.mark.parametrize("kind", ["scaled", "factor"])
+def test_a_guide_that_does_not_weigh_as_it_draws_is_refused(kind):
+    def guide(y):
+        with pyro.poutine.scale(scale=0.5 if kind == "scaled" else 1.0):
+            pyro.sample("mu", dist.Normal(0.0, 1.0))
+        if kind == "factor":
+            pyro.factor("extra", torch.tensor(3.0), has_rsample=False)
+
+    with pytest.raises(ValueError, match="weighs as it draws"):
+        ebm.AIS(conjugate, base=guide).run(torch.tensor([0.3]))
+
+
+@pytest.mark.parametrize(("a", "b", "seen"), [(1.0, 0.02, False), (0.5, 0.5, True)])
+def test_mass_that_numbers_round_to_the_border_is_told(a, b, seen):
+    """Of Beta(1, 0.02) half the mass lies within 1e-16 of one, where numbers are one."""
+    estimate = ebm.AIS(lambda: pyro.sample("p", dist.Beta(a, b))).run()
+    assert estimate.reliable == seen
+    assert ("border" in estimate.why) == (not seen)
+    assert (abs(estimate.log_z) < 4 * estimate.std_error) == seen
+
+
+def test_a_masked_prior_is_not_drawn_from():
+    def model():
+        m = pyro.sample("m", dist.Normal(0.0, 1.0).mask(False))
+        pyro.sample("y", dist.Normal(m, 1.0), obs=torch.tensor(1.0))
+
+    estimate = ebm.AIS(model).run()
+    assert abs(estimate.log_z) < 4 * estimate.std_error
+    assert estimate.reliable

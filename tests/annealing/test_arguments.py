@@ -2,8 +2,18 @@
 
 import pytest
 
-from pyro_ebm import AIS, SMC, DoubleWell, Linear, ParallelTempering, ThermodynamicIntegration
+from pyro_ebm import (
+    AIS,
+    SMC,
+    DoubleWell,
+    HMCMoves,
+    Linear,
+    Optimized,
+    ParallelTempering,
+    ThermodynamicIntegration,
+)
 from pyro_ebm.annealing import Adaptive, InverseTemperatures
+from pyro_ebm.annealing.start import check_moves
 
 SHORT = InverseTemperatures([0.0, 0.5])
 
@@ -12,6 +22,9 @@ WRONG = {
         ({"num_particles": 1}, "expected num_particles to be a whole number of at least 2"),
         ({"num_particles": True}, "expected num_particles to be a whole number"),
         ({"schedule": SHORT}, "rise from 0"),
+        ({"schedule": InverseTemperatures("ab")}, "expected inverse temperatures to be numbers"),
+        ({"schedule": Optimized(max_temperatures=0)}, "expected max_temperatures"),
+        ({"schedule": Optimized(relative_variance=-1.0)}, "expected relative_variance"),
     ],
     SMC: [
         ({"num_islands": 0}, "expected num_islands"),
@@ -46,3 +59,16 @@ ANY = ({"base": "prior"}, 'expected base to be "auto" or an object')
 def test_wrong_arguments_are_refused_by_name(method, arguments, said):
     with pytest.raises(ValueError, match=said):
         method(DoubleWell(1), **arguments)
+
+
+@pytest.mark.parametrize("method", WRONG)
+@pytest.mark.parametrize("schedule", [[0.0, 1.0], 10, Optimized], ids=str)
+def test_a_schedule_of_another_kind_is_refused(method, schedule):
+    with pytest.raises(TypeError):
+        method(DoubleWell(1), schedule=schedule)
+
+
+@pytest.mark.parametrize("moves", ["hmc", HMCMoves])
+def test_moves_of_another_kind_are_refused(moves):
+    with pytest.raises(TypeError, match="expected moves to be HMCMoves"):
+        check_moves(moves)
