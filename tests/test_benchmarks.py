@@ -58,7 +58,9 @@ def test_every_target_has_a_truth_for_each_parameter(name):
 
 def test_results_are_written_as_markdown_and_json(tmp_path):
     table = Table("Speed", ("library", "speed"), [["a", number(12345.0)]], "Fast.", {"a": 12345.0})
-    write([table], tmp_path, heading="All", remarks=("Words.",), attributes={"cores": 2})
+    write(
+        [table], tmp_path / "results", heading="All", remarks=("Words.",), attributes={"cores": 2}
+    )
     lines = (tmp_path / "results.md").read_text().splitlines()
     assert "| a | 12,300 |" in lines
     numbers = json.loads((tmp_path / "results.json").read_text())
