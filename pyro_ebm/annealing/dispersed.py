@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +14,6 @@ from pyro_ebm.mcmc.nuts import nuts
 from pyro_ebm.mcmc.run import Plan, Problem, run_chains
 from pyro_ebm.optimize import DistinctMinima, Optimum, distinct_minima, lbfgs
 from pyro_ebm.target import Target
-from pyro_ebm.target.vectorize import composed
 
 from .families import Draws
 
@@ -53,13 +51,8 @@ def disperse(target: Target, generator: torch.Generator) -> Dispersed:
 
     starts = starts.contiguous()
 
-    def record(function: Callable, *example: object) -> Callable:
-        if not target.vectorized:
-            return function
-        return composed(function, [target.recorded.at(starts)], *example)
-
     result = run_chains(
-        Problem(target.recorded, record),
+        Problem(target.recorded, target.recorder(starts)),
         nuts(max_tree_depth=_TREE_DEPTH),
         starts,
         Plan(_DRAWS, Warmup(_WARMUP, max_tree_depth=_TREE_DEPTH)),

@@ -29,6 +29,7 @@ from .autoregressive import WIDEN, autoregressive_base, fit_autoregression
 from .families import independent
 from .normalised import why_no_base, why_not_as_drawn
 from .path import Base
+from .random import seeded
 
 # A finished run may hold far more draws than a fit needs.
 _MOST_DRAWS = 20_000
@@ -117,11 +118,11 @@ def _flat_base(target: Target, given: Distribution, description: str) -> Base:
         drawn: Any = given.sample(torch.Size((n,)))
         return drawn.reshape(n, -1).T.to(target.dtype).contiguous()
 
-    seeded = _seeded(draw)
-    near = seeded(_PROBES, torch.Generator(target.device).manual_seed(0))
+    sample = seeded(draw)
+    near = sample(_PROBES, torch.Generator(target.device).manual_seed(0))
     held = _recordable(log_density_and_gradient, near)
     evaluate = log_density_and_gradient if held else _as_is(log_density_and_gradient)
-    return Base(evaluate, seeded, description)
+    return Base(evaluate, sample, description)
 
 
 def _recordable(evaluate: Callable, near: Tensor) -> bool:
@@ -159,7 +160,7 @@ def _site_base(target: Target, given: Distribution, description: str) -> Base:
         value: Any = given.sample(torch.Size((n,)))
         return unconstrained(target, {site.name: value})
 
-    return Base(_through_sites(target, log_density), _seeded(draw), description)
+    return Base(_through_sites(target, log_density), seeded(draw), description)
 
 
 def _guide_base(target: Target, guide: Callable, args: tuple, kwargs: dict[str, Any]) -> Base:
@@ -192,7 +193,7 @@ def _guide_base(target: Target, guide: Callable, args: tuple, kwargs: dict[str, 
             rows.append(unconstrained(target, values))
         return torch.cat(rows, dim=1)
 
-    return Base(_through_sites(target, log_density), _seeded(draw), "the given guide")
+    return Base(_through_sites(target, log_density), seeded(draw), "the given guide")
 
 
 def _check_guide(nodes: Mapping[str, Any]) -> None:
@@ -236,7 +237,7 @@ def _autoguide_base(target: Target, guide: AutoContinuous) -> Base:
         drawn = posterior.sample(torch.Size((n,)))
         return drawn.T.index_select(0, order).to(target.dtype).contiguous()
 
-    return Base(log_density_and_gradient, _seeded(draw), f"the given {type(guide).__name__}")
+    return Base(log_density_and_gradient, seeded(draw), f"the given {type(guide).__name__}")
 
 
 def _through_sites(target: Target, log_density: Callable[[Terms], Tensor]) -> Callable:
@@ -275,17 +276,6 @@ def _is_real(support: Any) -> bool:
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     return isinstance(support, type(constraints.real))
-
-
-def _seeded(draw: Callable[[int], Tensor]) -> Callable[[int, torch.Generator], Tensor]:
-    def sample(n: int, generator: torch.Generator) -> Tensor:
-        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-        devices = list(range(torch.cuda.device_count()))
-        with torch.random.fork_rng(devices), torch.no_grad():
-            torch.manual_seed(seed)
-            return draw(n)
-
-    return sample
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .moves import Mover, Tuning, root_of_covariance
 from .weights import (
+    beta_ahead,
     effective_sample_size,
     local_barrier,
     log_mean_exp,
@@ -27,7 +28,6 @@ from .weights import (
 
 # A pass that learns goes to the next inverse temperature where the local barrier is this.
 _STRIDE = 0.7
-_SMALLEST_STRIDE = 1e-8
 _MOST_TEMPERATURES = 1000
 # A learning pass resamples below this share of equal weights.
 _RESAMPLE_BELOW = 0.5
@@ -191,7 +191,7 @@ def learn(
     beta, i = 0.0, 0
     while beta < 1.0:
         i += 1
-        following = _next_beta(log_weights, slope, beta) if betas is None else betas[i]
+        following = beta_ahead(log_weights, slope, beta, _STRIDE) if betas is None else betas[i]
         if betas is None and i >= _MOST_TEMPERATURES:
             following = 1.0
         increments = (following - beta) * slope
@@ -238,22 +238,3 @@ def _following_step(acceptance: float, target: float) -> float:
 
 def _first_step(positions: Tensor) -> float:
     return 0.8 * len(positions) ** -0.25
-
-
-def _next_beta(log_weights: Tensor, slope: Tensor, beta: float) -> float:
-    """The inverse temperature a fixed local barrier ahead, by bisection."""
-
-    def barrier(delta: float) -> float:
-        return local_barrier(log_weights, delta * slope)
-
-    low, high = 0.0, 1.0 - beta
-    alive = slope > -torch.inf
-    if not bool(alive.all()):
-        # Particles outside of the support are lost whatever the step; the rest says how long.
-        log_weights, slope = log_weights[alive], slope[alive]
-    if len(slope) == 0 or barrier(high) <= _STRIDE:
-        return 1.0
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if barrier(middle) < _STRIDE else (low, middle)
-    return min(1.0, beta + max(low, _SMALLEST_STRIDE * (1.0 - beta)))

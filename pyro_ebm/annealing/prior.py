@@ -22,6 +22,7 @@ from pyro_ebm.target.side import Side
 
 from .normalised import is_energy, why_not_as_drawn
 from .path import Base
+from .random import seeded
 
 
 def prior_base(target: Target) -> Base | None:
@@ -37,12 +38,7 @@ def prior_base(target: Target) -> Base | None:
     if not any(node["is_observed"] for node in nodes.values() if node["type"] == "sample"):
         return None
 
-    def sample(n: int, generator: torch.Generator) -> Tensor:
-        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-        devices = list(range(torch.cuda.device_count()))
-        with torch.random.fork_rng(devices), torch.no_grad():
-            torch.manual_seed(seed)
-            return prior_draws(target, program, n)
+    sample = seeded(lambda n: prior_draws(target, program, n))
 
     def log_density_and_gradient(positions: Tensor) -> tuple[Tensor, Tensor]:
         side = Side(beta=positions.new_zeros(positions.shape[1]))

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from .along_path import AlongPath, unless_interrupted, usual
@@ -29,7 +28,7 @@ from .passes import Learned, learn
 from .progress import Stages
 from .schedule import InverseTemperatures, Linear, Optimized, equal_barriers, fixed_betas
 from .start import Start, Wanted, check_whole
-from .weights import local_barrier
+from .weights import beta_ahead
 
 _CHAIN_LENGTH = 8
 _FEWEST_ISLANDS = 4
@@ -50,17 +49,8 @@ class Adaptive(NamedTuple):
 
     def following(self, log_weights: Tensor, slope: Tensor, beta: float) -> float:
         """The next inverse temperature, by bisection; ``log_weights`` and ``slope`` are [n]."""
-        alive = slope > -torch.inf
-        log_weights, slope = log_weights[alive], slope[alive]
         allowed = math.sqrt(-math.log(self.conditional_ess))
-        low, high = 0.0, 1.0 - beta
-        if len(slope) == 0 or local_barrier(log_weights, high * slope) <= allowed:
-            return 1.0
-        for _ in range(60):
-            middle = 0.5 * (low + high)
-            near = local_barrier(log_weights, middle * slope) < allowed
-            low, high = (middle, high) if near else (low, middle)
-        return min(1.0, beta + max(low, _SMALLEST_STEP * (1.0 - beta)))
+        return beta_ahead(log_weights, slope, beta, allowed, smallest=_SMALLEST_STEP)
 
 
 class SMC(AlongPath):

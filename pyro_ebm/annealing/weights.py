@@ -65,3 +65,24 @@ def systematic_resampling(log_weights: LogWeights, offset: float) -> Tensor:
     cumulative = log_weights.softmax(0).cumsum(0)
     points = (torch.arange(n, dtype=torch.float64, device=log_weights.device) + offset) / n
     return torch.searchsorted(cumulative, points * cumulative[-1]).clamp(max=n - 1)
+
+
+def beta_ahead(
+    log_weights: Tensor, slope: Tensor, beta: float, barrier: float, *, smallest: float = 1e-8
+) -> float:
+    """The inverse temperature at which the local barrier from ``beta`` is this large, by bisection.
+
+    :param log_weights, slope: [n], at ``beta``.
+    :param smallest: the least share of the way to 1 that is gone.
+    """
+    # Particles outside of the support are lost whatever the step; the rest says how long.
+    alive = slope > -torch.inf
+    log_weights, slope = log_weights[alive], slope[alive]
+    low, high = 0.0, 1.0 - beta
+    if len(slope) == 0 or local_barrier(log_weights, high * slope) <= barrier:
+        return 1.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        near = local_barrier(log_weights, middle * slope) < barrier
+        low, high = (middle, high) if near else (low, middle)
+    return min(1.0, beta + max(low, smallest * (1.0 - beta)))

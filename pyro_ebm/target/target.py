@@ -34,6 +34,7 @@ from .vectorize import (
     NUM_PROBES,
     BatchedDensity,
     RecordedDensity,
+    composed,
     looped,
     probe,
     tensors_of,
@@ -175,6 +176,19 @@ class Target:
     def recorded(self) -> RecordedDensity:
         """The same function, which is recorded for those numbers of chains that ask for it."""
         return RecordedDensity(self._batched)
+
+    def recorder(self, positions: Float[Tensor, "dim chains"]) -> Callable[..., Callable]:
+        """What records a function that calls :attr:`recorded` for as many chains as these.
+
+        Where chains are evaluated one by one, it gives the function back.
+        """
+
+        def record(function: Callable, *example: Any) -> Callable:
+            if not self.vectorized:
+                return function
+            return composed(function, [self.recorded.at(positions)], *example)
+
+        return record
 
     def traced_log_density_and_gradient(
         self, num_chains: int, side: Side = NO_SIDE

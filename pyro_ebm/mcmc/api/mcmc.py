@@ -6,6 +6,7 @@ import contextlib
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pyro
@@ -16,7 +17,7 @@ from torch import Tensor
 from pyro_ebm.diagnostics import ess_bulk, split_rhat
 from pyro_ebm.inference_data import print_table
 from pyro_ebm.target import Target
-from pyro_ebm.target.vectorize import composed, traced
+from pyro_ebm.target.vectorize import traced
 
 from ..run import Plan, Problem, Progress, Result, run_chains
 from .diagnosis import diagnose
@@ -151,13 +152,9 @@ class MCMC:
             _warn_if_coarse(result)
 
     def _run(self, target: Target, start: Tensor, generator: torch.Generator) -> Result:
-        def record(function: Callable, *example: Any) -> Callable:
-            if not target.vectorized:
-                return function
-            if self.kernel.jit_compile:
-                return traced(function, *example, compile_graph=True)
-            return composed(function, [target.recorded.at(start)], *example)
-
+        record = target.recorder(start)
+        if target.vectorized and self.kernel.jit_compile:
+            record = partial(traced, compile_graph=True)
         coordinates = None if self.sites is None else target.coordinates_of(self.sites)
         assert self.warmup_steps is not None
         plan = Plan(
