@@ -17,7 +17,7 @@ from benchmarks.machine import attributes
 from benchmarks.run import RESULTS
 from benchmarks.table import write
 
-from .jobs import OURS, SUITE, TIMED, WEAK, all_jobs, run_all
+from .jobs import OURS, SUITE, TIMED, WEAK, all_jobs, run_all, suite_jobs
 from .tables import against_time, curves, suite, weak_spots
 
 NAME = "log_z"
@@ -25,8 +25,8 @@ HEADING = "log Z beside other libraries"
 REMARKS = (
     "Errors are in nats, over several seeds: their root mean square, and the median of what the "
     "library reports as its standard error. Seconds are the median of a run; compilation, once a "
-    "process, stands apart. z is the error over the reported one. One process at a time, its "
-    "threads the library's own choice; float64 throughout.",
+    "process, stands apart. z is the error over the reported one. Of one process at a time the "
+    "threads are the library's own choice, several have one each; float64 throughout.",
     "pyro_ebm is at its defaults, with the base that the case gives for `mixture_40_plane` alone. "
     "Laplace IS draws from a Student-t at the mode. BlackJAX's adaptive tempered SMC starts at the "
     "prior (the funnel: a normal of sd 3) and resamples systematically; HMC's metric follows the "
@@ -43,12 +43,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.log_z", description=__doc__)
     parser.add_argument("--seeds", type=int, default=8, help="of every estimate")
     parser.add_argument("--only", nargs="+", choices=SUITE, default=SUITE, help="these targets")
+    parser.add_argument("--suite", action="store_true", help="the first table alone, no peers")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes at a time, of one thread each if several"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="where results are written")
     given = parser.parse_args()
     torch.set_default_dtype(torch.float64)
     began = time.perf_counter()
-    found = run_all(all_jobs(given.only), given.seeds)
-    chosen = [[name for name in names if name in given.only] for names in (SUITE, TIMED, WEAK)]
+    jobs = [job for job in suite_jobs() if job.target in given.only]
+    found = run_all(jobs if given.suite else all_jobs(given.only), given.seeds, given.workers)
+    shown = (SUITE, (), ()) if given.suite else (SUITE, TIMED, WEAK)
+    chosen = [[name for name in names if name in given.only] for names in shown]
     makers = (suite, against_time, weak_spots)
     tables = [make(found, names) for make, names in zip(makers, chosen, strict=True) if names]
     write(
@@ -56,7 +62,11 @@ def main() -> None:
         given.results / NAME,
         heading=HEADING,
         remarks=REMARKS,
-        attributes={"seeds": given.seeds, **attributes(LIBRARIES, began)},
+        attributes={
+            "seeds": given.seeds,
+            "processes at a time": given.workers,
+            **attributes(LIBRARIES, began),
+        },
     )
     panels = {name: curves(found, name) for name in chosen[1]}
     if panels:

@@ -29,7 +29,7 @@ def estimate_all(estimate: Callable[[int], Estimate], watch: Stopwatch) -> None:
     What a process has made when its time is up is so not lost.
     """
     rows = []
-    for seed in range(options()["seeds"]):
+    for seed in range(*options()["seeds"]):
         began = time.perf_counter()
         found = estimate(seed)
         rows.append([*found, time.perf_counter() - began])

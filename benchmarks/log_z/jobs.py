@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.process import Failure, measure
+from benchmarks.process import Failure, Outcome, measure
 from tests.models.normalisers import NORMALISERS, normaliser
 
 from .estimates import Estimates, Truth
@@ -25,6 +26,8 @@ TEMPERATURES = (250, 1000)
 TIMED_SCALES = {"funnel_10d": 3.0}
 WEAK_SCALES = {"mixture_40_plane": 30.0}
 START_SECONDS, MOST_SECONDS_A_RUN = 120.0, 300.0
+# A process of several takes at least so many seeds: each costs it seconds to import and compile.
+_FEWEST_SEEDS = 2
 
 
 class Job(NamedTuple):
@@ -80,36 +83,69 @@ def weak_jobs(target: str) -> list[Job]:
     return [ours(target), ebmkit(target, WEAK_SCALES.get(target, 1.0))]
 
 
+def suite_jobs() -> list[Job]:
+    """Ours and importance sampling on every target."""
+    return [job for name in SUITE for job in (ours(name), laplace(name))]
+
+
 def all_jobs(targets: Collection[str]) -> list[Job]:
     """Every job of these targets, once, by table."""
-    jobs = [job for name in SUITE for job in (ours(name), laplace(name))]
+    jobs = suite_jobs()
     jobs += [job for name in TIMED for job in timed_jobs(name)]
     jobs += [job for name in WEAK for job in weak_jobs(name)]
     return list({job[:3]: job for job in jobs if job.target in targets}.values())
 
 
-def run_all(jobs: Collection[Job], seeds: int) -> Found:
-    """The estimates of every job by its library, setting and target, or why there are none."""
+def run_all(jobs: Collection[Job], seeds: int, workers: int = 1) -> Found:
+    """The estimates of every job by its library, setting and target, or why there are none.
+
+    :param workers: processes at a time. A process alone has as many threads as its library likes;
+        one of several has one, and a share of the seeds.
+    """
+    # The last of the suite take longest.
+    jobs = jobs if workers == 1 else [*reversed([*jobs])]
+    each = seeds if workers == 1 else max(_FEWEST_SEEDS, -(-seeds // workers))
     found: dict[tuple[str, str, str], Estimates | str] = {}
-    for job in jobs:
-        try:
-            made = found[job[:3]] = _run(job, seeds)
-            told = f"rms error {made.rms:.3g}, {np.median(made.seconds):.1f} s a run"
-        except Failure as failure:
-            found[job[:3]] = told = str(failure)
-        print(f"  {job.target}: {job.library}, {job.setting}: {told}", flush=True)
+    with ThreadPoolExecutor(workers) as pool:
+        running = [
+            [
+                pool.submit(_measured, job, first, min(first + each, seeds), workers)
+                for first in range(0, seeds, each)
+            ]
+            for job in jobs
+        ]
+        for job, parts in zip(jobs, running, strict=True):
+            try:
+                made = found[job[:3]] = _joined(job, parts, seeds)
+                told = f"rms error {made.rms:.3g}, {np.median(made.seconds):.1f} s a run"
+            except Failure as failure:
+                found[job[:3]] = told = str(failure)
+            print(f"  {job.target}: {job.library}, {job.setting}: {told}", flush=True)
     return found
 
 
-def _run(job: Job, seeds: int) -> Estimates:
-    outcome = measure(
+def _measured(job: Job, first: int, end: int, workers: int) -> Outcome:
+    return measure(
         job.module,
-        {**job.options, "target": job.target, "seeds": seeds},
-        time_limit=START_SECONDS + seeds * MOST_SECONDS_A_RUN,
-        threads=None,
+        {**job.options, "target": job.target, "seeds": [first, end]},
+        time_limit=START_SECONDS + (end - first) * MOST_SECONDS_A_RUN,
+        threads=None if workers == 1 else 1,
     )
+
+
+def _joined(job: Job, parts: Collection[Future[Outcome]], seeds: int) -> Estimates:
+    """What the processes made; one that failed leaves its seeds out, all that did raise Failure."""
+    outcomes, failures = [], []
+    for part in parts:
+        try:
+            outcomes.append(part.result())
+        except Failure as failure:
+            failures.append(failure)
+    if not outcomes:
+        raise failures[0]
     case = normaliser(job.target)
     truth = Truth(case.log_z, case.log_z_error, case.most_error)
-    log_z, std_error, reliable, seconds = outcome.draws.T
-    compilation = outcome.seconds.get("compilation", 0.0)
+    rows = np.concatenate([outcome.draws for outcome in outcomes])
+    log_z, std_error, reliable, seconds = rows.T
+    compilation = max(outcome.seconds.get("compilation", 0.0) for outcome in outcomes)
     return Estimates(truth, seeds, log_z, std_error, reliable, seconds, compilation)

@@ -14,12 +14,13 @@ from typing import Any
 
 from pyro import poutine
 
-from pyro_ebm.target import Target
+from pyro_ebm.target import Target, worthwhile_threads
 
 from .backwards import Checked
 from .draws_of_target import ExactDraws, positions_of
 from .families import Draws, independent
-from .found import STOPPED, interrupted
+from .found import STOPPED, interrupted, nothing_yet
+from .freeze import as_target
 from .log_z import LogZ
 from .progress import Stages
 from .schedule import Optimized, Schedule, check_optimized, fixed_betas
@@ -33,6 +34,8 @@ class AlongPath(ABC):
     """
 
     def __init__(self, wanted: Wanted, reverse: Any, disable_progbar: bool) -> None:
+        if wanted.model is None:
+            raise TypeError("expected a model, a distribution, an energy or a Target, got None.")
         check_base(wanted.base)
         check_moves(wanted.moves)
         self.wanted, self.reverse, self.disable_progbar = wanted, reverse, disable_progbar
@@ -44,14 +47,21 @@ class AlongPath(ABC):
 
         :raises ValueError: when the model cannot be evaluated rightly, or no start can be found.
         """
+        wanted = self.wanted
+        begun: Start | None = None
         with poutine.block(), Stages(disable=self.disable_progbar) as stages:
-            begun = start(self.wanted, args, kwargs, stages)
-            if isinstance(begun, LogZ):
-                return begun
             try:
-                return self._estimate(begun, stages)
+                target = as_target(wanted.model, args, kwargs)
+                with worthwhile_threads(target, wanted.num_particles):
+                    found = start(target, wanted, args, kwargs, stages)
+                    if isinstance(found, LogZ):
+                        return found
+                    begun = found
+                    return self._estimate(begun, stages)
             except KeyboardInterrupt:
-                return interrupted(begun, self.wanted.method)
+                if begun is None:
+                    return nothing_yet(wanted.method)
+                return interrupted(begun, wanted.method)
 
     @abstractmethod
     def _estimate(self, begun: Start, stages: Stages) -> LogZ:

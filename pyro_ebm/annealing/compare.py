@@ -140,7 +140,10 @@ def _named(estimates: Mapping[str, LogZ] | Iterable[tuple[str, LogZ]]) -> dict[s
     if not pairs:
         raise ValueError("expected at least one estimate to compare, got none.")
     named: dict[str, LogZ] = {}
-    for name, estimate in pairs:
+    for pair in pairs:
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise TypeError(f"expected {{name: estimate}} or pairs of these, got {pair!r}.")
+        name, estimate = pair
         if not isinstance(name, str):
             raise TypeError(f"expected names to be strings, got {name!r}.")
         if name in named:

@@ -92,6 +92,12 @@ def interrupted(begun: Start, method: str, learned: Learned | None = None) -> Lo
     return judged(begun, method, found, None)
 
 
+def nothing_yet(method: str) -> LogZ:
+    """What a run has that was interrupted before it had a base."""
+    why = f"{STOPPED.capitalize()} before a base was found: nothing can be said of log Z."
+    return LogZ(math.nan, math.inf, method, False, why)
+
+
 def path_of(steps: Steps) -> dict[str, list[float]]:
     """What was met at each inverse temperature, by name."""
     return {

@@ -11,7 +11,6 @@ import torch
 from pyro_ebm.target import Target
 
 from .dispersed import Dispersed, disperse
-from .freeze import as_target
 from .given import given_base
 from .log_z import LogZ
 from .moves import Moves
@@ -81,20 +80,14 @@ def check_moves(moves: Any) -> None:
         raise TypeError(f"expected moves to be HMCMoves() or NUTSMoves(), got {moves!r}.")
 
 
-def start(wanted: Wanted, args: tuple, kwargs: dict[str, Any], stages: Stages) -> Start | LogZ:
-    """Freeze the model, find a base, look along the path; a result where nothing can be estimated.
+def start(
+    target: Target, wanted: Wanted, args: tuple, kwargs: dict[str, Any], stages: Stages
+) -> Start | LogZ:
+    """Find a base and look along the path; a result where nothing can be estimated.
 
-    :raises ValueError: when the model cannot be evaluated rightly, or no start can be found.
+    :param target: the model frozen with these arguments.
+    :raises ValueError: when no start can be found.
     """
-    try:
-        return _started(wanted, args, kwargs, stages)
-    except KeyboardInterrupt:
-        why = "The run was interrupted before a base was found: nothing can be said of log Z."
-        return LogZ(math.nan, math.inf, wanted.method, False, why)
-
-
-def _started(wanted: Wanted, args: tuple, kwargs: dict[str, Any], stages: Stages) -> Start | LogZ:
-    target = as_target(wanted.model, args, kwargs)
     seed = int(torch.randint(2**62, ()))
     generator = torch.Generator(target.device).manual_seed(seed)
     growing = grows_along_rays(target, generator)

@@ -8,19 +8,19 @@ for x ~ Gamma(3, 1) that of log x lies at x = 3, that of x at 2.)
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import pyro
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_ebm.distribution import EnergyDistribution
 from pyro_ebm.energies import Energy, clamp, evaluate
 from pyro_ebm.energies.clamped import Clamped
 from pyro_ebm.optimize.lbfgs import ValueAndGradient
 from pyro_ebm.target import Side, Target
+from pyro_ebm.target.arguments import check_arguments
 from pyro_ebm.target.program import ModelProgram
 from pyro_ebm.target.simple_programs import EnergyProgram
 from pyro_ebm.target.vectorize import looped, traced, vectorized
@@ -152,6 +152,11 @@ def _energy_problem(energy: Energy, observed: Any) -> Problem:
         return Problem(Target.from_energy(energy), bare=True)
     if isinstance(observed, Mapping):
         held = list(observed)
+        if any(isinstance(key, str) for key in held):
+            raise TypeError(
+                "expected the coordinates of an energy that are observed: {index: value}, or a "
+                f"pair (mask, values); sites are of models. Got {{{held[0]!r}: ...}}."
+            )
         fixed = torch.stack([torch.as_tensor(observed[i]) for i in held]) if held else None
     elif isinstance(observed, tuple) and len(observed) == 2:
         held, fixed = observed
@@ -166,23 +171,8 @@ def _energy_problem(energy: Energy, observed: Any) -> Problem:
     return Problem(Target.from_energy(clamped), bare=True, clamped=clamped)
 
 
-def _check_arguments(model: Any, args: tuple, kwargs: Mapping[str, Any]) -> None:
-    called = model.forward if isinstance(model, nn.Module) else model
-    try:
-        signature = inspect.signature(called)
-    except ValueError:  # a builtin shows none
-        return
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as error:
-        raise TypeError(
-            f"expected arguments that the model takes, {signature}: {error}. A net or a function "
-            "that is itself an energy is given as as_energy(it, event_shape=...)."
-        ) from error
-
-
 def _model_problem(model: Any, args: tuple, kwargs: Mapping[str, Any], observed: Any) -> Problem:
-    _check_arguments(model, args, kwargs)
+    check_arguments(model, args, kwargs)
     if observed is None:
         return Problem(Target.freeze(model, args, kwargs), bare=False)
     if not isinstance(observed, Mapping):

@@ -25,6 +25,7 @@ from torch.utils import _pytree as pytree
 from pyro_ebm.energies import as_energy
 from pyro_ebm.normalizers import check_model
 
+from .arguments import check_arguments
 from .initial import init_positions
 from .layout import Site, origin
 from .program import ModelProgram, Program, Terms
@@ -107,6 +108,7 @@ class Target:
         :param max_plate_nesting: at least this many dimensions are kept for plates when discrete
             sites are enumerated.
         """
+        check_arguments(model, args, kwargs)
         check_model(model, args, kwargs)
         return cls(
             ModelProgram(

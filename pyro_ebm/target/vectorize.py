@@ -91,9 +91,10 @@ def _no_gradient(density: Density, position: Tensor, side: Side) -> str:
             "or data that depend on them."
         )
     return (
-        "The log density has no gradient path to the latent values: something in the model or "
-        "energy detaches them (.detach(), .item(), numpy, torch.no_grad). Write it with "
-        "differentiable torch operations of the values."
+        "The log density has no gradient path to the latent values: something in the "
+        "model or energy detaches them (.detach(), .item(), numpy, torch.no_grad), or it is a "
+        "step function (a comparison, an argmax). Write it with differentiable torch operations "
+        "of the values."
     )
 
 

@@ -72,3 +72,14 @@ def test_a_schedule_of_another_kind_is_refused(method, schedule):
 def test_moves_of_another_kind_are_refused(moves):
     with pytest.raises(TypeError, match="expected moves to be HMCMoves"):
         check_moves(moves)
+
+
+@pytest.mark.parametrize("method", WRONG)
+def test_no_model_is_refused_at_once(method):
+    with pytest.raises(TypeError, match="got None"):
+        method(None)
+
+
+def test_a_function_that_is_an_energy_is_told_how_to_be_one():
+    with pytest.raises(TypeError, match=r"expected arguments that the model takes.*as_energy\("):
+        AIS(lambda x: x.square().sum()).run()

@@ -114,6 +114,8 @@ def test_what_is_no_estimate_is_refused():
         compare_evidence({"a": -3.0})
     with pytest.raises(TypeError):
         compare_evidence({1: plain()})
+    with pytest.raises(TypeError):
+        compare_evidence([3])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 
 from pyro_ebm import AIS, EnergyDistribution, HMCMoves, Optimized
 from pyro_ebm.annealing import rounds
+from pyro_ebm.annealing.freeze import as_target
 from pyro_ebm.annealing.progress import Stages
 from pyro_ebm.annealing.rounds import Rounds
 from pyro_ebm.annealing.start import Wanted, start
@@ -38,7 +39,7 @@ def errors_from_one():
     )
     many, ratios = plan._replace(num_particles=REPEATS * PARTICLES), []
     with Stages(disable=True) as stages:
-        begun = start(wanted, (), {}, stages)
+        begun = start(as_target(wanted.model, (), {}), wanted, (), {}, stages)
         for _ in range(LEARNED):
             result, whole = many.last(begun, stages, plan.learn(begun, stages))
             assert whole

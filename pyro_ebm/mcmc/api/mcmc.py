@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from pyro_ebm.diagnostics import ess_bulk, split_rhat
 from pyro_ebm.inference_data import print_table
-from pyro_ebm.target import Target
+from pyro_ebm.target import Target, worthwhile_threads
 from pyro_ebm.target.vectorize import traced
 
 from ..run import Plan, Problem, Progress, Result, run_chains
@@ -28,8 +27,6 @@ from .progress import ProgressBar
 # From this many chains on, starts are shared, so that nested R-hat can judge short chains.
 _NESTED_FROM = 128
 _SUPERCHAINS = 8
-# Below this work per step a second thread costs more than it brings.
-_NUMBERS_FOR_THREADS = 2**22
 
 
 class MCMC:
@@ -127,7 +124,7 @@ class MCMC:
             target = self.kernel.target(args, kwargs, self._example_params())
             seed = int(torch.randint(2**63 - 1, ()))
             generator = torch.Generator(target.device).manual_seed(seed)
-            with _threads(target, self.num_chains) as num_threads:
+            with worthwhile_threads(target, self.num_chains) as num_threads:
                 start, superchains = self._start(target, generator)
                 if self.disable_validation is False:
                     _validate(target, start[:, 0])
@@ -387,19 +384,6 @@ def _validate(target: Target, position: Tensor) -> None:
         conditioned = poutine.condition(model, data=values)
         trace = poutine.trace(conditioned).get_trace(*program.args, **program.kwargs)
         trace.compute_log_prob()
-
-
-@contextlib.contextmanager
-def _threads(target: Target, num_chains: int) -> Iterator[int]:
-    """One thread for small work on the CPU, where a second one costs more than it brings."""
-    before = torch.get_num_threads()
-    small = target.numbers_per_run * num_chains < _NUMBERS_FOR_THREADS
-    chosen = 1 if small and target.device.type == "cpu" else before
-    torch.set_num_threads(chosen)
-    try:
-        yield chosen
-    finally:
-        torch.set_num_threads(before)
 
 
 def _warn_if_coarse(result: Result) -> None:
