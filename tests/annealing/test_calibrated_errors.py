@@ -38,7 +38,7 @@ FUNNEL_LOG_Z = math.log(1.5) + 2.0 * math.log(2 * math.pi)
 EASY = {
     "double_well_0.5_1.0": (lambda: Normal(torch.tensor(0.0), 1.5), 48),
     "student_t_10": (lambda: StudentT(3.0, torch.tensor(0.5), 2.0), 32),
-    "phi4_ring_16": (lambda: wide(1.0, 16), 128),
+    "phi4_ring_16": (lambda: wide(1.0, 16), 256),
 }
 
 
@@ -96,7 +96,7 @@ def test_where_it_is_hard_the_reliable_ones_have_true_errors():
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(12)
     model = ebm.EnergyDistribution(mild_funnel, (4,))
-    found = runs(model, FUNNEL_LOG_Z, base=wide(2.0, 4), num_particles=512)
+    found = runs(model, FUNNEL_LOG_Z, base=wide(2.0, 4), num_particles=1024)
     kept = found.reliable
     assert int(kept.sum()) > 100
     check_errors(found.error[kept], found.std_error[kept], found.covered[kept])
