@@ -28,11 +28,11 @@ def schools():
 
 
 def eight_schools(sigma, y):
-    """Numbers for the priors of single sites, tensors on the GPU for those of many."""
+    """Numbers for the priors, tensors on the GPU for the data."""
     mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
     tau = pyro.sample("tau", dist.HalfCauchy(5.0))
     with pyro.plate("school", len(sigma)):
-        unit = pyro.sample("unit", dist.Normal(torch.zeros_like(sigma), 1.0))
+        unit = pyro.sample("unit", dist.Normal(0.0, 1.0))
         pyro.sample("y", dist.Normal(mu + tau * unit, sigma), obs=y)
 
 

@@ -51,20 +51,6 @@ class Site(NamedTuple):
         return slice(self.offset, self.offset + self.size)
 
 
-def with_scalars_beside(data: torch.device | None, sites: Iterable[Site]) -> tuple[Site, ...]:
-    """The sites, those of one number off the CPU if any other or the data are.
-
-    The parameters of their distributions may stay where they are: numbers on the CPU meet tensors
-    on any device.
-    """
-    sites = tuple(sites)
-    away = [site.device for site in sites if site.device.type != "cpu"]
-    home = away[0] if away else data
-    if home is None:
-        return sites
-    return tuple(site if site.shape else site._replace(device=home) for site in sites)
-
-
 def split(sites: Iterable[Site], position: Tensor) -> dict[str, Tensor]:
     """The unconstrained value of every site, cut out of one flat position."""
     return {

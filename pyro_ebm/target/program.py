@@ -28,7 +28,7 @@ from pyro_ebm.normalizers.enumerated import FactorEvents
 from .dependence import dependencies
 from .determined import find_determined
 from .enumeration import ParallelEnumeration, is_subsample, marginal_log_density
-from .layout import Site, joined, split, with_scalars_beside
+from .layout import Site, joined, split
 from .masked import Glimpse, find_unweighed, is_masked, own_density
 from .ranges import check_range
 from .side import NO_SIDE, Side, refuse_side_values
@@ -101,7 +101,7 @@ class ModelProgram:
         # Where a factor's event ends must not change when enumerated sites lengthen its values.
         self._factor_events = FactorEvents()
         first, held = self.lay_out()
-        self.sites = with_scalars_beside(first.data_device, first.laid_out.values())
+        self.sites = tuple(first.laid_out.values())
         self._by_name = {site.name: site for site in self.sites}
         unknown = set(self.transforms) - set(self._by_name)
         if unknown:
@@ -115,10 +115,8 @@ class ModelProgram:
             self.model = config_enumerate(model, default="parallel")
             nesting = max(held.nesting, max_plate_nesting or 0)
             self.first_enum_dim = -1 - nesting - _ROOM_FOR_EVENTS
-        self._first_parts = {
-            site.name: first.chosen[site.name].to(site.device) for site in self.sites
-        }
-        _, self.first_trace = self.execute(self._first_parts, NO_SIDE)
+        self._first_parts = first.chosen
+        _, self.first_trace = self.execute(first.chosen, NO_SIDE)
         met = cast(Mapping[str, Any], self.first_trace.nodes)
         nodes = {
             name: node
@@ -132,7 +130,7 @@ class ModelProgram:
         self._unweighed: dict[str, Tensor] = {}
         self.determined, self._weighing = find_determined(nodes, self.dependencies)
         masked = [site for site in self.sites if is_masked(nodes[site.name])]
-        self._unweighed = find_unweighed(masked, joined(self._first_parts.values()), self._look)
+        self._unweighed = find_unweighed(masked, joined(first.chosen.values()), self._look)
         self.replaceable = self.marginalised + tuple(
             name
             for name, node in nodes.items()

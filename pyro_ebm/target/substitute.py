@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pyro.poutine.messenger import Messenger
-from torch import Size, Tensor, device
+from torch import Size, Tensor
 from torch.distributions import Transform
 
 from pyro_ebm.normalizers import like_of
@@ -21,14 +21,11 @@ from .determined import delta_of
 from .enumeration import is_subsample
 from .layout import Site, bijection, vectorised_plates
 
-_CPU = device("cpu")
-
 
 class Substitute(Messenger):
     """Give every continuous latent site the value that the position holds for it.
 
     Without a layout it lays the sites out as it meets them, at the unconstrained origin.
-    ``data_device`` is where observed values were met that are not on the CPU.
     """
 
     def __init__(
@@ -51,12 +48,9 @@ class Substitute(Messenger):
         self.laid_out: dict[str, Site] = {}
         self.chosen: dict[str, Tensor] = {}
         self.log_det: list[Tensor] = []
-        self.data_device: device | None = None
 
     def _pyro_sample(self, msg: Any) -> None:
         name = msg["name"]
-        if msg["is_observed"] and getattr(msg["value"], "device", _CPU) != _CPU:
-            self.data_device = msg["value"].device
         if is_subsample(msg) or msg["infer"].get("_deterministic"):
             return
         if name in self.values:

@@ -26,6 +26,7 @@ from pyro_ebm.energies import as_energy
 from pyro_ebm.normalizers import check_model
 
 from .arguments import check_arguments
+from .device import on_its_device
 from .initial import init_positions
 from .layout import Site, origin
 from .program import ModelProgram, Program, Terms
@@ -109,6 +110,7 @@ class Target:
             sites are enumerated.
         """
         check_arguments(model, args, kwargs)
+        model = on_its_device(model, args, kwargs)
         check_model(model, args, kwargs)
         return cls(
             ModelProgram(
