@@ -183,14 +183,16 @@ def _centre(x: Tensor) -> Tensor:
 
 def _spread(x: Tensor) -> Tensor:
     """A robust standard deviation [dim]: heavy tails have no other."""
-    low, high = torch.quantile(x, torch.tensor([0.16, 0.84], dtype=x.dtype), dim=1)
+    low, high = torch.quantile(x, x.new_tensor([0.16, 0.84]), dim=1)
     return (0.5 * (high - low)).clamp(min=1e-300)
 
 
 def _order(x: Tensor, grouping: Grouping) -> Tensor:
     """Those coordinates first that the spread of the others follows."""
     z = ((x - _centre(x)[:, None]) / _spread(x)[:, None]).clamp(-30.0, 30.0)
-    covariance = torch.cov(z).reshape(len(z), len(z)) + 1e-3 * torch.eye(len(z), dtype=z.dtype)
+    covariance = torch.cov(z).reshape(len(z), len(z)) + 1e-3 * torch.eye(
+        len(z), dtype=z.dtype, device=z.device
+    )
     # What is left of each coordinate when all others are known linearly.
     precision = torch.linalg.inv(covariance)
     residual = (precision @ (z - z.mean(1, keepdim=True))) / precision.diagonal()[:, None]

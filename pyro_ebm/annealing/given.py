@@ -219,9 +219,8 @@ def _autoguide_base(target: Target, guide: AutoContinuous) -> Base:
     starts, offset = {}, 0
     for name, size in shapes.items():
         starts[name], offset = offset, offset + size
-    order = torch.cat(
-        [torch.arange(starts[site.name], starts[site.name] + site.size) for site in target.sites]
-    )
+    ranges = [(starts[site.name], starts[site.name] + site.size) for site in target.sites]
+    order = torch.cat([torch.arange(*each, device=target.device) for each in ranges])
     back = torch.argsort(order)
     with torch.no_grad():
         posterior: Any = guide.get_posterior()

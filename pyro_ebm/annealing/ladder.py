@@ -81,7 +81,7 @@ class Ladder:
             moved, _ = self._move(rows[-1][:, None], one, generator)
             rows.append(moved[:, 0])
         positions = torch.stack(rows, dim=1)
-        return Replicas(positions, torch.zeros(positions.shape[1:], dtype=torch.long))
+        return Replicas(positions, positions.new_zeros(positions.shape[1:], dtype=torch.long))
 
     def sweep(
         self, replicas: Replicas, rungs: Rungs, number: int, generator: torch.Generator

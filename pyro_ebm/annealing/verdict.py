@@ -129,7 +129,7 @@ def border_problems(share: float) -> list[str]:
 def overlap(forward: Tensor, backward: Tensor) -> float:
     """The share of backward works that lie within the central 98 % of the forward ones."""
     finite = forward[forward > -torch.inf].double()
-    low, high = torch.quantile(finite, torch.tensor([0.01, 0.99], dtype=torch.float64))
+    low, high = torch.quantile(finite, finite.new_tensor([0.01, 0.99]))
     return float(((backward >= low) & (backward <= high)).double().mean())
 
 

@@ -322,7 +322,7 @@ class MCMC:
         if not group_by_chain:
             values = {name: value.flatten(0, 1) for name, value in values.items()}
         size = record.positions.shape[1] * (1 if group_by_chain else record.positions.shape[0])
-        chosen = torch.randint(size, (num_samples,))
+        chosen = torch.randint(size, (num_samples,)).to(record.positions.device)
         return {name: value.index_select(axis, chosen) for name, value in values.items()}
 
     def diagnostics(self) -> dict[str, Any]:
