@@ -1,4 +1,4 @@
-"""Where a model runs. The device "meta" stands in for a GPU: tensors with a shape, without values."""
+"""Where a model runs. The device "meta" stands in for a GPU: its tensors have no values."""
 
 import pytest
 import torch
