@@ -1,7 +1,8 @@
 """Measures normalisers and writes log_z.md, log_z.json and log_z.png: ``make bench-log-z``.
 
 Three tables: the suite of targets whose log Z is known, error against time beside other libraries,
-and the targets on which one of them is weak.
+and the targets on which one of them is weak. ``--suite`` measures the first alone, and writes
+log_z_suite.md and log_z_suite.json.
 """
 
 from __future__ import annotations
@@ -56,10 +57,11 @@ def main() -> None:
     shown = (SUITE, (), ()) if given.suite else (SUITE, TIMED, WEAK)
     chosen = [[name for name in names if name in given.only] for names in shown]
     makers = (suite, against_time, weak_spots)
+    name = f"{NAME}_suite" if given.suite else NAME
     tables = [make(found, names) for make, names in zip(makers, chosen, strict=True) if names]
     write(
         tables,
-        given.results / NAME,
+        given.results / name,
         heading=HEADING,
         remarks=REMARKS,
         attributes={
@@ -70,9 +72,9 @@ def main() -> None:
     )
     panels = {name: curves(found, name) for name in chosen[1]}
     if panels:
-        picture.draw_errors(panels, OURS, given.results / f"{NAME}.png")
-    print((given.results / f"{NAME}.md").read_text())
-    print(f"Written to {given.results}: {NAME}.md, {NAME}.json, {NAME}.png")
+        picture.draw_errors(panels, OURS, given.results / f"{name}.png")
+    print((given.results / f"{name}.md").read_text())
+    print(f"Written to {given.results}: {name}.md, {name}.json{f', {name}.png' if panels else ''}")
 
 
 if __name__ == "__main__":

@@ -28,16 +28,23 @@ def effective_sample_size(log_weights: LogWeights) -> float:
 
 
 def standard_error(log_weights: LogWeights) -> float:
-    """Standard error of :func:`log_mean_exp` of independent particles, sqrt(1/ESS - 1/N).
+    """Standard error of :func:`log_mean_exp` of independent particles.
 
-    This is the relative standard deviation of the weights over sqrt(N), with N - 1 degrees of
-    freedom; infinite when one weight or none is left.
+    sqrt(1/ESS - 1/N) is the relative standard deviation of the weights over sqrt(N); here it has
+    N - 1 degrees of freedom. Weights with a heavy tail understate it most often, and just where
+    they understate Z. Their variance is therefore raised by its own relative error, that part of
+    it which comes from the tail: sqrt((K - 3) / N) for a kurtosis K above the 3 of a Gaussian.
+    Infinite when one weight or none is left.
     """
     n = len(log_weights)
     ess = effective_sample_size(log_weights)
     if n < 2 or ess <= 1.0 + 1e-9:
         return math.inf
-    return math.sqrt(max(1 / ess - 1 / n, 0.0) * n / (n - 1))
+    variance = max(1 / ess - 1 / n, 0.0) * n / (n - 1)
+    apart = (log_weights - log_mean_exp(log_weights)).exp() - 1.0
+    square = float(apart.square().mean())
+    kurtosis = float(apart.pow(4).mean()) / square**2 if square > 0.0 else 0.0
+    return math.sqrt(variance * (1.0 + math.sqrt(max(kurtosis - 3.0, 0.0) / n)))
 
 
 def local_barrier(log_weights: LogWeights, increments: LogWeights) -> float:

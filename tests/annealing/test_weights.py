@@ -55,6 +55,16 @@ def test_estimates_scatter_as_their_errors_say():
     assert torch.tensor(scores).std() == pytest.approx(1.0, abs=0.09)
 
 
+def test_intervals_from_weights_with_a_heavy_tail_hold_the_truth_as_often_as_they_say():
+    """Those of sqrt(1/ESS - 1/N) alone do so in 93 of 100 cases."""
+    inside = []
+    for _ in range(4000):
+        weights = 1.3 * torch.randn(512, dtype=torch.float64) - 0.5 * 1.3**2
+        error = abs(float(log_mean_exp(weights)))
+        inside.append(error < 1.96 * standard_error(weights))
+    assert 0.935 < sum(inside) / len(inside) < 0.965
+
+
 def test_the_local_barrier_of_log_normal_increments_is_their_spread():
     """log E G^2 - 2 log E G is sigma^2 whatever the mean."""
     increments = 3.0 + log_normal(400_000)
