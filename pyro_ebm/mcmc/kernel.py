@@ -72,12 +72,15 @@ class Kernel(NamedTuple):
     ``uniforms`` is how many uniform numbers a step of one chain uses.
     ``make_room(state, num_steps) -> state`` is called between blocks of steps, and may change the
     size of arrays in which a state remembers; a step must not depend on that size.
+    ``normals`` says whether a step takes normal numbers; else ``Noise.normal`` is a key, one
+    integer, from which it makes its own.
     """
 
     init: Callable[[Tensor, Tensor, Tensor, Settings], Any]
     step: Callable[[LogDensityAndGradient, Any, Noise, Settings], tuple[Any, Transition]]
     uniforms: int
     make_room: Callable[[Any, int], Any] = lambda state, num_steps: state
+    normals: bool = True
 
 
 # A trajectory whose energy rises by more than this has left the region where it can be followed.

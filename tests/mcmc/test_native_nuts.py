@@ -1,0 +1,96 @@
+"""The bookkeeping in C makes the decisions of the one in torch, from the same random numbers."""
+
+import pytest
+import torch
+
+from pyro_ebm.energies import Banana, Funnel
+from pyro_ebm.mcmc.kernel import Noise
+from pyro_ebm.mcmc.native_nuts import momenta, native_nuts
+from pyro_ebm.mcmc.nuts import nuts
+from pyro_ebm.target.vectorize import traced
+
+from .stage import identity, metrics, problem_of, settings_of
+
+MAX_DEPTH, STEPS = 6, 150
+ENERGIES = {
+    "banana": (Banana(curvature=torch.tensor(0.5).double(), width=0.6).double(), 0.3),
+    # Steps that are too long for its neck: trees that turn, and some that diverge.
+    "funnel": (Funnel(3, scale=torch.tensor(2.0).double()), 0.5),
+}
+
+
+def random_numbers(shape, seed, dtype):
+    """Noise for the sampler in C, and the same for the one in torch."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(STEPS):
+        key = torch.randint(2**62, (), generator=generator)
+        uniform = torch.rand((3, shape[1]), generator=generator, dtype=dtype)
+        normal = momenta(int(key), torch.empty(shape, dtype=dtype))
+        yield Noise(key, uniform), Noise(normal, uniform)
+
+
+@pytest.mark.parametrize("kind", ["identity", *metrics(2)])
+@pytest.mark.parametrize("chains", [1, 53])
+@pytest.mark.parametrize("name", ENERGIES)
+def test_every_step_is_that_of_the_kernel_in_torch(name, chains, kind):
+    energy, step_size = ENERGIES[name]
+    start = energy.exact_sample((chains,)).T.contiguous()
+    dim = start.shape[0]
+    density = traced(problem_of(energy).log_density_and_gradient, start)
+    metric = {"identity": identity(dim), **metrics(dim)}[kind]
+    versions = metric[0].shape[0]
+    sizes = step_size * torch.linspace(0.5, 1.5, chains, dtype=torch.float64)
+    native, plain = (make(max_tree_depth=MAX_DEPTH) for make in (native_nuts, nuts))
+    settings = settings_of(sizes, metric, max_tree_depth=MAX_DEPTH)
+    log_density, gradient = density(start)
+    a = native.init(start, log_density, gradient, settings)
+    b = plain.init(start, log_density, gradient, settings)
+    finished = diverged = 0
+    for t, (ours, theirs) in enumerate(random_numbers((dim, chains), seed=3, dtype=torch.float64)):
+        if t % 30 == 29:
+            # As in warm-up: the other version, and other steps, from the next transitions on.
+            settings = settings._replace(
+                step_size=0.9 * settings.step_size,
+                version=(settings.version + 1) % versions,
+                max_tree_depth=torch.tensor(MAX_DEPTH - t // 60),
+            )
+        if t % 16 == 0:
+            a, b = native.make_room(a, 16), plain.make_room(b, 16)
+        a, found = native.step(density, a, ours, settings)
+        b, expected = plain.step(density, b, theirs, settings)
+        finished += int(expected.done.sum())
+        diverged += int(expected.diverging.sum())
+        done = expected.done
+        for field, value in found._asdict().items():
+            # Of a draw only the end of a transition tells.
+            target = getattr(expected, field)
+            if field in ("position", "gradient", "log_density"):
+                value, target = value[..., done], target[..., done]
+            if value.is_floating_point():
+                torch.testing.assert_close(value, target, atol=1e-7, rtol=1e-7)
+            else:
+                assert torch.equal(value, target), field
+    assert finished >= 3
+    assert name != "funnel" or chains == 1 or diverged > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_momenta_are_standard_normal_and_their_own_in_every_chain_and_step(dtype):
+    like = torch.empty((7, 20_000), dtype=dtype)
+    first, second = momenta(1, like), momenta(2, like)
+    joint = torch.cat([first, second]).double()
+    n = joint.shape[1]
+    assert float(joint.mean(1).abs().max()) < 4.5 / n**0.5
+    # Of squares and products of two the standard deviations are sqrt(2) and 1.
+    assert float((torch.cov(joint) - torch.eye(14)).abs().max()) < 4.5 * (2 / n) ** 0.5
+    inside = (torch.special.ndtr(joint).sort(1).values - torch.linspace(0, 1, n)).abs().amax(1)
+    assert float(inside.max()) < 2.0 / n**0.5
+    assert torch.equal(momenta(1, like), first)
+
+
+def test_half_precision_is_refused():
+    kernel = native_nuts()
+    position = torch.zeros(2, 3, dtype=torch.bfloat16)
+    settings = settings_of(0.1, identity(2, dtype=torch.bfloat16))
+    with pytest.raises(ValueError, match="float32 or float64"):
+        kernel.init(position, position[0], position, settings)
