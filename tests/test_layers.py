@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "pyro_ebm"
 # The most specific prefix counts. `pyro_ebm/__init__.py` stands above all.
 LAYERS = {
     "pyro_ebm": 8,
+    "pyro_ebm.cache": 1,
     "pyro_ebm.energies": 1,
     "pyro_ebm.diagnostics": 1,
     "pyro_ebm.figure": 1,

@@ -182,7 +182,7 @@ class _Frames:
         # All rounds take the same step: one recording serves them.
         shapes = tuple(getattr(leaf, "shape", None) for leaf in pytree.tree_leaves(example))
         if shapes not in self._recorded:
-            compiled = bool(self.kernel.jit_compile)
+            compiled = self.kernel.jit_compile is True
             self._recorded[shapes] = traced(function, *example, compile_graph=compiled)
         return self._recorded[shapes]
 

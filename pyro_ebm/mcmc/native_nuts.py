@@ -101,7 +101,7 @@ def native_nuts(*, max_tree_depth: int = 10) -> Kernel:
     """NUTS on the CPU in float32 or float64, its trees as those of :func:`.nuts.nuts`.
 
     ``step`` changes the state that it is given, and reports views of it: what is to be kept has to
-    be copied before the next step.
+    be copied before the next step. ``make_room`` copies.
 
     :raises NoLibrary: where no C compiler makes the code.
     """
@@ -148,14 +148,15 @@ def native_nuts(*, max_tree_depth: int = 10) -> Kernel:
         return state, made.transition
 
     def make_room(state: NativeNUTSState, num_steps: int) -> NativeNUTSState:
-        """As many rows of checkpoints as the trees can need in so many steps."""
+        """A copy with as many rows of checkpoints as the trees can need in so many steps.
+
+        The state that it is given stays as it is, whatever becomes of the steps.
+        """
         levels = max(int(state.depth.max()), (num_steps - 1).bit_length(), 1)
-        rows = state.checkpoints.shape[1]
-        if num_rows(levels) <= rows:
-            return state
-        more = num_rows(levels) - rows
+        more = max(0, num_rows(levels) - state.checkpoints.shape[1])
         checkpoints = torch.nn.functional.pad(state.checkpoints, (0, 0, 0, 0, 0, more))
-        return state._replace(checkpoints=checkpoints.contiguous())
+        copied = (part.clone() for part in state._replace(checkpoints=checkpoints))
+        return NativeNUTSState(*copied)
 
     return Kernel(init, step, uniforms=3, make_room=make_room, normals=False)
 

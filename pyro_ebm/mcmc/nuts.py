@@ -168,7 +168,7 @@ def nuts(*, max_tree_depth: int = 10) -> Kernel:
 
         # A complete half without a turn joins the tree; the tree may then turn as a whole.
         failed = diverging | turned_inside
-        complete = (leaf == 2**state.depth) & ~failed
+        complete = (leaf == torch.ones_like(leaf) << state.depth) & ~failed
         take_half = complete & (log_uniform[1] < half_log_weight - state.tree_log_weight)
         tree = choose(take_half, half, state.tree)
         depth = state.depth + complete

@@ -298,7 +298,10 @@ def _noise(kernel: Kernel, state: RunState, generator: torch.Generator) -> list[
     dim, chains = like.shape
     steps = max(1, min(_MAX_BLOCK, _NOISE_NUMBERS // (dim * chains)))
     kind = {"generator": generator, "dtype": like.dtype, "device": like.device}
-    normal = torch.randn((steps, dim, chains), **kind)
+    if kernel.normals:
+        normal = torch.randn((steps, dim, chains), **kind)
+    else:
+        normal = torch.randint(2**62, (steps,), generator=generator, device=like.device)
     uniform = torch.rand((steps, kernel.uniforms, chains), **kind)
     return [Noise(*pair) for pair in zip(normal, uniform, strict=True)]
 

@@ -94,3 +94,18 @@ def test_half_precision_is_refused():
     settings = settings_of(0.1, identity(2, dtype=torch.bfloat16))
     with pytest.raises(ValueError, match="float32 or float64"):
         kernel.init(position, position[0], position, settings)
+
+
+def test_a_state_before_a_block_of_steps_is_kept_as_it_was():
+    energy, step_size = ENERGIES["banana"]
+    density = problem_of(energy).log_density_and_gradient
+    start = energy.exact_sample((9,)).T.contiguous()
+    settings = settings_of(step_size, identity(2), max_tree_depth=MAX_DEPTH)
+    kernel = native_nuts(max_tree_depth=MAX_DEPTH)
+    before = kernel.init(start, *density(start), settings)
+    kept = [part.clone() for part in before]
+    state = kernel.make_room(before, 16)
+    for _, (noise, _) in zip(range(16), random_numbers((2, 9), 5, torch.float64), strict=False):
+        state, _ = kernel.step(density, state, noise, settings)
+    assert all(torch.equal(a, b) for a, b in zip(kept, before, strict=True))
+    assert not torch.equal(state.position, before.position)

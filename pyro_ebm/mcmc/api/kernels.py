@@ -17,7 +17,9 @@ from pyro_ebm.target import Target
 from ..adaptation import Dense, Diagonal, LowRank, MetricKind, Warmup
 from ..hmc import hmc
 from ..kernel import Kernel
+from ..native_nuts import native_nuts
 from ..nuts import nuts
+from .gears import check_gear
 
 
 class _PyroKernel:
@@ -34,7 +36,7 @@ class _PyroKernel:
         full_mass: Any,
         transforms: Mapping[str, Any] | None,
         max_plate_nesting: int | None,
-        jit_compile: bool,
+        jit_compile: Any,
         target_accept_prob: float,
         init_strategy: Callable,
     ) -> None:
@@ -53,6 +55,7 @@ class _PyroKernel:
             raise ValueError(f"step_size must be a positive number, got {step_size}.")
         if not 0.0 < target_accept_prob < 1.0:
             raise ValueError(f"target_accept_prob must lie in (0, 1), got {target_accept_prob}.")
+        check_gear(jit_compile)
         self.model = model
         self.potential_fn = potential_fn
         self.step_size = float(step_size)
@@ -114,6 +117,13 @@ class _PyroKernel:
         """The pure kernel behind the class."""
         raise TypeError(f"{type(self).__name__} is not a kernel; use NUTS or HMC.")
 
+    def native_kernel(self) -> Kernel | None:
+        """The same with its bookkeeping in C; None where there is no such.
+
+        :raises NoLibrary: where it cannot be compiled.
+        """
+        return None
+
 
 def _metric_kind(full_mass: Any, target: Target) -> MetricKind:
     """Pyro's ``full_mass``: a flag, a list of tuples of sites, or one of our metric objects."""
@@ -150,7 +160,9 @@ class NUTS(_PyroKernel):
         tuples of sites for dense blocks, or ``LowRank(rank)``.
     :param use_multinomial_sampling: must be True; slice sampling is not offered.
     :param transforms: per site a map from its support to unconstrained space.
-    :param jit_compile: compile the recorded step by torch.compile: seconds at first, then faster.
+    :param jit_compile: False records the step and runs it as it is; True also compiles what a step
+        does and the gradient, in a minute the first time (both are kept on disk); "auto" does the
+        former of these, and the latter where the run is so long that it pays.
     :param jit_options, ignore_jit_warnings: accepted and ignored.
     :param target_accept_prob: the acceptance rate that the step size is adapted to.
     :param max_tree_depth: trees have at most 2^max_tree_depth - 1 leapfrog steps.
@@ -171,7 +183,7 @@ class NUTS(_PyroKernel):
         use_multinomial_sampling: bool = True,
         transforms: Mapping[str, Any] | None = None,
         max_plate_nesting: int | None = None,
-        jit_compile: bool = False,
+        jit_compile: bool | str = "auto",
         jit_options: Any = None,
         ignore_jit_warnings: bool = False,
         target_accept_prob: float = 0.8,
@@ -204,6 +216,10 @@ class NUTS(_PyroKernel):
         """The pure kernel: multinomial NUTS."""
         return nuts(max_tree_depth=self.max_tree_depth)
 
+    def native_kernel(self) -> Kernel:
+        """The same with its bookkeeping in C."""
+        return native_nuts(max_tree_depth=self.max_tree_depth)
+
 
 class HMC(_PyroKernel):
     """Hamiltonian Monte Carlo, with the arguments of :class:`pyro.infer.HMC`.
@@ -231,7 +247,7 @@ class HMC(_PyroKernel):
         full_mass: Any = False,
         transforms: Mapping[str, Any] | None = None,
         max_plate_nesting: int | None = None,
-        jit_compile: bool = False,
+        jit_compile: bool | str = "auto",
         jit_options: Any = None,
         ignore_jit_warnings: bool = False,
         target_accept_prob: float = 0.8,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import pyro
@@ -16,11 +15,11 @@ from torch import Tensor
 from pyro_ebm.diagnostics import ess_bulk, split_rhat
 from pyro_ebm.inference_data import print_table
 from pyro_ebm.target import Target, worthwhile_threads
-from pyro_ebm.target.vectorize import traced
 
-from ..run import Plan, Problem, Progress, Result, run_chains
+from ..run import Plan, Progress, Result, run_chains
 from .diagnosis import diagnose
 from .export import RunRecord, predict, to_arviz
+from .gears import Gear, gear_of
 from .kernels import HMC, NUTS
 from .progress import ProgressBar
 
@@ -111,6 +110,7 @@ class MCMC:
         self.save_warmup = save_warmup
         self._record: RunRecord | None = None
         self._result: Result | None = None
+        self._gear: Gear | None = None
 
     def run(self, *args: Any, **kwargs: Any) -> None:
         """Run the chains; the arguments are the model's.
@@ -149,11 +149,10 @@ class MCMC:
             _warn_if_coarse(result)
 
     def _run(self, target: Target, start: Tensor, generator: torch.Generator) -> Result:
-        record = target.recorder(start)
-        if target.vectorized and self.kernel.jit_compile:
-            record = partial(traced, compile_graph=True)
-        coordinates = None if self.sites is None else target.coordinates_of(self.sites)
         assert self.warmup_steps is not None
+        transitions = self.warmup_steps + self.num_samples * self.thinning
+        gear = self._gear = gear_of(self.kernel, target, start, transitions)
+        coordinates = None if self.sites is None else target.coordinates_of(self.sites)
         plan = Plan(
             self.num_samples,
             self.kernel.warmup(target, self.warmup_steps),
@@ -165,7 +164,6 @@ class MCMC:
         if self.warmup_from is not None:
             state = self.warmup_from._state()
             settings = state.settings
-        problem = Problem(target.recorded, record)
         with ProgressBar(disable=self.disable_progbar) as bar:
 
             def report(progress: Progress) -> None:
@@ -175,8 +173,8 @@ class MCMC:
                     self.hook_fn(self.kernel, draws, progress.stage, progress.done)
 
             return run_chains(
-                problem,
-                self.kernel.kernel(),
+                gear.problem,
+                gear.kernel,
                 start,
                 plan,
                 generator=generator,
@@ -278,7 +276,7 @@ class MCMC:
             "dtype": str(target.dtype),
             "device": str(target.device),
             "vectorized": target.vectorized,
-            "jit_compile": bool(self.kernel.jit_compile),
+            "gear": None if self._gear is None else self._gear.name,
             "complete": result.error is None,
             "gradient_steps": 0 if result.state is None else result.state.num_steps,
             "warmup_gradient_steps": result.warmup_num_steps,

@@ -1,0 +1,141 @@
+"""A recorded function compiled ahead of time by torch's own compiler, and kept on disk.
+
+Compilation takes the better part of a minute, once: a later process finds the package by the
+recording's code, shapes and all else that it depends on, and loads it in milliseconds without
+importing the compiler. Data and parameters are not in it: they are given to it at every call, so
+that a change in place is seen.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+from pyro_ebm.cache import cache_folder, kept_whole, key_of
+
+# Code that only hands tensors over takes most of the time to compile, and none to run.
+_OPTIONS = {"aot_inductor.compile_wrapper_opt_level": "O0"}
+
+
+def compiled(graph: GraphModule, example: Sequence[Tensor]) -> Callable | None:
+    """The recording for tensors like the example's, compiled now if no earlier process has.
+
+    None, with a warning, where it cannot be compiled (without a C++ compiler, say), or where the
+    compiled code gives other results than the recording at the example.
+    """
+    try:
+        made = _compiled(graph, example)
+        differing = _differing(made, graph, example)
+    except Exception as error:  # the compiler raises whatever its parts raise
+        return _not_compiled((str(error).strip().splitlines() or [type(error).__name__])[0])
+    if differing:
+        return _not_compiled(f"the compiled code gives {differing} other results")
+    return made
+
+
+def _not_compiled(why: str) -> None:
+    warnings.warn(
+        f"What was recorded could not be compiled ({why}), and runs as it was recorded: the same "
+        "answers, slower.",
+        stacklevel=4,
+    )
+
+
+def _differing(made: Callable, graph: GraphModule, example: Sequence[Tensor]) -> int:
+    """How many results at the example are not those of the recording, but for rounding."""
+    with torch.no_grad():
+        pairs = zip(made(*example), graph.forward(*example), strict=True)
+        return sum(not _close(found, right) for found, right in pairs)
+
+
+def _close(found: Tensor, right: Tensor) -> bool:
+    if found.dtype != right.dtype or found.shape != right.shape:
+        return False
+    if not right.is_floating_point():
+        return torch.equal(found, right)
+    tolerance = 1e4 * torch.finfo(right.dtype).eps
+    scale = right.nan_to_num(0.0, 0.0, 0.0).abs().max().clamp(min=1.0) if right.numel() else 1.0
+    return torch.allclose(found / scale, right / scale, tolerance, tolerance, equal_nan=True)
+
+
+def _compiled(graph: GraphModule, example: Sequence[Tensor]) -> Callable:
+    graph, constants = _with_constants_given(graph)
+    arguments = [*(leaf.detach() for leaf in example), *constants]
+    loader = _load(graph, arguments)
+    strides = [leaf.stride() for leaf in example]
+    run = getattr(loader, "boxed_run", loader.run)
+
+    def call(*tensors: Tensor) -> list[Tensor]:
+        # The compiled code reads memory as the example's lay, whatever it is given.
+        laid = [
+            tensor if tensor.stride() == stride else torch.empty_like(like).copy_(tensor)
+            for tensor, stride, like in zip(tensors, strides, arguments, strict=False)
+        ]
+        return run([*laid, *constants])
+
+    return call
+
+
+def _load(graph: GraphModule, arguments: Sequence[Tensor]) -> Any:
+    kinds = [f"{tuple(a.shape)} {a.stride()} {a.dtype} {a.device}" for a in arguments]
+    threads = str(torch.get_num_threads())
+    kept = cache_folder() / f"{key_of((graph.code, *kinds, threads, torch.__version__))}.pt2"
+    if not kept.exists():
+        with kept_whole(kept) as made, warnings.catch_warnings(), _quiet("torch"):
+            warnings.simplefilter("ignore")
+            _compile(graph, arguments, str(made))
+    # What the public loader does, without importing the compiler.
+    private: Any = torch._C
+    return private._aoti.AOTIModelPackageLoader(str(kept), "model", False, 1, -1)
+
+
+def _compile(graph: GraphModule, arguments: Sequence[Tensor], path: str) -> None:
+    from torch._inductor import aoti_compile_and_package
+
+    with torch.no_grad():
+        example = tuple(argument.clone() for argument in arguments)
+        program = torch.export.export(graph, example, strict=False)
+        aoti_compile_and_package(program, package_path=path, inductor_configs=_OPTIONS)
+
+
+class _quiet:
+    """A logger that says only what is an error."""
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def __enter__(self) -> None:
+        self._before = self._logger.level
+        self._logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.setLevel(self._before)
+
+
+def _with_constants_given(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
+    """The graph with the tensors that it holds as further inputs, and those tensors."""
+    copied = torch.fx.Graph()
+    values: dict[Any, Any] = {}
+    output = copied.graph_copy(graph.graph, values)
+    copied.output(output)
+    last = [node for node in copied.nodes if node.op == "placeholder"][-1]
+    constants: list[Tensor] = []
+    for node in [node for node in copied.nodes if node.op == "get_attr"]:
+        constants.append(_attribute(graph, str(node.target)).detach())
+        with copied.inserting_after(last):
+            last = copied.placeholder(f"constant_{len(constants)}")
+        node.replace_all_uses_with(last)
+        copied.erase_node(node)
+    return GraphModule(torch.nn.Module(), copied), constants
+
+
+def _attribute(module: Any, path: str) -> Tensor:
+    for name in path.split("."):
+        module = getattr(module, name)
+    return module
