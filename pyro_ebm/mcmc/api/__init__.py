@@ -3,7 +3,8 @@
 from .export import build_groups as build_groups
 from .kernels import HMC as HMC
 from .kernels import NUTS as NUTS
+from .kernels import ChEESHMC as ChEESHMC
 from .mcmc import MCMC as MCMC
 from .record import RunRecord as RunRecord
 
-__all__ = ["HMC", "MCMC", "NUTS", "RunRecord", "build_groups"]
+__all__ = ["HMC", "MCMC", "NUTS", "ChEESHMC", "RunRecord", "build_groups"]
