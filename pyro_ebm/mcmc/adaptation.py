@@ -27,11 +27,10 @@ from .step_size import (
     update_dual_average,
 )
 from .trajectory_length import LengthLearning, look_along, see, start_length, update_length
+from .windows import windows as windows
 
 # Transitions that every chain makes after adaptation has stopped, before it keeps its draws.
 SETTLE = 20
-# Pooled draws beyond which a longer window teaches little; it bounds the memory of warm-up.
-_ENOUGH_DRAWS = 5000
 _EARLY_TREE_DEPTH = 7
 # A transition with a lower acceptance rate has not moved; a step is shortened to this at most.
 _STUCK, _SHORTEST = 0.1, 2.0**-20
@@ -80,29 +79,6 @@ class Adaptation(NamedTuple):
     log_densities: Tensor
     taken: Tensor
     length: LengthLearning | None = None
-
-
-def windows(num_steps: int, num_chains: int) -> tuple[int, ...]:
-    """Transitions per chain of each window; the last one adapts the step size alone.
-
-    >>> windows(180, 64)
-    (10, 15, 22, 33, 73, 27)
-    """
-    if num_steps < 20:
-        return (num_steps,) if num_steps > 0 else ()
-    last = min(50, max(10, (3 * num_steps) // 20))
-    remaining = num_steps - last
-    length = 10 if num_chains >= 8 else 20
-    enough = max(length, -(-_ENOUGH_DRAWS // num_chains))
-    found: list[int] = []
-    while remaining > 0:
-        following = min(length + length // 2, enough)
-        if remaining < length + following:
-            length = remaining
-        found.append(length)
-        remaining -= length
-        length = following
-    return (*found, last)
 
 
 def begin(

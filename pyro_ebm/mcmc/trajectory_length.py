@@ -38,7 +38,7 @@ from .metric import force, mass_times
 
 # Mean length at which lengths uniform on (0, 2t) change the square of a standard normal most.
 STANDARD_LENGTH = 1.12
-_RATE, _BETA1, _BETA2, _TINY = 0.25, 0.5, 0.95, 1e-30
+_RATE, _BETA1, _BETA2, _TINY = 0.15, 0.9, 0.95, 1e-30
 _ITERATIONS = 30
 # The weight of new trajectories in the running mean and spread.
 _NEW = 0.1

@@ -1,9 +1,9 @@
 """Sampling as Pyro's users write it: kernels and MCMC in, ArviZ data and a diagnosis out."""
 
+from .chees import ChEESHMC as ChEESHMC
 from .export import build_groups as build_groups
 from .kernels import HMC as HMC
 from .kernels import NUTS as NUTS
-from .kernels import ChEESHMC as ChEESHMC
 from .mcmc import MCMC as MCMC
 from .record import RunRecord as RunRecord
 

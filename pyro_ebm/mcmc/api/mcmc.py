@@ -19,9 +19,10 @@ from pyro_ebm.target import Target, worthwhile_threads
 from pyro_ebm.target.vectorize import traced
 
 from ..run import Plan, Problem, Progress, Result, run_chains
+from .chees import ChEESHMC
 from .diagnosis import diagnose
 from .export import RunRecord, predict, to_arviz
-from .kernels import HMC, NUTS, ChEESHMC
+from .kernels import HMC, NUTS
 from .progress import ProgressBar
 
 # From this many chains on, starts are shared, so that nested R-hat can judge short chains.
