@@ -34,6 +34,8 @@ SETTLE = 20
 _EARLY_TREE_DEPTH = 7
 # A transition with a lower acceptance rate has not moved; a step is shortened to this at most.
 _STUCK, _SHORTEST = 0.1, 2.0**-20
+# Mean leapfrog steps of a trajectory in the first window, before a length is learned.
+_FIRST_STEPS = 1.0
 # The share of chains that may abstain, and the number from which chains have steps of their own.
 _FEW, _CHAINS_FOR_RESCUE = 0.1, 8
 # Below this many transitions a window may hold the way in; so many median deviations are far.
@@ -120,6 +122,8 @@ def begin(
         )
     settings = _with_length(warmup, settings, like=position)
     length = settings.trajectory_length
+    if length is not None and warmup.num_steps > SETTLE:
+        settings = _on_the_way_in(settings)
     longest = max(windows(warmup.num_steps - SETTLE, chains), default=0)
     buffer = position.new_zeros(longest + 1, dim, chains)
     count = torch.zeros(chains, dtype=torch.long, device=position.device)
@@ -160,6 +164,13 @@ def _with_length(warmup: Warmup, settings: Settings, *, like: Tensor) -> Setting
     if length is None:
         length = like.new_tensor(warmup.trajectory_length)
     return settings._replace(trajectory_length=length.to(like))
+
+
+def _on_the_way_in(settings: Settings) -> Settings:
+    """A step or two at a time: a long trajectory from far up would fling a chain as far away."""
+    assert settings.trajectory_length is not None
+    short = _FIRST_STEPS * settings.step_size.median().to(settings.trajectory_length)
+    return settings._replace(trajectory_length=torch.minimum(settings.trajectory_length, short))
 
 
 def learn(
@@ -239,7 +250,10 @@ def _with_new_length(warmup: Warmup, state: Adaptation, voters: Tensor) -> Adapt
     step_size = float(state.settings.step_size.max())
     longest = step_size * (2**warmup.max_tree_depth - 1)
     found = update_length(state.length, voters, shortest=step_size, longest=longest)
-    return _publish_length(state._replace(length=found), found.log_length)
+    state = state._replace(length=found)
+    if int(state.window) == 0:
+        return state._replace(settings=_on_the_way_in(state.settings))
+    return _publish_length(state, found.log_length)
 
 
 def _publish_length(state: Adaptation, log_length: Tensor) -> Adaptation:
@@ -289,11 +303,14 @@ def _close_window(
     length: int,
 ) -> Adaptation:
     settings = _with_full_depth(warmup, state.settings)
-    draws, gradients = _arrived(state, length)
+    draws, gradients, arrived = _arrived(state, length)
     if warmup.adapt_metric:
         settings = publish(warmup.kind, settings, draws, gradients)
     if state.length is not None:
-        state = state._replace(length=look_along(state.length, settings, draws))
+        found = look_along(state.length, settings, draws, arrived)
+        state = _publish_length(state._replace(length=found), found.log_length)
+        trajectory_length = state.settings.trajectory_length
+        settings = settings._replace(trajectory_length=trajectory_length)
     state = state._replace(
         settings=settings,
         votes=torch.zeros_like(state.votes),
@@ -308,8 +325,8 @@ def _close_window(
     return _with_step(warmup, state, log_average, state.rescue)
 
 
-def _arrived(state: Adaptation, length: int) -> tuple[Tensor, Tensor]:
-    """Draws and gradients [dim, n] of this window, without those still on their way.
+def _arrived(state: Adaptation, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Draws and gradients [dim, n] of this window, and the chains that are not still on their way.
 
     Of a window that is short, and so early, the latter half counts. Chains whose log density lies
     far below that of most others have not arrived where the others are.
@@ -322,4 +339,5 @@ def _arrived(state: Adaptation, length: int) -> tuple[Tensor, Tensor]:
     arrived = height >= middle - _FAR * spread
     dim = draws.shape[1]
     draws, gradients = draws[..., arrived], gradients[..., arrived]
-    return draws.transpose(0, 1).reshape(dim, -1), gradients.transpose(0, 1).reshape(dim, -1)
+    draws, gradients = (part.transpose(0, 1).reshape(dim, -1) for part in (draws, gradients))
+    return draws, gradients, arrived

@@ -16,8 +16,8 @@ source: that wins little in squares and loses much in means, whose chains turn a
 trajectories.
 
 All chains' trajectories are pooled, weighted by their acceptance rates, and Adam climbs. A window
-of warm-up fixes direction and metric; the first, which finds the way in, learns no length. Long
-trajectories turn back and forth, and the criterion has a maximum for each time that they do; the
+of warm-up fixes direction and metric; the first, which finds the way in, learns no length, and
+chains that are still on their way do not count. Long trajectories turn back and forth, and the criterion has a maximum for each time that they do; the
 first, at a quarter of the period, is the highest, and the length is held near enough to find it.
 
 Source: Hoffman, Radul, Sountsov (2021), An adaptive-MCMC scheme for setting trajectory lengths in
@@ -44,6 +44,8 @@ _ITERATIONS = 30
 _NEW = 0.1
 # Beyond so many times the best length for a Gaussian its criterion has further, lower maxima.
 _BEYOND = 1.7
+# The median distance of a standard normal from its mean.
+_MEDIAN_DISTANCE = 0.6745
 
 
 class Latest(NamedTuple):
@@ -65,7 +67,8 @@ class LengthLearning(NamedTuple):
 
     ``direction`` [dim] is w in whitened positions, ``projection`` [dim] the same for plain ones,
     w . L^-1 q. Both are zero before the first window has closed, and then nothing is learned.
-    ``center`` and ``spread`` are the running mean and variance of the projections.
+    ``center`` is a running mean of the projections, ``spread`` one of their distance from it, and
+    ``arrived`` [chains] says which chains count.
     """
 
     log_length: Tensor
@@ -77,6 +80,7 @@ class LengthLearning(NamedTuple):
     spread: Tensor
     direction: Tensor
     projection: Tensor
+    arrived: Tensor
     latest: Latest
 
 
@@ -96,14 +100,19 @@ def start_length(length: float, position: Tensor) -> LengthLearning:
         spread=zero,
         direction=flat,
         projection=flat,
+        arrived=torch.ones_like(none, dtype=torch.bool),
         latest=Latest(none, none, none, none, none),
     )
 
 
-def look_along(state: LengthLearning, settings: Settings, draws: Tensor) -> LengthLearning:
+def look_along(
+    state: LengthLearning, settings: Settings, draws: Tensor, arrived: Tensor
+) -> LengthLearning:
     """Turn to the direction in which draws [dim, n], whitened by the metric, spread most.
 
     Fewer than two draws tell no direction.
+
+    :param arrived: the chains [chains] that are not still on their way in.
     """
     if draws.shape[1] < 2:
         return state
@@ -114,9 +123,10 @@ def look_along(state: LengthLearning, settings: Settings, draws: Tensor) -> Leng
     direction = force(settings.metric, version, projection[:, None])[:, 0]
     return state._replace(
         center=(projection @ mean).double().cpu(),
-        spread=(projection @ centred).square().mean().double().cpu(),
+        spread=(projection @ centred).abs().median().double().cpu(),
         direction=direction,
         projection=projection,
+        arrived=arrived,
         latest=Latest(*(torch.zeros_like(part) for part in state.latest)),
     )
 
@@ -173,7 +183,8 @@ def update_length(
 
     :param shortest, longest: bounds on the length.
     """
-    latest = Latest(*(part[voters].double().cpu() for part in state.latest))
+    counting = voters & state.arrived
+    latest = Latest(*(part[counting].double().cpu() for part in state.latest))
     # The first to end in a new window are the short ones: wait for all.
     told = bool((latest.duration > 0).all()) and bool(latest.weight.sum() > 0)
     if not told or not bool(state.direction.any()):
@@ -181,13 +192,13 @@ def update_length(
     count = state.num_updates + 1
     off = latest.start - state.center
     center = state.center + _NEW * off.mean()
-    spread = state.spread + _NEW * (off.square().mean() - state.spread)
+    spread = state.spread + _NEW * (off.abs().median() - state.spread)
     gradient = length_gradient(latest, center)
     moment = _BETA1 * state.moment + (1 - _BETA1) * gradient
     square = _BETA2 * state.square + (1 - _BETA2) * gradient.square()
     size = (square / (1 - _BETA2**count)).sqrt().clamp(min=_TINY)
     change = _RATE / count.sqrt() * moment / (1 - _BETA1**count) / size
-    longest = min(longest, _BEYOND * STANDARD_LENGTH * float(spread) ** 0.5)
+    longest = min(longest, _BEYOND * STANDARD_LENGTH * float(spread) / _MEDIAN_DISTANCE)
     low, high = math.log(shortest), math.log(max(shortest, longest))
     log_length = (state.log_length + change).clamp(low, high)
     weight = 3 / (count + 2)
