@@ -17,8 +17,9 @@ trajectories.
 
 All chains' trajectories are pooled, weighted by their acceptance rates, and Adam climbs. A window
 of warm-up fixes direction and metric; the first, which finds the way in, learns no length, and
-chains that are still on their way do not count. Long trajectories turn back and forth, and the criterion has a maximum for each time that they do; the
-first, at a quarter of the period, is the highest, and the length is held near enough to find it.
+chains that are still on their way do not count. Long trajectories turn back and forth, and the
+criterion has a maximum for each time that they do; the first is the highest, and the length is held
+near enough to find it.
 
 Source: Hoffman, Radul, Sountsov (2021), An adaptive-MCMC scheme for setting trajectory lengths in
 Hamiltonian Monte Carlo; Sountsov, Hoffman (2021), Focusing on difficult directions for learning HMC
