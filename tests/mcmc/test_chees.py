@@ -246,7 +246,7 @@ def test_it_draws_more_for_its_gradients_than_hmc_of_the_default_length():
     covariance = ill_conditioned()
     energy = Gaussian(torch.zeros(len(covariance)), covariance_matrix=covariance)
     ours, fixed = (
-        effective_draws_per_gradient(run(energy, kernel=k, num_chains=16))
+        effective_draws_per_gradient(run(energy, kernel=k, num_chains=16, warmup=80))
         for k in (ebm.ChEESHMC, ebm.HMC)
     )
     assert ours > fixed
