@@ -25,8 +25,9 @@ class ChEESHMC(_PyroKernel):
     """HMC of a trajectory length that warm-up learns from all chains together: ChEES-HMC.
 
     Lengths are spread over a range around the learned one, so that fast and slow directions both
-    move. With many chains it draws as well as NUTS, or better, for the gradients that it takes;
-    few chains tell little of the length. Arguments that are not listed are those of :class:`NUTS`.
+    move. Where directions differ in width after the metric has done its part, it takes fewer
+    gradients a draw than NUTS; where they do not, NUTS is as good or better. Few chains tell little
+    of the length. Arguments that are not listed are those of :class:`NUTS`.
 
     :param trajectory_length: the first guess of the mean length, in units of the whitened flow.
     :param target_accept_prob: the acceptance rate that the step size is adapted to.
