@@ -47,6 +47,7 @@ from .mcmc.adaptation import LowRank as LowRank
 from .mcmc.api import HMC as HMC
 from .mcmc.api import MCMC as MCMC
 from .mcmc.api import NUTS as NUTS
+from .mcmc.api import ChEESHMC as ChEESHMC
 from .minimization import Minima as Minima
 from .minimization import minimize as minimize
 from .target import Target as Target
@@ -60,6 +61,7 @@ __all__ = [
     "Adaptive",
     "Banana",
     "Calibration",
+    "ChEESHMC",
     "ClassifierEnergy",
     "Comparison",
     "Dense",

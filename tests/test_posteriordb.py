@@ -33,11 +33,11 @@ DENSE = {
 NEAR = {"low_dim_gauss_mix"}
 
 
-def run(name, num_chains, num_samples):
+def run(name, num_chains, num_samples, sampler=ebm.NUTS):
     torch.set_default_dtype(torch.float64)
     posterior = load(name)
     starts = partial(init_to_uniform, radius=0.5 if name in NEAR else 2.0)
-    kernel = ebm.NUTS(posterior.model, full_mass=name in DENSE, init_strategy=starts)
+    kernel = sampler(posterior.model, full_mass=name in DENSE, init_strategy=starts)
     mcmc = ebm.MCMC(kernel, num_samples, warmup_steps=100, num_chains=num_chains)
     mcmc.run(*posterior.args, **posterior.kwargs)
     record = mcmc.record
@@ -74,8 +74,8 @@ def distances(draws, reference):
     return found
 
 
-def check(name, num_chains, num_samples, least_ess):
-    posterior, mcmc, marginals = run(name, num_chains, num_samples)
+def check(name, num_chains, num_samples, least_ess, sampler=ebm.NUTS):
+    posterior, mcmc, marginals = run(name, num_chains, num_samples, sampler)
     ids = mcmc.record.superchain_ids
     assert ids is not None
     limit = diagnostics.rhat_threshold(num_chains=num_chains, chains_per_superchain=num_chains // 8)
@@ -100,6 +100,11 @@ def check_exact(posterior, marginals):
 @pytest.mark.parametrize("name", POSTERIORDB)
 def test_posterior_agrees_with_its_reference(name):
     check_exact(*check(name, num_chains=128, num_samples=60, least_ess=2000))
+
+
+@pytest.mark.parametrize("name", ["eight_schools", "kidscore_momiq", "arK"])
+def test_a_shared_trajectory_length_agrees_with_the_reference_too(name):
+    check_exact(*check(name, 128, 60, 2000, sampler=ebm.ChEESHMC))
 
 
 @pytest.mark.slow

@@ -26,14 +26,16 @@ from .step_size import (
     start_dual_average,
     update_dual_average,
 )
+from .trajectory_length import LengthLearning, look_along, see, start_length, update_length
+from .windows import windows as windows
 
 # Transitions that every chain makes after adaptation has stopped, before it keeps its draws.
 SETTLE = 20
-# Pooled draws beyond which a longer window teaches little; it bounds the memory of warm-up.
-_ENOUGH_DRAWS = 5000
 _EARLY_TREE_DEPTH = 7
 # A transition with a lower acceptance rate has not moved; a step is shortened to this at most.
 _STUCK, _SHORTEST = 0.1, 2.0**-20
+# Mean leapfrog steps of a trajectory in the first window, before a length is learned.
+_FIRST_STEPS = 1.0
 # The share of chains that may abstain, and the number from which chains have steps of their own.
 _FEW, _CHAINS_FOR_RESCUE = 0.1, 8
 # Below this many transitions a window may hold the way in; so many median deviations are far.
@@ -41,7 +43,10 @@ _LONG_WINDOW, _FAR = 50, 8.0
 
 
 class Warmup(NamedTuple):
-    """What to adapt, and how: ``step_size`` is the first guess."""
+    """What to adapt, and how: ``step_size`` and ``trajectory_length`` are first guesses.
+
+    A length is learned where one is given, from the proposals that the kernel reports.
+    """
 
     num_steps: int
     target_acceptance: float = 0.8
@@ -52,6 +57,7 @@ class Warmup(NamedTuple):
     max_tree_depth: int = 10
     min_step_size: float = 1e-10
     max_step_size: float = 1e10
+    trajectory_length: float | None = None
 
 
 class Adaptation(NamedTuple):
@@ -60,7 +66,7 @@ class Adaptation(NamedTuple):
     ``rescue`` [chains] is halved when a transition is all but rejected, and doubled up to one when
     it is not. Where many chains adapt together it shortens the steps of those that the common one
     does not let move, so that a bad start is left behind. ``votes`` counts finished transitions
-    since the last update of the step size.
+    since the last update of the step size. ``length`` is there where a length is learned.
     """
 
     settings: Settings
@@ -74,29 +80,7 @@ class Adaptation(NamedTuple):
     gradients: Tensor
     log_densities: Tensor
     taken: Tensor
-
-
-def windows(num_steps: int, num_chains: int) -> tuple[int, ...]:
-    """Transitions per chain of each window; the last one adapts the step size alone.
-
-    >>> windows(180, 64)
-    (10, 15, 22, 33, 73, 27)
-    """
-    if num_steps < 20:
-        return (num_steps,) if num_steps > 0 else ()
-    last = min(50, max(10, (3 * num_steps) // 20))
-    remaining = num_steps - last
-    length = 10 if num_chains >= 8 else 20
-    enough = max(length, -(-_ENOUGH_DRAWS // num_chains))
-    found: list[int] = []
-    while remaining > 0:
-        following = min(length + length // 2, enough)
-        if remaining < length + following:
-            length = remaining
-        found.append(length)
-        remaining -= length
-        length = following
-    return (*found, last)
+    length: LengthLearning | None = None
 
 
 def begin(
@@ -136,6 +120,10 @@ def begin(
             metric=metric,
             version=torch.zeros_like(settings.version),
         )
+    settings = _with_length(warmup, settings, like=position)
+    length = settings.trajectory_length
+    if length is not None and warmup.num_steps > SETTLE:
+        settings = _on_the_way_in(settings)
     longest = max(windows(warmup.num_steps - SETTLE, chains), default=0)
     buffer = position.new_zeros(longest + 1, dim, chains)
     count = torch.zeros(chains, dtype=torch.long, device=position.device)
@@ -151,6 +139,7 @@ def begin(
         gradients=buffer.clone(),
         log_densities=buffer[:, 0].clone(),
         taken=count,
+        length=None if length is None else start_length(float(length), position),
     )
 
 
@@ -165,6 +154,23 @@ def _first_settings(warmup: Warmup, position: Tensor, gradient: Tensor) -> Setti
             device=position.device,
         ),
     )
+
+
+def _with_length(warmup: Warmup, settings: Settings, *, like: Tensor) -> Settings:
+    """The length of an earlier run, else the first guess; none where none is learned."""
+    length = settings.trajectory_length
+    if warmup.trajectory_length is None:
+        return settings._replace(trajectory_length=None)
+    if length is None:
+        length = like.new_tensor(warmup.trajectory_length)
+    return settings._replace(trajectory_length=length.to(like))
+
+
+def _on_the_way_in(settings: Settings) -> Settings:
+    """A step or two at a time: a long trajectory from far up would fling a chain as far away."""
+    assert settings.trajectory_length is not None
+    short = _FIRST_STEPS * settings.step_size.median().to(settings.trajectory_length)
+    return settings._replace(trajectory_length=torch.minimum(settings.trajectory_length, short))
 
 
 def learn(
@@ -182,7 +188,11 @@ def learn(
     window = int(state.window)
     length = plan[window]
     last = window == len(plan) - 1
-    state = _vote(warmup, _record(state, transition, length))
+    state = _record(state, transition, length)
+    if state.length is not None:
+        seen = see(state.length, transition, versions, state.settings)
+        state = state._replace(length=seen)
+    state = _vote(warmup, state)
     if warmup.adapt_step_size:
         state = _with_step(warmup, state, state.dual_average.log_step_size, state.rescue)
     adopted = bool((versions == state.settings.version).all())
@@ -220,14 +230,35 @@ def _record(state: Adaptation, transition: Transition, length: int) -> Adaptatio
 
 
 def _vote(warmup: Warmup, state: Adaptation) -> Adaptation:
-    """Update the step size once every voter, on average, has made one more transition."""
+    """Update step size and length once every voter, on average, has made one more transition."""
     voters = _voters(state)
-    if not warmup.adapt_step_size or int(state.votes) < int(voters.sum()):
+    if int(state.votes) < int(voters.sum()):
+        return state
+    state = _with_new_length(warmup, state, voters)._replace(votes=torch.zeros_like(state.votes))
+    if not warmup.adapt_step_size:
         return state
     # Where many cannot move the common step is too long, and they say so.
     votes = state.latest_acceptance.masked_fill(state.abstains & _rescues(state), 0.0)
     dual = update_dual_average(state.dual_average, votes[voters].mean(), warmup.target_acceptance)
-    return state._replace(dual_average=dual, votes=torch.zeros_like(state.votes))
+    return state._replace(dual_average=dual)
+
+
+def _with_new_length(warmup: Warmup, state: Adaptation, voters: Tensor) -> Adaptation:
+    """Publish the length after one more step of its ascent."""
+    if state.length is None:
+        return state
+    step_size = float(state.settings.step_size.max())
+    longest = step_size * (2**warmup.max_tree_depth - 1)
+    found = update_length(state.length, voters, shortest=step_size, longest=longest)
+    state = state._replace(length=found)
+    if int(state.window) == 0:
+        return state._replace(settings=_on_the_way_in(state.settings))
+    return _publish_length(state, found.log_length)
+
+
+def _publish_length(state: Adaptation, log_length: Tensor) -> Adaptation:
+    length = log_length.exp().to(state.settings.step_size)
+    return state._replace(settings=state.settings._replace(trajectory_length=length))
 
 
 def _voters(state: Adaptation) -> Tensor:
@@ -253,6 +284,8 @@ def _with_step(
 
 def _finish(warmup: Warmup, state: Adaptation) -> Adaptation:
     state = state._replace(settings=_with_full_depth(warmup, state.settings))
+    if state.length is not None:
+        state = _publish_length(state, state.length.log_average)
     if not warmup.adapt_step_size:
         return state
     everyone = torch.ones_like(state.rescue)
@@ -270,8 +303,14 @@ def _close_window(
     length: int,
 ) -> Adaptation:
     settings = _with_full_depth(warmup, state.settings)
+    draws, gradients, arrived = _arrived(state, length)
     if warmup.adapt_metric:
-        settings = publish(warmup.kind, settings, *_arrived(state, length))
+        settings = publish(warmup.kind, settings, draws, gradients)
+    if state.length is not None:
+        found = look_along(state.length, settings, draws, arrived)
+        state = _publish_length(state._replace(length=found), found.log_length)
+        trajectory_length = state.settings.trajectory_length
+        settings = settings._replace(trajectory_length=trajectory_length)
     state = state._replace(
         settings=settings,
         votes=torch.zeros_like(state.votes),
@@ -286,8 +325,8 @@ def _close_window(
     return _with_step(warmup, state, log_average, state.rescue)
 
 
-def _arrived(state: Adaptation, length: int) -> tuple[Tensor, Tensor]:
-    """Draws and gradients [dim, n] of this window, without those still on their way.
+def _arrived(state: Adaptation, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Draws and gradients [dim, n] of this window, and the chains that are not still on their way.
 
     Of a window that is short, and so early, the latter half counts. Chains whose log density lies
     far below that of most others have not arrived where the others are.
@@ -300,4 +339,5 @@ def _arrived(state: Adaptation, length: int) -> tuple[Tensor, Tensor]:
     arrived = height >= middle - _FAR * spread
     dim = draws.shape[1]
     draws, gradients = draws[..., arrived], gradients[..., arrived]
-    return draws.transpose(0, 1).reshape(dim, -1), gradients.transpose(0, 1).reshape(dim, -1)
+    draws, gradients = (part.transpose(0, 1).reshape(dim, -1) for part in (draws, gradients))
+    return draws, gradients, arrived

@@ -90,28 +90,13 @@ def hmc(
             version=settings.version.expand(chains).clone(),
         )
 
-    def begin(state: HMCState, noise: Noise, settings: Settings) -> HMCState:
-        fresh = state.fresh
-        version = torch.where(fresh, settings.version, state.version)
-        step_size = torch.where(fresh, settings.step_size, state.step_size)
-        push = force(settings.metric, version, state.start_gradient)
-        energy = kinetic_energy(noise.normal) - state.start_log_density
+    def length_of(noise: Noise, settings: Settings) -> Tensor:
         stretch = 1.0 + jitter * (2.0 * noise.uniform[0] - 1.0)
         if trajectory_length is not None:
-            length = (trajectory_length * stretch / step_size).floor().clamp(max=MAX_STEPS)
-        else:
-            assert num_steps is not None
-            length = (num_steps * stretch).round()
-        length = length.clamp(min=1).long()
-        return state._replace(
-            point=choose(fresh, PhasePoint(state.start, noise.normal, push), state.point),
-            initial_energy=torch.where(fresh, energy, state.initial_energy),
-            diverging=state.diverging & ~fresh,
-            n_steps=torch.where(fresh, 0, state.n_steps),
-            length=torch.where(fresh, length, state.length),
-            step_size=step_size,
-            version=version,
-        )
+            length = trajectory_length * stretch / settings.step_size
+            return length.floor().clamp(min=1, max=MAX_STEPS).long()
+        assert num_steps is not None
+        return (num_steps * stretch).round().clamp(min=1).long()
 
     def step(
         log_density_and_gradient: LogDensityAndGradient,
@@ -119,34 +104,61 @@ def hmc(
         noise: Noise,
         settings: Settings,
     ) -> tuple[HMCState, Transition]:
-        state = begin(state, noise, settings)
-        leap = leapfrog(
-            log_density_and_gradient,
-            state.point,
-            state.step_size,
-            settings.metric,
-            state.version,
-        )
-        energy = kinetic_energy(leap.point.momentum) - leap.log_density
-        delta = energy - state.initial_energy
-        delta = torch.where(delta.isnan(), torch.inf, delta)
-        # A point of infinite energy ends the trajectory: seen from either end it is the same point,
-        # so that the rejection is reversible. A large but finite error is followed to the end.
-        diverging = state.diverging | (delta > MAX_ENERGY_ERROR)
-        done = (state.n_steps + 1 >= state.length) | delta.isinf()
-        acceptance = torch.where(done, (-delta).clamp(max=0.0).exp(), 0.0)
-        return arrive(
-            state,
-            leap,
-            energy=energy,
-            delta=delta,
-            done=done,
-            diverging=diverging,
-            accept=done & (noise.uniform[1] < acceptance),
-            acceptance=acceptance,
-        )
+        state = set_out(state, noise, settings, length_of(noise, settings))
+        return follow(log_density_and_gradient, state, noise.uniform[1], settings)
 
     return Kernel(init, step, uniforms=2)
+
+
+def set_out(state: Any, noise: Noise, settings: Settings, length: Tensor) -> Any:
+    """The state in which every fresh chain starts on ``length`` [chains] leapfrog steps."""
+    fresh = state.fresh
+    version = torch.where(fresh, settings.version, state.version)
+    push = force(settings.metric, version, state.start_gradient)
+    energy = kinetic_energy(noise.normal) - state.start_log_density
+    return state._replace(
+        point=choose(fresh, PhasePoint(state.start, noise.normal, push), state.point),
+        initial_energy=torch.where(fresh, energy, state.initial_energy),
+        diverging=state.diverging & ~fresh,
+        n_steps=torch.where(fresh, 0, state.n_steps),
+        length=torch.where(fresh, length, state.length),
+        step_size=torch.where(fresh, settings.step_size, state.step_size),
+        version=version,
+    )
+
+
+def follow(
+    log_density_and_gradient: LogDensityAndGradient,
+    state: Any,
+    uniform: Tensor,
+    settings: Settings,
+) -> tuple[Any, Transition]:
+    """One leapfrog step of every chain; where a trajectory ends, ``uniform`` [chains] decides."""
+    leap = leapfrog(
+        log_density_and_gradient,
+        state.point,
+        state.step_size,
+        settings.metric,
+        state.version,
+    )
+    energy = kinetic_energy(leap.point.momentum) - leap.log_density
+    delta = energy - state.initial_energy
+    delta = torch.where(delta.isnan(), torch.inf, delta)
+    # A point of infinite energy ends the trajectory: seen from either end it is the same point,
+    # so that the rejection is reversible. A large but finite error is followed to the end.
+    diverging = state.diverging | (delta > MAX_ENERGY_ERROR)
+    done = (state.n_steps + 1 >= state.length) | delta.isinf()
+    acceptance = torch.where(done, (-delta).clamp(max=0.0).exp(), 0.0)
+    return arrive(
+        state,
+        leap,
+        energy=energy,
+        delta=delta,
+        done=done,
+        diverging=diverging,
+        accept=done & (uniform < acceptance),
+        acceptance=acceptance,
+    )
 
 
 def arrive(

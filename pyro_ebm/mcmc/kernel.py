@@ -27,13 +27,15 @@ class Settings(NamedTuple):
     ``step_size`` is one number or one a chain; ``metric`` holds one or two versions, and
     ``version`` says which of them a transition that starts now shall use. ``max_tree_depth`` bounds
     the trees of transitions to at most 2^max_tree_depth - 1 steps, which keeps the first, badly
-    scaled ones short.
+    scaled ones short. ``trajectory_length`` is the learned length in time, None for kernels that
+    learn none.
     """
 
     step_size: Tensor
     metric: Metric
     version: Tensor
     max_tree_depth: Tensor
+    trajectory_length: Tensor | None = None
 
 
 class Noise(NamedTuple):
@@ -43,11 +45,20 @@ class Noise(NamedTuple):
     uniform: Tensor
 
 
+class Proposal(NamedTuple):
+    """The two ends of a trajectory and the whitened momentum at the latter, each [dim, chains]."""
+
+    start: Tensor
+    end: Tensor
+    momentum: Tensor
+
+
 class Transition(NamedTuple):
     """What a step reports of every chain; meaningful where ``done``, the end of a transition.
 
     ``position``, ``gradient`` [dim, chains] and ``log_density`` are the draw; ``energy`` is the
     Hamiltonian of the draw and ``energy_error`` its difference to the start of the transition.
+    ``proposal`` is given by kernels whose trajectory length is learned from it.
     """
 
     done: Tensor
@@ -62,6 +73,7 @@ class Transition(NamedTuple):
     diverging: Tensor
     reached_max_treedepth: Tensor
     step_size: Tensor
+    proposal: Proposal | None = None
 
 
 class Kernel(NamedTuple):

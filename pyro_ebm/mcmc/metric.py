@@ -84,6 +84,19 @@ def inverse_mass_matrix(metric: Metric, version: int = 0) -> Tensor:
     return scale[:, None] * core * scale
 
 
+def mass_times(metric: Metric, version: int, x: Tensor) -> Tensor:
+    """M x of one version, for columns x [dim, n]."""
+    if isinstance(metric, DiagonalMetric):
+        return x / metric.scale[version].square()[:, None]
+    if isinstance(metric, DenseMetric):
+        factor = metric.factor[version]
+        return torch.linalg.solve(factor.mT, torch.linalg.solve(factor, x))
+    scale, directions, stretch = (part[version] for part in metric)
+    x = x / scale[:, None]
+    x = x + directions @ ((stretch.pow(-2) - 1)[:, None] * (directions.mT @ x))
+    return x / scale[:, None]
+
+
 def _select(versions: Tensor, version: Tensor) -> Tensor:
     """Per chain (last axis) the version in use, of [versions, dim, chains or 1]."""
     if versions.shape[0] == 1:

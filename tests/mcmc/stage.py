@@ -25,7 +25,12 @@ def problem_of(target: Target | Energy) -> Problem:
 
 
 def settings_of(
-    step_size: float | Tensor, metric: Metric, *, max_tree_depth: int = 10, version: Any = 0
+    step_size: float | Tensor,
+    metric: Metric,
+    *,
+    max_tree_depth: int = 10,
+    version: Any = 0,
+    trajectory_length: float = 1.5,
 ) -> Settings:
     """Settings in the metric's dtype; ``version`` is one for all, or one per chain."""
     return Settings(
@@ -33,6 +38,7 @@ def settings_of(
         metric,
         torch.as_tensor(version),
         torch.tensor(max_tree_depth),
+        torch.tensor(trajectory_length, dtype=metric[0].dtype),
     )
 
 
@@ -66,6 +72,13 @@ def noises(
     normal = torch.randn((steps, *shape), generator=generator, dtype=dtype)
     uniform = torch.rand((steps, kernel.uniforms, shape[1]), generator=generator, dtype=dtype)
     return [Noise(*pair) for pair in zip(normal, uniform, strict=True)]
+
+
+def chosen(keep: Tensor, new: Any, old: Any) -> Any:
+    """Per chain one of two nests of tensors of the same kind."""
+    if isinstance(old, tuple):
+        return type(old)(*(chosen(keep, *pair) for pair in zip(new, old, strict=True)))
+    return None if old is None else torch.where(keep, new, old)
 
 
 class Stepper:
@@ -102,7 +115,6 @@ class Stepper:
                 if first is None:
                     first = now
                 keep = now.done & ~first.done
-                pairs = zip(now, first, strict=True)
-                first = Transition(*(torch.where(keep, new, old) for new, old in pairs))
+                first = chosen(keep, now, first)
             seed += 1
         return first

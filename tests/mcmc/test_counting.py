@@ -15,6 +15,7 @@ from torch import Tensor
 from pyro_ebm.energies import Funnel
 from pyro_ebm.mcmc import run
 from pyro_ebm.mcmc.adaptation import Warmup
+from pyro_ebm.mcmc.chees import chees
 from pyro_ebm.mcmc.nuts import nuts
 from pyro_ebm.mcmc.run import Draws, Plan, Problem, Result, run_chains
 from pyro_ebm.target.vectorize import traced
@@ -24,6 +25,7 @@ from .stage import problem_of
 CHAINS, KEPT = 8192, 8
 DEPTH = 6
 DIM = 3
+KERNELS = {"nuts": nuts(max_tree_depth=DEPTH), "chees": chees()}
 FUNNEL = Funnel(DIM, scale=1.0)
 # v and every x e^(-v/2) are N(0, 1): so many means and variances at every kept index.
 FUNCTIONS = 2 * DIM
@@ -55,12 +57,15 @@ def deviations(draws: Draws) -> Tensor:
     return torch.stack(found)
 
 
-def from_exact_starts(*, warmup_steps: int, seed: int, record: Callable = traced) -> Result:
+def from_exact_starts(
+    *, warmup_steps: int, seed: int, kernel: str = "nuts", record: Callable = traced
+) -> Result:
     problem = Problem(problem_of(FUNNEL).log_density_and_gradient, record)
-    warmup = Warmup(warmup_steps, max_tree_depth=DEPTH)
+    length = 1.0 if kernel == "chees" else None
+    warmup = Warmup(warmup_steps, max_tree_depth=DEPTH, trajectory_length=length)
     result = run_chains(
         problem,
-        nuts(max_tree_depth=DEPTH),
+        KERNELS[kernel],
         exact_starts(seed),
         Plan(KEPT, warmup),
         generator=torch.Generator().manual_seed(seed),
@@ -69,9 +74,10 @@ def from_exact_starts(*, warmup_steps: int, seed: int, record: Callable = traced
     return result
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("warmup_steps", [0, 30, 60])
-def test_every_kept_draw_is_exact(warmup_steps: int):
-    result = from_exact_starts(warmup_steps=warmup_steps, seed=warmup_steps)
+def test_every_kept_draw_is_exact(warmup_steps: int, kernel: str):
+    result = from_exact_starts(warmup_steps=warmup_steps, seed=warmup_steps, kernel=kernel)
     found = deviations(result.draws)
     assert found.shape == (KEPT, FUNCTIONS)
     assert float(found.abs().max()) < LIMIT

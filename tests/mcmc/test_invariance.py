@@ -18,6 +18,7 @@ import pyro_ebm.mcmc.hmc
 import pyro_ebm.mcmc.local_hmc
 import pyro_ebm.mcmc.nuts
 from pyro_ebm.energies import Banana, Energy, Funnel, GaussianMixtureEnergy
+from pyro_ebm.mcmc.chees import chees
 from pyro_ebm.mcmc.hmc import hmc
 from pyro_ebm.mcmc.integrators import Leap, PhasePoint, leapfrog
 from pyro_ebm.mcmc.kernel import Kernel, Noise, Settings, Transition
@@ -40,6 +41,7 @@ KERNELS = {
     "hmc-fixed": hmc(trajectory_length=1.5),
     "hmc-jittered": hmc(trajectory_length=1.5, jitter=0.5),
     "hmc-local": local_hmc(num_steps=3, spread=1.0),
+    "chees": chees(),
 }
 
 
@@ -152,9 +154,9 @@ def test_the_identity_passes(name: str):
 
 
 def without_accept(noise: Noise) -> Noise:
-    """Uniform numbers of zero take every proposal; the first number decides nothing of that."""
+    """Uniform numbers of zero take every proposal; the first of several decides nothing of that."""
     uniform = noise.uniform.clone()
-    uniform[1:] = 0.0
+    uniform[min(1, len(uniform) - 1) :] = 0.0
     return noise._replace(uniform=uniform)
 
 

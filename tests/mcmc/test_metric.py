@@ -12,6 +12,7 @@ from pyro_ebm.mcmc.metric import (
     force,
     identity_metric,
     inverse_mass_matrix,
+    mass_times,
     velocity,
 )
 
@@ -40,6 +41,15 @@ def test_the_inverse_mass_matrix_is_the_root_times_its_transpose(metric: Metric,
     root = root_of(metric, version)
     found = inverse_mass_matrix(metric, version)
     torch.testing.assert_close(found.diag() if found.dim() == 1 else found, root @ root.T)
+
+
+@METRICS
+@pytest.mark.parametrize("version", [0, 1])
+def test_the_mass_is_the_inverse_of_the_inverse_mass(metric: Metric, version: int):
+    found = inverse_mass_matrix(metric, version)
+    found = found.diag() if found.dim() == 1 else found
+    x = torch.randn(DIM, 3, dtype=torch.float64)
+    torch.testing.assert_close(found @ mass_times(metric, version, x), x)
 
 
 def test_roots_are_what_the_docstrings_say():

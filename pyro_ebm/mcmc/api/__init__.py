@@ -1,9 +1,10 @@
 """Sampling as Pyro's users write it: kernels and MCMC in, ArviZ data and a diagnosis out."""
 
+from .chees import ChEESHMC as ChEESHMC
 from .export import build_groups as build_groups
 from .kernels import HMC as HMC
 from .kernels import NUTS as NUTS
 from .mcmc import MCMC as MCMC
 from .record import RunRecord as RunRecord
 
-__all__ = ["HMC", "MCMC", "NUTS", "RunRecord", "build_groups"]
+__all__ = ["HMC", "MCMC", "NUTS", "ChEESHMC", "RunRecord", "build_groups"]

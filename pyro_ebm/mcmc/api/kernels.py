@@ -16,14 +16,14 @@ from pyro_ebm.target import Target
 
 from ..adaptation import Dense, Diagonal, LowRank, MetricKind, Warmup
 from ..hmc import hmc
-from ..kernel import Kernel
+from ..kernel import Kernel, Settings
 from ..native_nuts import native_nuts
 from ..nuts import nuts
 from .gears import check_gear
 
 
 class _PyroKernel:
-    """What NUTS and HMC share: the target they are given, and how it is adapted to."""
+    """What all kernels share: the target they are given, and how it is adapted to."""
 
     def __init__(
         self,
@@ -123,6 +123,13 @@ class _PyroKernel:
         :raises NoLibrary: where it cannot be compiled.
         """
         return None
+
+    def check_num_chains(self, num_chains: int) -> None:
+        """Refuse a number of chains that the kernel cannot adapt with."""
+
+    def learned(self, settings: Settings) -> dict[str, Any]:
+        """What this kernel alone has learned, for the attributes of a run."""
+        return {}
 
 
 def _metric_kind(full_mass: Any, target: Target) -> MetricKind:

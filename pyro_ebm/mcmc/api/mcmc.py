@@ -17,6 +17,7 @@ from pyro_ebm.inference_data import print_table
 from pyro_ebm.target import Target, worthwhile_threads
 
 from ..run import Plan, Progress, Result, run_chains
+from .chees import ChEESHMC
 from .diagnosis import diagnose
 from .export import RunRecord, predict, to_arviz
 from .gears import Gear, gear_of
@@ -34,7 +35,7 @@ class MCMC:
     The arguments up to ``save_params`` are those of :class:`pyro.infer.MCMC`; four chains are the
     default, and hundreds cost little more.
 
-    :param kernel: :class:`NUTS` or :class:`HMC` of this package.
+    :param kernel: :class:`NUTS`, :class:`HMC` or :class:`ChEESHMC` of this package.
     :param num_samples: draws kept per chain.
     :param warmup_steps: transitions per chain before; as many as ``num_samples`` unless given.
     :param initial_params: unconstrained starts by site, leading axis the chains (for one chain also
@@ -57,7 +58,7 @@ class MCMC:
 
     def __init__(
         self,
-        kernel: NUTS | HMC,
+        kernel: NUTS | HMC | ChEESHMC,
         num_samples: int,
         warmup_steps: int | None = None,
         initial_params: Mapping[str, Tensor] | None = None,
@@ -74,9 +75,9 @@ class MCMC:
         warmup_from: MCMC | None = None,
         save_warmup: bool = False,
     ) -> None:
-        if not isinstance(kernel, NUTS | HMC):
+        if not isinstance(kernel, NUTS | HMC | ChEESHMC):
             raise TypeError(
-                "Expected a kernel of pyro_ebm (NUTS or HMC), got "
+                "Expected a kernel of pyro_ebm (NUTS, HMC or ChEESHMC), got "
                 f"{type(kernel).__module__}.{type(kernel).__name__}. Write "
                 "pyro_ebm.NUTS(model) instead of pyro.infer.NUTS(model)."
             )
@@ -88,6 +89,7 @@ class MCMC:
         ):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{name} must be a whole number of at least {least}, got {value}.")
+        kernel.check_num_chains(num_chains)
         if sites is not None and save_params is not None and set(sites) != set(save_params):
             raise ValueError("sites and save_params name the same thing; give one of them.")
         if warmup_from is not None and initial_params is not None:
@@ -281,6 +283,7 @@ class MCMC:
             "gradient_steps": 0 if result.state is None else result.state.num_steps,
             "warmup_gradient_steps": result.warmup_num_steps,
             "sampling_time": seconds,
+            **({} if result.state is None else self.kernel.learned(result.state.settings)),
         }
 
     @property
