@@ -1,8 +1,9 @@
 """Is the answer right? Means and sds of a run against what is known of the posterior.
 
-Each is held against its own standard error, the run's and the reference's together; the run's is
-the one that it would have if its sd were the true one, as a small sd must not excuse itself less.
-The limit is the one that a right answer exceeds, in any of its figures, once in a thousand runs.
+Each is held against its own standard error, the run's and the reference's together. The run's is
+taken with the true sd in place of its own, as draws that happen to lie close together would have
+too small an error. The limit is one that a right answer exceeds, in any figure, once in a thousand
+runs.
 """
 
 from __future__ import annotations

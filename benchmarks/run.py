@@ -8,6 +8,7 @@ cores.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from .goals import goals
 from .machine import attributes
 from .models import check
 from .seeds import errors
-from .speed import Run, compete
+from .speed import COLD, WARM, Run, compete, read
 from .table import Table, write
 from .tables import all_tables, per_second, points, until_enough
 from .targets import INDEPENDENT, SUITE
@@ -46,6 +47,9 @@ class Results:
         self.seeds: list[Table] = []
         self.done = False
         self._given, self._began = given, time.perf_counter()
+        if given.resume:
+            stored = json.loads((given.results / "results.json").read_text())
+            self.runs = read(stored["attributes"]["runs"])
 
     def add(self, run: Run) -> None:
         """One more, written down and told."""
@@ -55,6 +59,17 @@ class Results:
         )
         print(f"  {run.column}, {run.setting}, {run.cache}: {told}", flush=True)
         self.write()
+
+    def has(self, group: Sequence[Contestant], repeat: int) -> bool:
+        """Whether a column's runs are all there; those of one that is begun are dropped."""
+        target, column = group[0].target, group[0].column
+        own = [r for r in self.runs if (r.target, r.column, r.repeat) == (target, column, repeat)]
+        cold = {r.setting for r in own if r.cache == COLD}
+        warm = any(r.cache == WARM for r in own) or not any(r.counts for r in own)
+        if warm and cold >= {one.setting for one in group}:
+            return True
+        self.runs = [run for run in self.runs if run not in own]
+        return False
 
     def write(self) -> None:
         """All tables and every number."""
@@ -119,11 +134,13 @@ def _measure(results: Results, given: argparse.Namespace) -> None:
             print(f"{target}, repeat {repeat + 1} of {given.repeats}", flush=True)
             everyone = contestants(target, libraries=given.libraries, gears=given.gears)
             for group in _by_column(everyone):
+                if results.has(group, repeat):
+                    continue
                 why = differing.get((group[0].library, target))
                 if why is not None:
                     for one in group:
                         chains = one.options["chains"]
-                        row = (target, one.column, one.setting, chains, "cold", repeat, why)
+                        row = (target, one.column, one.setting, chains, COLD, repeat, why)
                         results.add(Run(*row))
                     continue
                 for run in compete(group, repeat):
@@ -157,9 +174,12 @@ def _arguments() -> Any:
     parser.add_argument("--gears", nargs="+", choices=GEARS, default=("traced",), help="of ours")
     parser.add_argument("--seeds", type=int, default=200, help="of the comparison of errors")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where results are written")
+    parser.add_argument("--resume", action="store_true", help="go on where a run was interrupted")
     given = parser.parse_args()
     if given.repeats < 1 or given.seeds < 0:
         parser.error("expected --repeats of at least 1 and --seeds of at least 0")
+    if given.resume and not (given.results / "results.json").exists():
+        parser.error(f"there is no results.json in {given.results} to resume from")
     return given
 
 

@@ -218,11 +218,19 @@ def test_everyone_takes_part_on_every_target_and_every_setting_stands_once():
     assert {one.library for one in contestants(EIGHT_SCHOOLS, libraries=[PYRO])} == {PYRO}
 
 
-def test_results_are_written_run_by_run_and_a_part_says_that_it_is_one(tmp_path):
-    given = Namespace(
-        repeats=1, only=[EIGHT_SCHOOLS], libraries=list(LIBRARIES), seeds=0, results=tmp_path
+def given(folder, *, resume=False):
+    return Namespace(
+        repeats=1,
+        only=[EIGHT_SCHOOLS],
+        libraries=list(LIBRARIES),
+        seeds=0,
+        results=folder,
+        resume=resume,
     )
-    results = Results(given)
+
+
+def test_results_are_written_run_by_run_and_a_part_says_that_it_is_one(tmp_path):
+    results = Results(given(tmp_path))
     results.add(made(NUTPIE))
     text = (tmp_path / "results.md").read_text()
     assert "had not ended" in text
@@ -232,6 +240,23 @@ def test_results_are_written_run_by_run_and_a_part_says_that_it_is_one(tmp_path)
     assert read(numbers["runs"]) == [made(NUTPIE)]
     results.draw()
     assert (tmp_path / "results.png").stat().st_size > 0
+
+
+def test_an_interrupted_run_goes_on_with_the_library_that_it_had_not_finished(tmp_path):
+    groups = {
+        column: [c for c in contestants(EIGHT_SCHOOLS) if c.column == column]
+        for column in (NUTPIE, PYRO)
+    }
+    begun = Results(given(tmp_path))
+    for one in groups[PYRO]:
+        begun.add(made(PYRO, setting=one.setting))
+        begun.add(made(PYRO, setting=one.setting, cache=WARM))
+    begun.add(made(NUTPIE, setting=groups[NUTPIE][0].setting))
+    resumed = Results(given(tmp_path, resume=True))
+    assert resumed.has(groups[PYRO], 0)
+    assert not resumed.has(groups[PYRO], 1)
+    assert not resumed.has(groups[NUTPIE], 0)
+    assert {run.column for run in resumed.runs} == {PYRO}
 
 
 def test_log_densities_may_differ_by_a_constant_and_by_nothing_else():
