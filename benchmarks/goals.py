@@ -1,4 +1,4 @@
-"""What is to be reached, and whether it is: one sentence a goal, and one where ours is behind."""
+"""What is to be reached, whether it is, and on which targets ours is behind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from .contestants import COLUMNS, NUMPYRO, NUTPIE, OURS, PYRO
 from .speed import COLD, WARM, Run
-from .table import number
+from .table import Table, number
 from .tables import after_warmup, best, of, per_second, until_enough, with_warmup
 from .targets import EIGHT_SCHOOLS, SUITE
 
@@ -24,9 +24,18 @@ class Goal(NamedTuple):
     found: str
     met: bool | None
 
-    def __str__(self) -> str:
-        verdict = {True: "met", False: "not met", None: "not measured"}[self.met]
-        return f"{self.claim}: {verdict}{f' ({self.found})' if self.found else ''}."
+    @property
+    def verdict(self) -> str:
+        """In words whether it is met."""
+        return {True: "met", False: "not met", None: "not measured"}[self.met]
+
+
+def to_reach(runs: Sequence[Run]) -> Table:
+    """All goals as a table."""
+    found = goals(runs)
+    rows = [[goal.claim, goal.found, goal.verdict] for goal in found]
+    numbers = {goal.claim: goal.met for goal in found}
+    return Table("To reach", ("goal", "found", "verdict"), rows, "", numbers)
 
 
 def goals(runs: Sequence[Run]) -> list[Goal]:
@@ -79,7 +88,8 @@ def _ahead_in_the_median(runs: Sequence[Run]) -> Goal:
         return Goal(claim, "", None)
     middle = float(np.median(list(found.values())))
     behind = _listed({t: _times(r) for t, r in found.items() if r < 1})
-    said = f"{_times(middle)} over {len(found)} targets"
+    ahead = sum(ratio > 1 for ratio in found.values())
+    said = f"{_times(middle)}, ahead on {ahead} of {len(found)}"
     return Goal(claim, f"{said}; behind on {behind}" if behind else said, middle > 1)
 
 

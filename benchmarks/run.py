@@ -1,8 +1,7 @@
 """Measures everything and writes results.md, results.json and results.png: ``make bench``.
 
 A process a measurement, one at a time; every one is written down as it ends, so that an
-interrupted run keeps what it has. One repeat of all takes somewhat more than an hour on two quiet
-cores.
+interrupted run keeps what it has. One repeat of all takes one to two hours on two quiet cores.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from typing import Any
 
 from . import picture
 from .contestants import GEARS, LIBRARIES, OURS, Contestant, contestants
-from .goals import goals
+from .goals import to_reach
 from .machine import attributes
 from .models import check
 from .seeds import errors
-from .speed import COLD, WARM, Run, compete, read
+from .speed import COLD, WARM, Run, compete, read, unmeasured
 from .table import Table, write
 from .tables import all_tables, per_second, points, until_enough
 from .targets import INDEPENDENT, SUITE
@@ -74,7 +73,7 @@ class Results:
     def write(self) -> None:
         """All tables and every number."""
         write(
-            [_goals(self.runs), *all_tables(self.runs), *self.seeds],
+            [to_reach(self.runs), *all_tables(self.runs), *self.seeds],
             self._given.results / "results",
             heading=HEADING,
             remarks=[*REMARKS, *self._partial()],
@@ -139,9 +138,7 @@ def _measure(results: Results, given: argparse.Namespace) -> None:
                 why = differing.get((group[0].library, target))
                 if why is not None:
                     for one in group:
-                        chains = one.options["chains"]
-                        row = (target, one.column, one.setting, chains, COLD, repeat, why)
-                        results.add(Run(*row))
+                        results.add(unmeasured(one, repeat, why))
                     continue
                 for run in compete(group, repeat):
                     results.add(run)
@@ -155,14 +152,6 @@ def _by_column(everyone: Sequence[Contestant]) -> list[list[Contestant]]:
     for one in everyone:
         groups.setdefault(one.column, []).append(one)
     return list(groups.values())
-
-
-def _goals(runs: Sequence[Run]) -> Table:
-    found = goals(runs)
-    verdicts = {True: "met", False: "not met", None: "not measured"}
-    rows = [[goal.claim, goal.found, verdicts[goal.met]] for goal in found]
-    numbers = {goal.claim: goal.met for goal in found}
-    return Table("To reach", ("goal", "found", "verdict"), rows, "", numbers)
 
 
 def _arguments() -> Any:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pyro_ebm.diagnostics import RELIABLE_DRAWS
+
 from .answers import judge
 from .contestants import Contestant
 from .process import Failure, measure
@@ -19,16 +21,17 @@ COLD, WARM = "cold", "warm"
 class Run(NamedTuple):
     """One process: what it was, and what came of it.
 
-    ``cache`` says whether compiled code of an earlier process was at hand. Seconds: ``until_draws``
-    from the start of the process, ``sampling`` after warm-up, ``alone`` the same without what is
-    compiled in it. Gradients are those of all chains together; ``memory`` is the peak in MB. An
-    answer counts where ``why_not`` is "".
+    ``draws`` are those of every chain; ``cache`` says whether compiled code of an earlier process
+    was at hand. Seconds: ``until_draws`` from the start of the process, ``sampling`` after warm-up,
+    ``alone`` the same without what is compiled in it. Gradients are those of all chains together;
+    ``memory`` is the peak in MB. An answer counts where ``why_not`` is "".
     """
 
     target: str
     column: str
     setting: str
     chains: int
+    draws: int
     cache: str
     repeat: int
     why_not: str
@@ -55,9 +58,11 @@ class Run(NamedTuple):
     def until_enough(self) -> float:
         """Seconds from the start of the process to an ESS of 1000.
 
-        The sampling that the run has made beyond is taken off at its pace, what lacks is added.
+        The sampling that the run has made beyond is taken off at its pace, what lacks is added;
+        chains keep the 50 draws without which an ESS means little.
         """
-        return self.until_draws + (ENOUGH / self.ess - 1.0) * self.alone
+        part = max(ENOUGH / self.ess, RELIABLE_DRAWS / self.draws)
+        return self.until_draws + (part - 1.0) * self.alone
 
     @property
     def gradients_with_warmup(self) -> float:
@@ -97,10 +102,14 @@ def compete(group: Sequence[Contestant], repeat: int) -> Iterator[Run]:
             yield run(group[soonest], repeat, WARM, folders[soonest])
 
 
+def unmeasured(contestant: Contestant, repeat: int, why_not: str, cache: str = COLD) -> Run:
+    """The row of a contestant of which no figures are known."""
+    length = [contestant.options[key] for key in ("chains", "num_draws")]
+    return Run(*contestant[:3], *length, cache, repeat, why_not)
+
+
 def run(contestant: Contestant, repeat: int, cache: str, caches: Path) -> Run:
     """One process and the judgement on its answer."""
-    what = (contestant.target, contestant.column, contestant.setting)
-    what += (contestant.options["chains"], cache, repeat)
     try:
         outcome = measure(
             contestant.module,
@@ -110,13 +119,11 @@ def run(contestant: Contestant, repeat: int, cache: str, caches: Path) -> Run:
             caches=caches,
         )
     except Failure as failure:
-        return Run(*what, why_not=str(failure))
+        return unmeasured(contestant, repeat, str(failure), cache)
     answer = judge(contestant.target, outcome.draws)
     sampling = outcome.seconds["sampling"]
     warmup, after = outcome.facts.get("gradients", (math.nan, math.nan))
-    return Run(
-        *what,
-        why_not=answer.wrong,
+    return unmeasured(contestant, repeat, answer.wrong, cache)._replace(
         ess=min(answer.effective.mean, answer.effective.bulk),
         squared_error=answer.squared_error,
         until_draws=outcome.until_draws,

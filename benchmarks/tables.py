@@ -6,6 +6,7 @@ that the table is about. What did not count is listed with its reason.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -221,8 +222,7 @@ def _cell(runs: Sequence[Run], figure: Figure, *, greatest: bool = False) -> str
 
 def _reason(runs: Sequence[Run]) -> str:
     """Why no setting counts, in two words; the reasons stand in a table of their own."""
-    # A run that has an error over the promised one has an answer.
-    return "wrong answer" if any(run.ess > 0 for run in runs) else "no answer"
+    return "no answer" if all(math.isnan(run.ess) for run in runs) else "wrong answer"
 
 
 def _value(found: Best | None) -> str:

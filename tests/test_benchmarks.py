@@ -56,7 +56,8 @@ def exact_draws(name, generator, *, chains=4, num_draws=250):
 
 def made(column, *, target=EIGHT_SCHOOLS, why_not="", speed=100.0, seconds=5.0, **other):
     """A run of ESS 1000, with so many effective draws a second and seconds in all."""
-    row = {"setting": "4 chains", "chains": 4, "cache": COLD, "repeat": 0, "squared_error": 1.0}
+    row = {"setting": "4 chains", "chains": 4, "draws": 500, "cache": COLD, "repeat": 0}
+    row |= {"squared_error": 1.0}
     row |= {"warmup_gradients": 1000.0, "gradients": 3000.0, "memory": 100.0}
     alone = 1000.0 / speed
     row |= {"ess": 1000.0, "until_draws": seconds, "sampling": alone, "alone": alone}
@@ -158,10 +159,13 @@ def test_the_squared_error_of_exact_draws_is_the_promised_one():
 def test_the_seconds_to_enough_draws_take_off_what_was_drawn_beyond():
     assert made(OURS, ess=2000.0, until_draws=3.0, alone=1.0).until_enough == pytest.approx(2.5)
     assert made(OURS, ess=500.0, until_draws=3.0, alone=1.0).until_enough == pytest.approx(4.0)
+    # 50 of 100 draws are kept, whatever they are worth.
+    many = made(OURS, ess=1e6, until_draws=3.0, alone=1.0, draws=100)
+    assert many.until_enough == pytest.approx(2.5)
 
 
 def test_runs_come_back_from_json():
-    runs = [made(NUTPIE), Run(EIGHT_SCHOOLS, NUTPIE, "4 chains", 4, COLD, 0, "no draws")]
+    runs = [made(NUTPIE), Run(EIGHT_SCHOOLS, NUTPIE, "4 chains", 4, 500, COLD, 0, "no draws")]
     found = read(json.loads(json.dumps([run.numbers() for run in runs])))
     assert found[0] == runs[0]
     assert found[1].why_not == "no draws"
@@ -183,7 +187,7 @@ def test_tables_show_the_best_setting_and_say_what_does_not_count():
     ours, pyro = f"{OURS} float32", PYRO
     runs = [made(ours, setting="few"), made(ours, setting="many", speed=12345.0)]
     runs += [made(pyro, why_not="the sd of tau is 9.0 standard errors off")]
-    runs += [Run(EIGHT_SCHOOLS, NUTPIE, "4 chains", 4, COLD, 0, "no draws within 5 s")]
+    runs += [Run(EIGHT_SCHOOLS, NUTPIE, "4 chains", 4, 500, COLD, 0, "no draws within 5 s")]
     row = dict(zip(throughput(runs).columns, throughput(runs).rows[0], strict=True))
     assert row[ours] == "12,300 (many)"
     assert (row[pyro], row[NUTPIE]) == ("wrong answer", "no answer")

@@ -63,8 +63,8 @@ def main() -> None:
     def end_of_warmup(kernel, samples, now, i) -> None:
         if now.lower().startswith("warmup"):
             watch.lap("set-up and warm-up")
-        else:
-            stage.append("sampling")
+            if i + 1 == given["warmup"]:
+                stage.append("sampling")
 
     kernel = NUTS(
         model,
