@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,8 @@ _KEEP_ALL = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
 }
+
+_ERROR = re.compile(r"[\w.]*(Error|Exception|Interrupt): ")
 
 
 class Failure(Exception):
@@ -110,6 +113,8 @@ def _environment(threads: int | None, caches: Path | None) -> dict[str, str]:
 def _reason(errors: str, time_limit: float | None) -> str:
     if time_limit is not None:
         return f"no draws within {time_limit:.0f} s"
-    lines = errors.strip().splitlines()
-    last = lines[-1] if lines else "the process ended without a word"
+    lines = errors.strip().splitlines() or ["the process ended without a word"]
+    # Some libraries go on for lines after the error itself.
+    named = [line for line in lines if _ERROR.match(line)]
+    last = (named or lines)[-1]
     return last if len(last) <= 100 else last[:97] + "..."

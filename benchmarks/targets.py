@@ -92,12 +92,17 @@ def reference(name: str) -> Reference:
     return Reference(tuple(stored["reference"]), *np.array(rows).T)
 
 
-def arranged(name: str, sites: Mapping[str, Any]) -> np.ndarray:
-    """Draws [chain, draw, parameter] of sites [chain, draw, *event], in the reference's order."""
+def sites(name: str) -> set[str]:
+    """The sites that the reference's parameters belong to."""
+    return {parameter.partition("[")[0] for parameter in reference(name).parameters}
+
+
+def arranged(name: str, found: Mapping[str, Any]) -> np.ndarray:
+    """Draws [chain, draw, parameter] of what was found by site [chain, draw, *event]."""
     columns = []
     for parameter in reference(name).parameters:
         site, _, place = parameter.partition("[")
-        values = np.asarray(sites[site])
+        values = np.asarray(found[site])
         columns.append(values[..., int(place[:-1]) - 1] if place else values)
     return np.stack(columns, axis=-1)
 
