@@ -17,7 +17,7 @@ from scipy.stats import norm
 from pyro_ebm.diagnostics import mcse_mean, mcse_sd
 
 from .statistics import Effective, joined, worst
-from .targets import reference
+from .targets import outside_support, reference
 
 FALSE_ALARMS = 1e-3
 # Standard errors that come from fewer effective draws say little themselves.
@@ -42,6 +42,7 @@ def judge(target: str, draws: np.ndarray) -> Answer:
         return Answer(Effective(0.0, 0.0, 0.0), "draws that are not finite", math.nan)
     if (np.ptp(draws, axis=(0, 1)) == 0).any():
         return Answer(Effective(0.0, 0.0, 0.0), "a parameter that never moves", math.nan)
+    outside = outside_support(target, draws)
     known, one = reference(target), joined(draws.astype(float))
     effective = worst(draws)
     mean, sd = one.mean((0, 1)), one.std((0, 1))
@@ -54,7 +55,10 @@ def judge(target: str, draws: np.ndarray) -> Answer:
         "sd": (sd - known.sd) / np.hypot(truly * mcse_sd(one), sd_error),
     }
     squared_error = float((distances["mean"] ** 2).mean())
-    return Answer(effective, _wrong(known.parameters, distances, effective), squared_error)
+    wrong = _wrong(known.parameters, distances, effective)
+    if outside > 0:
+        wrong = f"{outside:.1%} of the draws lie outside the support"
+    return Answer(effective, wrong, squared_error)
 
 
 def _wrong(

@@ -37,6 +37,8 @@ SLANTED = {
 # From starts within 2 of the origin a chain may end where one component takes all the points.
 NEAR_STARTS = {"low_dim_gauss_mix": 0.5}
 RADIUS = 2.0
+# Of a sum of two numbers in float32.
+_ROUNDING = 1e-6
 _SEED, _DIM, _LEAST_SD, _GREATEST_SD = 20, 100, 0.1, 10.0
 
 
@@ -105,6 +107,15 @@ def arranged(name: str, found: Mapping[str, Any]) -> np.ndarray:
         values = np.asarray(found[site])
         columns.append(values[..., int(place[:-1]) - 1] if place else values)
     return np.stack(columns, axis=-1)
+
+
+def outside_support(name: str, draws: np.ndarray) -> float:
+    """The share of draws outside a support that depends on other sites; 0 where there is none."""
+    if name != "garch11":
+        return 0.0
+    place = reference(name).parameters.index
+    total = draws[..., place("alpha1")] + draws[..., place("beta1")]
+    return float((total > 1.0 + _ROUNDING).mean())
 
 
 def _file(name: str) -> Path:

@@ -150,6 +150,14 @@ def test_wrong_means_and_sds_are_found_and_named():
     assert "too few" in judge(name, draws[:1, :20]).wrong
 
 
+def test_draws_outside_a_support_that_depends_on_another_site_are_wrong():
+    known = reference("garch11")
+    draws = known.mean + 0.01 * known.sd * np.random.default_rng(7).normal(size=(4, 100, 4))
+    assert "support" not in judge("garch11", draws).wrong
+    draws[0, 0, known.parameters.index("beta1")] = 1.0
+    assert "outside the support" in judge("garch11", draws).wrong
+
+
 def test_the_squared_error_of_exact_draws_is_the_promised_one():
     name, generator = "100-d standard normal", np.random.default_rng(6)
     errors = [judge(name, exact_draws(name, generator)).squared_error for _ in range(20)]
