@@ -48,7 +48,7 @@ class Results:
         self._given, self._began = given, time.perf_counter()
         if given.resume:
             stored = json.loads((given.results / "results.json").read_text())
-            self.runs = read(stored["attributes"]["runs"])
+            self.runs = read(stored["attributes"].get("runs", []))
 
     def add(self, run: Run) -> None:
         """One more, written down and told."""
