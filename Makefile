@@ -4,7 +4,7 @@
 #   make test-all     every test
 #   make lint         ruff and pyright
 #   make docs         the reference, written to build/docs
-#   make bench        side by side with other libraries, in an environment of its own
+#   make bench        side by side with other libraries, in an environment of its own; OPTIONS="--only blr" and others
 #   make bench-log-z  the same for log Z
 
 PYTHON ?= python3
@@ -35,7 +35,7 @@ docs: .venv/ready
 	@echo "The reference is in build/docs/index.html"
 
 bench: .venv-bench/ready
-	@.venv-bench/bin/python -m benchmarks.run
+	@.venv-bench/bin/python -m benchmarks.run $(OPTIONS)
 
 bench-log-z: .venv-bench/ready
 	@.venv-bench/bin/python -m benchmarks.log_z

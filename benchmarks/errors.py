@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 
 import pyro_ebm as ebm
+from benchmarks.ours import sampled
 from benchmarks.statistics import joined
-from benchmarks.targets import EIGHT_SCHOOLS, GAUSSIANS, parameters
+from benchmarks.targets import SLANTED, arranged
 from benchmarks.worker import Stopwatch, hand_over, options
 from pyro_ebm.diagnostics import ess_mean
 from pyro_ebm.mcmc.run import Plan, Problem, run_chains
 from pyro_ebm.target.vectorize import traced
-from tests.models import load
 
 
 def recorded_once() -> Callable[..., Callable]:
@@ -35,30 +34,14 @@ def recorded_once() -> Callable[..., Callable]:
     return record
 
 
-def freeze(name: str) -> ebm.Target:
-    """The target of that name."""
-    if name == EIGHT_SCHOOLS:
-        posterior = load("eight_schools")
-        return ebm.Target.from_model(posterior.model, *posterior.args, **posterior.kwargs)
-    scale = torch.tensor(GAUSSIANS[name], dtype=torch.get_default_dtype())
-    return ebm.Target.from_energy(ebm.DiagonalGaussian(torch.zeros_like(scale), scale))
-
-
-def named(name: str, found: dict[str, torch.Tensor]) -> np.ndarray:
-    """Draws [chain, draw, parameter] of the latent sites."""
-    if name != EIGHT_SCHOOLS:
-        return found["x"].numpy()
-    mu, tau, standard = (found[site].numpy() for site in ("mu", "tau", "theta_trans"))
-    return parameters(mu, tau, mu[..., None] + tau[..., None] * standard)
-
-
 def main() -> None:
     """Run the seeds that the options name."""
     watch = Stopwatch()
     given = options()
     name, chains = given["target"], given["chains"]
-    target = freeze(name)
-    kernel = ebm.NUTS(target)
+    model, args, kwargs = sampled(name)
+    kernel = ebm.NUTS(model, full_mass=name in SLANTED)
+    target = kernel.target(args, kwargs, None)
     problem = Problem(target.log_density_and_gradient, recorded_once())
     plan = Plan(given["num_draws"], kernel.warmup(target, given["warmup"]))
     pure = kernel.kernel()
@@ -69,8 +52,8 @@ def main() -> None:
         result = run_chains(problem, pure, start, plan, generator=generator)
         if result.error is not None:
             raise result.error
-        positions = result.draws.positions.permute(2, 0, 1)
-        draws = named(name, target.evaluate(positions).latents)
+        sites = target.constrain(result.draws.positions.permute(2, 0, 1))
+        draws = arranged(name, {site: value.numpy() for site, value in sites.items()})
         rows.append([draws.mean((0, 1), dtype=float), ess_mean(joined(draws))])
     watch.lap("sampling")
     hand_over(rows, watch)

@@ -1,73 +1,55 @@
-"""Pictures of results: speeds and first seconds of sampling; errors of log Z against time."""
+"""Pictures of results: speeds and first seconds of samplers; errors of log Z against time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
-STAGES = ("start and imports", "set-up and warm-up", "sampling")
-_OURS, _OTHERS = "#2f6f9f", "#b9b9b9"
+_OURS = "#2f6f9f"
 _OTHER_COLOURS, _OTHER_MARKERS = ("#c08a3e", "#6b8f5e", "#8a8a8a"), ("s", "^", "D")
-_STAGE_COLOURS = ("#d8d8d8", "#8fb7d3", "#2f6f9f")
+_MARKERS = ("o", "o", "s", "^", "v", "D", "d")
 
 
-class Bar(NamedTuple):
-    """A speed with its label; ours is drawn in colour."""
+class Panel(NamedTuple):
+    """``points`` by library and target: what stands on the axis called ``label``."""
 
+    title: str
     label: str
-    speed: float
-    ours: bool
+    points: Mapping[str, Mapping[str, float]]
 
 
-def draw(
-    groups: Mapping[str, Sequence[Bar]],
-    starts: Mapping[str, Sequence[float]],
-    path: Path,
-) -> None:
-    """Speeds by target on the left, seconds by stage and library on the right."""
-    plt = _pyplot()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.8), width_ratios=(1.2, 1))
-    place, places, labels = 0.0, [], []
-    for target, bars in groups.items():
-        left.annotate(
-            target,
-            (0.0, place - 0.62),
-            (3, 0),
-            left.get_yaxis_transform(),
-            "offset points",
-            va="center",
-            fontsize=8,
-            style="italic",
-        )
-        for bar in bars:
-            left.barh(place, bar.speed, color=_OURS if bar.ours else _OTHERS)
-            left.annotate(f" {bar.speed:,.0f}", (bar.speed, place), va="center", fontsize=8)
-            places.append(place)
-            labels.append(bar.label)
-            place += 1
-        place += 1.0
-    left.set_yticks(places, labels, fontsize=8)
-    left.invert_yaxis()
-    left.set_xscale("log")
-    left.margins(x=0.15)
-    left.set_xlabel("effective draws per second, worst parameter")
-    left.set_title("after warm-up", fontsize=9)
-    for row, seconds in enumerate(starts.values()):
-        done = 0.0
-        for stage, part, colour in zip(STAGES, seconds, _STAGE_COLOURS, strict=True):
-            right.barh(row, part, left=done, color=colour, label=stage if row == 0 else None)
-            done += part
-        right.annotate(f" {done:.1f} s", (done, row), va="center", fontsize=8)
-    right.set_yticks(range(len(starts)), list(starts), fontsize=8)
-    right.invert_yaxis()
-    right.margins(x=0.15)
-    right.set_xlabel("seconds from process start to an ESS of 1000")
-    right.set_title("eight schools", fontsize=9)
-    right.legend(
-        frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.12)
+def draw(panels: Sequence[Panel], ours: str, path: Path) -> None:
+    """A panel a question, a row a target, a marker a library; ours in colour, axes logarithmic."""
+    targets = list(dict.fromkeys(t for p in panels for points in p.points.values() for t in points))
+    libraries = list(dict.fromkeys(library for panel in panels for library in panel.points))
+    height = 1.6 + 0.3 * max(1, len(targets))
+    figure, grid = _pyplot().subplots(
+        1, len(panels), figsize=(1.5 + 5 * len(panels), height), sharey=True, squeeze=False
     )
-    _save(figure, path)
+    markers, lines = dict(zip(libraries, cycle(_MARKERS), strict=False)), {}
+    others = cycle(_OTHER_COLOURS)
+    colours = {name: _OURS if name.startswith(ours) else next(others) for name in libraries}
+    for axes, panel in zip(grid[0], panels, strict=True):
+        for library, points in panel.points.items():
+            lines[library] = axes.plot(
+                list(points.values()),
+                [targets.index(target) for target in points],
+                markers[library],
+                color=colours[library],
+                fillstyle="none" if library.endswith("64") else "full",
+                linestyle="none",
+                label=library,
+            )[0]
+        axes.set_xscale("log")
+        axes.set_title(panel.title, fontsize=9)
+        axes.set_xlabel(panel.label)
+        axes.grid(axis="y", color="#eeeeee")
+        axes.set_axisbelow(True)
+    grid[0][0].set_yticks(range(len(targets)), targets, fontsize=8)
+    grid[0][0].invert_yaxis()
+    _save(figure, path, legend=list(lines.values()))
 
 
 def draw_errors(

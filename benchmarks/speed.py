@@ -1,108 +1,143 @@
-"""The measurements of speed: repeated processes, summed up as one contestant each."""
+"""Runs of contestants: what each has cost and brought, as rows that go to JSON and come back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+from pyro_ebm.diagnostics import RELIABLE_DRAWS
 
-from .picture import STAGES
-from .process import Failure, Outcome, measure
-from .statistics import Effective, spread, worst
+from .answers import judge
+from .contestants import Contestant
+from .process import Failure, measure
 
-
-class Contestant(NamedTuple):
-    """What is run: a module with its options; ``threads`` as :func:`measure` takes them."""
-
-    library: str
-    setting: str
-    module: str
-    options: Mapping[str, Any]
-    time_limit: float = 120.0
-    threads: int | None = 1
+ENOUGH = 1000.0
+COLD, WARM = "cold", "warm"
 
 
 class Run(NamedTuple):
-    """One repeat: effective draws of the worst parameter, and seconds by stage."""
+    """One process: what it was, and what came of it.
 
-    effective: Effective
-    stages: tuple[float, float, float]
-    until_draws: float
+    ``draws`` are those of every chain; ``cache`` says whether compiled code of an earlier process
+    was at hand. Seconds: ``until_draws`` from the start of the process, ``sampling`` after warm-up,
+    ``alone`` the same without what is compiled in it. Gradients are those of all chains together;
+    ``memory`` is the peak in MB. An answer counts where ``why_not`` is "".
+    """
+
+    target: str
+    column: str
+    setting: str
+    chains: int
+    draws: int
+    cache: str
+    repeat: int
+    why_not: str
+    ess: float = math.nan
+    squared_error: float = math.nan
+    until_draws: float = math.nan
+    sampling: float = math.nan
+    alone: float = math.nan
+    warmup_gradients: float = math.nan
+    gradients: float = math.nan
+    memory: float = math.nan
+
+    @property
+    def counts(self) -> bool:
+        """Whether there is an answer, and a right one."""
+        return not self.why_not
 
     @property
     def per_second(self) -> float:
-        """Effective draws of the mean per second after warm-up."""
-        return self.effective.mean / self.stages[2]
+        """Effective draws a second, after warm-up."""
+        return self.ess / self.alone
 
     @property
-    def bulk_per_second(self) -> float:
-        """Effective draws of the bulk per second after warm-up."""
-        return self.effective.bulk / self.stages[2]
+    def until_enough(self) -> float:
+        """Seconds from the start of the process to an ESS of 1000.
 
-
-class Score(NamedTuple):
-    """All repeats of a contestant, or why there are none."""
-
-    contestant: Contestant
-    runs: tuple[Run, ...]
-    failure: str | None
-
-    def median(self, attribute: str) -> float:
-        """Median over the repeats; NaN when there are none."""
-        return spread([getattr(run, attribute) for run in self.runs])[0] if self.runs else np.nan
+        The sampling that the run has made beyond is taken off at its pace, what lacks is added;
+        chains keep the 50 draws without which an ESS means little.
+        """
+        part = max(ENOUGH / self.ess, RELIABLE_DRAWS / self.draws)
+        return self.until_draws + (part - 1.0) * self.alone
 
     @property
-    def stages(self) -> list[tuple[float, float, float]]:
-        """Per repeat the seconds by stage."""
-        return [run.stages for run in self.runs]
+    def gradients_with_warmup(self) -> float:
+        """Gradients per effective draw, those of warm-up included."""
+        return (self.warmup_gradients + self.gradients) / self.ess
+
+    @property
+    def gradients_after_warmup(self) -> float:
+        """Gradients per effective draw of the draws alone."""
+        return self.gradients / self.ess
+
+    @property
+    def warmup_share(self) -> float:
+        """The part of all gradients that warm-up took."""
+        return self.warmup_gradients / (self.warmup_gradients + self.gradients)
 
     def numbers(self) -> dict[str, Any]:
-        """Every number, for JSON."""
-        runs = [
-            {
-                "ess": run.effective._asdict(),
-                "seconds": dict(zip(STAGES, run.stages, strict=True)),
-                "until_draws": run.until_draws,
-            }
-            for run in self.runs
-        ]
-        return {**self.contestant._asdict(), "runs": runs, "failure": self.failure}
+        """The row for JSON; None where there is no number."""
+        row = self._asdict()
+        return {key: None if value != value else value for key, value in row.items()}
 
 
-def compete(contestants: list[Contestant], repeats: int) -> list[Score]:
-    """Run all contestants in turn, ``repeats`` times around; one that fails is out."""
-    runs: list[list[Run]] = [[] for _ in contestants]
-    failures: list[str | None] = [None for _ in contestants]
-    for repeat in range(repeats):
-        for i, contestant in enumerate(contestants):
-            if failures[i] is not None:
-                continue
-            label = f"{contestant.library}, {contestant.setting}"
-            try:
-                outcome = measure(
-                    contestant.module,
-                    {**contestant.options, "seed": repeat},
-                    time_limit=contestant.time_limit,
-                    threads=contestant.threads,
-                )
-            except Failure as failure:
-                failures[i] = str(failure)
-                print(f"  {label}: {failure}", flush=True)
-                continue
-            runs[i].append(_run(outcome))
-            print(
-                f"  {label}: {runs[i][-1].per_second:,.0f} a second, "
-                f"{outcome.until_draws:.1f} s in all",
-                flush=True,
-            )
+def compete(group: Sequence[Contestant], repeat: int) -> Iterator[Run]:
+    """Run the contestants of one column, each with nothing compiled; then the soonest once more.
+
+    Every process keeps what it compiles in a folder of its own, where the last run finds it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        folders = [Path(folder) / str(i) for i in range(len(group))]
+        runs = []
+        for contestant, caches in zip(group, folders, strict=True):
+            runs.append(run(contestant, repeat, COLD, caches))
+            yield runs[-1]
+        counting = [i for i, one in enumerate(runs) if one.counts]
+        if counting:
+            soonest = min(counting, key=lambda i: runs[i].until_enough)
+            yield run(group[soonest], repeat, WARM, folders[soonest])
+
+
+def unmeasured(contestant: Contestant, repeat: int, why_not: str, cache: str = COLD) -> Run:
+    """The row of a contestant of which no figures are known."""
+    length = [contestant.options[key] for key in ("chains", "num_draws")]
+    return Run(*contestant[:3], *length, cache, repeat, why_not)
+
+
+def run(contestant: Contestant, repeat: int, cache: str, caches: Path) -> Run:
+    """One process and the judgement on its answer."""
+    try:
+        outcome = measure(
+            contestant.module,
+            {**contestant.options, "target": contestant.target, "seed": repeat},
+            time_limit=contestant.time_limit,
+            threads=contestant.threads,
+            caches=caches,
+        )
+    except Failure as failure:
+        return unmeasured(contestant, repeat, str(failure), cache)
+    answer = judge(contestant.target, outcome.draws)
+    sampling = outcome.seconds["sampling"]
+    warmup, after = outcome.facts.get("gradients", (math.nan, math.nan))
+    return unmeasured(contestant, repeat, answer.wrong, cache)._replace(
+        ess=min(answer.effective.mean, answer.effective.bulk),
+        squared_error=answer.squared_error,
+        until_draws=outcome.until_draws,
+        sampling=sampling,
+        alone=outcome.facts.get("alone", sampling),
+        warmup_gradients=warmup,
+        gradients=after,
+        memory=outcome.facts["memory"],
+    )
+
+
+def read(rows: Sequence[dict[str, Any]]) -> list[Run]:
+    """Runs from their rows."""
     return [
-        Score(contestant, tuple(found), failure)
-        for contestant, found, failure in zip(contestants, runs, failures, strict=True)
+        Run(**{key: math.nan if value is None else value for key, value in row.items()})
+        for row in rows
     ]
-
-
-def _run(outcome: Outcome) -> Run:
-    before, sampling = (outcome.seconds[stage] for stage in STAGES[1:])
-    start = outcome.until_draws - before - sampling
-    return Run(worst(outcome.draws), (start, before, sampling), outcome.until_draws)

@@ -28,11 +28,11 @@ def markdown(tables: Sequence[Table], *, heading: str, remarks: Sequence[str]) -
     """One section a table, with its verdict below; the remarks come first."""
     parts = [f"# {heading}", *remarks]
     for table in tables:
-        lines = [table.columns, ["---"] * len(table.columns), *table.rows]
+        lines = [table.columns, ["---"] * len(table.columns), *table.rows] if table.rows else []
         parts.append(f"## {table.title}")
         parts.append("\n".join("| " + " | ".join(line) + " |" for line in lines))
         parts.append(table.verdict)
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def write(

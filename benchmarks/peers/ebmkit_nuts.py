@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from ebm import NUTS
 
-from benchmarks.targets import GAUSSIANS
+from benchmarks.targets import INDEPENDENT
 from benchmarks.worker import Stopwatch, hand_over, options
 
 
@@ -17,7 +17,7 @@ def main() -> None:
     watch = Stopwatch()
     given = options()
     torch.manual_seed(given["seed"])
-    scale = torch.tensor(GAUSSIANS[given["target"]], dtype=torch.get_default_dtype())
+    scale = torch.tensor(INDEPENDENT[given["target"]], dtype=torch.get_default_dtype())
 
     def energy(x: torch.Tensor) -> torch.Tensor:
         return 0.5 * (x / scale).square().sum(-1)

@@ -1,26 +1,28 @@
-"""nutpie's NUTS on eight schools, the model written in PyMC and compiled by numba."""
+"""nutpie's NUTS, the model written in PyMC, compiled by numba or JAX; chains on both cores."""
 
 from __future__ import annotations
 
 import nutpie
-import pymc
 
-from benchmarks.targets import parameters, schools
-from benchmarks.worker import Stopwatch, hand_over, options
+from benchmarks.peers.pymc_models import STARTS, model
+from benchmarks.targets import arranged
+from benchmarks.worker import Stopwatch, hand_over, options, tell
 
 
 def main() -> None:
-    """Compile, then tune and sample."""
+    """Compile, then tune and sample.
+
+    Both are one call: the time of warm-up is its share of the gradients.
+    """
     watch = Stopwatch()
     given = options()
-    y, sigma = schools()
-    with pymc.Model() as model:
-        mu = pymc.Normal("mu", 0.0, 5.0)
-        tau = pymc.HalfCauchy("tau", 5.0)
-        standard = pymc.Normal("theta_trans", 0.0, 1.0, shape=len(y))
-        theta = pymc.Deterministic("theta", mu + tau * standard)
-        pymc.Normal("y", theta, sigma, observed=y)
-    compiled = nutpie.compile_pymc_model(model)
+    backend = given["backend"]
+    compiled = nutpie.compile_pymc_model(
+        model(given["target"]),
+        backend=backend,
+        gradient_backend="jax" if backend == "jax" else "pytensor",
+        initial_points=STARTS.get(given["target"]),
+    )
     watch.lap("set-up and warm-up")
     found = nutpie.sample(
         compiled,
@@ -28,11 +30,19 @@ def main() -> None:
         tune=given["warmup"],
         chains=given["chains"],
         seed=given["seed"],
+        low_rank_modified_mass_matrix=given["low_rank"],
         progress_bar=False,
-    )["posterior"]
-    draws = parameters(*(found[site].values for site in ("mu", "tau", "theta")))
+    )
+    draws = arranged(given["target"], found["posterior"])
     watch.lap("sampling")
+    warmup, sampling = (
+        int(found[group]["n_steps"].sum()) for group in ("warmup_sample_stats", "sample_stats")
+    )
+    tuning = watch.seconds["sampling"] * warmup / (warmup + sampling)
+    watch.seconds["set-up and warm-up"] += tuning
+    watch.seconds["sampling"] -= tuning
     hand_over(draws, watch)
+    tell(gradients=[warmup, sampling])
 
 
 if __name__ == "__main__":
