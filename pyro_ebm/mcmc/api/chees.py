@@ -51,7 +51,7 @@ class ChEESHMC(_PyroKernel):
         full_mass: Any = False,
         transforms: Mapping[str, Any] | None = None,
         max_plate_nesting: int | None = None,
-        jit_compile: bool = False,
+        jit_compile: bool | str = "auto",
         target_accept_prob: float = 0.651,
         max_tree_depth: int = 10,
         init_strategy: Callable = init_to_uniform,
