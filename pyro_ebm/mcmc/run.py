@@ -80,7 +80,7 @@ class Storage(Protocol):
     warmup_draws: StoredDraws | None
 
     def begin(self, state: RunState) -> RunState:
-        """Take in the first state, or give an earlier run's, of the same structure, in its place."""
+        """Take in the first state, or give that of an earlier run in its place."""
         ...
 
     def save(self, state: RunState) -> None:
@@ -143,11 +143,12 @@ def run_chains(
         if storage is not None:
             first = storage.begin(first)
             generator.set_state(first.generator)
-        state = first
-        if state.adaptation is not None:
-            for state in _warm_up(kernel, advance, plan, generator, state, before):
+        state = warm = first
+        if first.adaptation is not None:
+            for warm in _warm_up(kernel, advance, plan, generator, first, before):
+                state = warm
                 between("warmup", state)
-        for state in _keep(kernel, advance, plan, generator, state, before, draws):
+        for state in _keep(kernel, advance, plan, generator, warm, before, draws):
             between("sample", state)
     except (KeyboardInterrupt, Exception) as caught:
         error = caught

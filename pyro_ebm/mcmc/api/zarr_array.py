@@ -36,6 +36,8 @@ class ZarrArray:
     :param shape: [chain, *event].
     :param axes: their names.
     :param rows: how many draws are expected; more may be written.
+    :param create: make the array if it is not there.
+    :raises ValueError: it is not there, or of a type that arrays on disk do not have.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class ZarrArray:
         *,
         axes: Sequence[str],
         rows: int,
+        create: bool,
     ) -> None:
         if dtype.kind not in "biuf":
             raise ValueError(
@@ -65,6 +68,8 @@ class ZarrArray:
             # Of what a kill left behind the index may be missing.
             per_chunk = self._chunk * self._row_bytes + _INDEX_ENTRY
             self._capacity = self._file.stat().st_size // per_chunk * self._chunk
+        elif not create:
+            raise ValueError(f"{self._file} is missing: a part of the run has been removed.")
         else:
             self._file.parent.mkdir(parents=True)
             self._file.touch()
@@ -85,12 +90,19 @@ class ZarrArray:
         """The first rows [rows, chain, *event], mapped: changes to them stay in memory."""
         if rows == 0 or self._row_bytes == 0:
             return np.zeros((rows, *self.shape), self.dtype)
+        self.check(rows)
+        return self._map(rows, "c")
+
+    def check(self, rows: int) -> None:
+        """Refuse an array that cannot hold so many rows.
+
+        :raises ValueError: the file is cut off.
+        """
         if rows > self._capacity:
             raise ValueError(
-                f"{self._file} is cut off: it holds {self._capacity} of {rows} draws. Copy it anew "
-                "from where it is whole."
+                f"{self._file} is cut off: it has room for {self._capacity} of {rows} draws. Copy "
+                "it anew from where it is whole."
             )
-        return self._map(rows, "c")
 
     def sync(self, rows: int) -> None:
         """Make what is written survive a loss of power, and say that so many rows are complete."""
