@@ -109,6 +109,7 @@ class ZarrArray:
         with self._file.open("rb+") as file:
             os.fsync(file.fileno())
         self._describe(min(rows, self._capacity))
+        sync_folder(self.folder)
 
     def _map(self, rows: int, mode: Any) -> np.ndarray:
         if self._row_bytes == 0:
@@ -173,6 +174,8 @@ def write_metadata(folder: Path, contents: Mapping[str, Any]) -> None:
     """Write the ``zarr.json`` of an array or a group, at one stroke."""
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f"{_METADATA}.unfinished"
-    unfinished.write_text(json.dumps({"zarr_format": 3, "attributes": {}, **contents}))
+    with unfinished.open("w") as file:
+        file.write(json.dumps({"zarr_format": 3, "attributes": {}, **contents}))
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(unfinished, folder / _METADATA)
-    sync_folder(folder)
