@@ -134,7 +134,7 @@ def read(path: Path) -> Saved:
     :raises ValueError: the file is cut off or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(arrays.pop(_ABOUT).tobytes())
     except FileNotFoundError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from .export import Parts, build_groups
 from .identity import Identity
 from .record import RunRecord
 from .starts import Starts
-from .store import Contents, RunStore, StoreOptions, about_run, alone, create, probes
+from .store import Contents, RunStore, StoreOptions, about_run, alone, check_free, create, probes
 from .stored_group import Layout, SiteLayout
 
 
@@ -40,6 +41,7 @@ def new_contents(
     starts: Starts,
     options: Options,
     *,
+    num_samples: int,
     identity: Identity,
     attributes: Mapping[str, Any],
 ) -> Contents:
@@ -58,6 +60,8 @@ def new_contents(
             for name in values
             if name in posterior
         },
+        rows=num_samples,
+        warmup_rows=options.warmup_steps,
     )
     unconstrained = {
         site.name: [site.offset, list(site.unconstrained_shape)]
@@ -95,15 +99,34 @@ def opened(
     """
     new = not contents.checkpoint.arrays
     if new:
-        create(path, contents.run)
+        check_free(path)
     store = None
     try:
+        if new:
+            create(path, contents.run)
         with alone(path):
             store = RunStore(path, contents, target, options)
             yield store
     finally:
         if new and (store is None or not store.begun):
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def warn_if_elsewhere(path: Path, contents: Contents, attributes: Mapping[str, Any]) -> None:
+    """Tell where the same draws cannot be promised, as sums are rounded in another order."""
+    before = contents.run.about["attrs"]
+    now = {**attributes, "torch_version": str(torch.__version__)}
+    changed = [
+        f"{name} was {before[name]} and is {now[name]}"
+        for name in ("torch_version", "num_threads")
+        if before[name] != now[name]
+    ]
+    if changed:
+        warnings.warn(
+            f"{path}: {' and '.join(changed)}. The run goes on rightly, but its draws need not be "
+            "those that it would have made without the interruption.",
+            stacklevel=3,
+        )
 
 
 def closed(result: Result, store: RunStore) -> Result:

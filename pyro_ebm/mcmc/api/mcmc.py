@@ -29,6 +29,7 @@ from .beginning import (
     opened,
     options_of,
     starts_of,
+    warn_if_elsewhere,
 )
 from .diagnosis import diagnose
 from .export import RunRecord, predict, to_arviz
@@ -188,10 +189,16 @@ class MCMC:
                 now = identity(target, self.kernel, args, kwargs)
                 if contents is None:
                     contents = new_contents(
-                        target, starts, self._options(), identity=now, attributes=attributes
+                        target,
+                        starts,
+                        self._options(),
+                        num_samples=self.num_samples,
+                        identity=now,
+                        attributes=attributes,
                     )
                 else:
                     check_same(self.store, contents, target, now)
+                    warn_if_elsewhere(self.store, contents, attributes)
                 options = StoreOptions(
                     self._coordinates(target), self.num_samples, self.checkpoint_seconds
                 )

@@ -25,7 +25,7 @@ from ..draws import StoredDraws
 from ..run import RunState
 from .identity import Identity, density_differs, differences
 from .stored_group import Layout, StoredGroup, constrain_in_pieces
-from .zarr_array import write_metadata
+from .zarr_array import consolidate, write_metadata
 
 _RUN, _STATE = "run.npz", "checkpoint.npz"
 _FORMAT = 1
@@ -104,14 +104,13 @@ class RunStore:
             kept = torch.from_numpy(before).to(target.device)
             return StoredDraws(rows, layout.coordinates, like, group, kept)
 
-        self._groups = [StoredGroup(path, layout, rows=num_samples, constrain=constrain)]
+        new = self._saved is None
+        self._groups = [StoredGroup(path, layout, constrain=constrain, create=new)]
         self.draws = draws(self._groups[0], num_samples, "kept")
         self.warmup_draws: StoredDraws | None = None
         if about["save_warmup"]:
             steps = about["warmup_steps"]
-            warm = StoredGroup(
-                path, layout, prefix="warmup_", rows=max(1, steps), constrain=constrain
-            )
+            warm = StoredGroup(path, layout, prefix="warmup_", constrain=constrain, create=new)
             self._groups.append(warm)
             self.warmup_draws = draws(warm, steps, "warmup_kept")
 
@@ -181,6 +180,7 @@ class RunStore:
             "gradient_steps": state.num_steps,
             "warmup_gradient_steps": state.warmup_num_steps,
         }
+        consolidate(self.path)
         checkpoint.write(self.path / _STATE, Saved(arrays, about))
         self._last = time.monotonic()
 
@@ -212,11 +212,7 @@ class RunStore:
 
 
 def create(path: Path, run: Saved) -> None:
-    """Make the folder of a new run.
-
-    :raises FileExistsError: something is there already.
-    """
-    check_free(path)
+    """Make the folder of a new run."""
     write_metadata(path, {"node_type": "group"})
     checkpoint.write(path / _RUN, run)
 

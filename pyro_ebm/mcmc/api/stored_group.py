@@ -20,7 +20,7 @@ from pyro_ebm.target import Target
 
 from ..draws import STATISTICS
 from .inputs import as_array
-from .zarr_array import ZarrArray, write_metadata
+from .zarr_array import ZarrArray, consolidate, write_metadata
 
 TYPES = {
     "diverging": torch.bool,
@@ -43,25 +43,31 @@ class SiteLayout(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How wide the rows are: chains, coordinates of this type, and sites by name."""
+    """How wide the rows are: chains, coordinates of this type, and sites by name.
+
+    ``rows`` and ``warmup_rows`` are as many as were expected at first; there may be more.
+    """
 
     chains: int
     coordinates: int
     dtype: str
     sites: dict[str, SiteLayout]
+    rows: int
+    warmup_rows: int
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Layout:
         """The layout of which JSON has kept ``_asdict()``."""
         sites = {name: SiteLayout(*site) for name, site in plain["sites"].items()}
-        return cls(plain["chains"], plain["coordinates"], plain["dtype"], sites)
+        return cls(**{**plain, "sites": sites})
 
 
 class StoredGroup:
     """The arrays of one stage; ``prefix`` is ``warmup_`` for that of warm-up.
 
-    :param rows: draws of a chain that are expected; there may be more.
     :param constrain: from positions [n, coordinates] to sites; needed for writing only.
+    :param create: make the arrays.
+    :raises ValueError: an array is missing.
     """
 
     def __init__(
@@ -70,17 +76,18 @@ class StoredGroup:
         layout: Layout,
         *,
         prefix: str = "",
-        rows: int = 1,
         constrain: Constrain | None = None,
+        create: bool = False,
     ) -> None:
-        self._constrain = constrain
+        self._path, self._constrain = path, constrain
         chains = layout.chains
+        rows = max(1, layout.warmup_rows if prefix else layout.rows)
 
         def array(
             group: str, name: str, shape: Sequence[int], dtype: str, axes: Sequence[str]
         ) -> ZarrArray:
             folder = path / f"{prefix}{group}"
-            if constrain is not None and not folder.exists():
+            if create and not folder.exists():
                 write_metadata(folder, {"node_type": "group"})
             return ZarrArray(
                 folder / _file_name(name),
@@ -88,7 +95,7 @@ class StoredGroup:
                 np.dtype(dtype),
                 axes=("chain", *axes),
                 rows=rows,
-                create=constrain is not None,
+                create=create,
             )
 
         width = layout.coordinates
@@ -107,19 +114,25 @@ class StoredGroup:
         :raises OSError: the disk is full.
         """
         at = as_array(rows), as_array(chains)
-        self._position.write(*at, as_array(positions))
-        for name, value in statistics.items():
-            self._statistics[name].write(*at, as_array(value))
+        grown = [self._position.write(*at, as_array(positions))]
+        grown += [self._statistics[name].write(*at, as_array(v)) for name, v in statistics.items()]
+        grown += self._write_sites(*at, positions)
+        if any(grown):
+            consolidate(self._path)
+
+    def _write_sites(self, rows: np.ndarray, chains: np.ndarray, positions: Tensor) -> list[bool]:
         if not self._sites:
-            return
+            return []
         assert self._constrain is not None
-        size = 0
-        for part in positions.split(_LARGEST_PIECE):
-            here = slice(size, size + len(part))
-            size += len(part)
-            values = self._constrain(part)
-            for name, array in self._sites.items():
-                array.write(at[0][here], at[1][here], as_array(values[name]))
+        grown = []
+        for first in range(0, len(rows), _LARGEST_PIECE):
+            here = slice(first, first + _LARGEST_PIECE)
+            values = self._constrain(positions[here])
+            grown += [
+                array.write(rows[here], chains[here], as_array(values[name]))
+                for name, array in self._sites.items()
+            ]
+        return grown
 
     def positions(self, rows: int) -> Tensor:
         """The first rows, [rows, coordinates, chains]."""

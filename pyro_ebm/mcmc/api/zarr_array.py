@@ -2,7 +2,8 @@
 
 The whole array is one file in C order, [draw, chain, *event], so that it can be mapped into memory:
 what is not looked at is not read, and every function of NumPy, torch and ArviZ takes it. Readers of
-Zarr see one shard of chunks of some megabytes, whose index stands at the end of the file.
+Zarr see one shard of chunks of some megabytes, whose index stands at the end of the file; what is
+written for them alone is never read here.
 
 Room is taken from the disk before it is mapped, as a full disk then raises an error in place of
 killing the process.
@@ -23,8 +24,10 @@ import numpy as np
 
 from ..checkpoint import sync_folder
 
-# Bytes of one chunk: what the file grows by, and what readers of Zarr read at once.
+# Bytes of one chunk, which readers of Zarr read at once.
 _CHUNK_BYTES = 2**22
+# It grows by this part of what it is at least.
+_GROWTH = 8
 _FILE = "c/0"
 _METADATA = "zarr.json"
 _INDEX_ENTRY = 16
@@ -35,7 +38,7 @@ class ZarrArray:
 
     :param shape: [chain, *event].
     :param axes: their names.
-    :param rows: how many draws are expected; more may be written.
+    :param rows: how many draws were expected when it was made; more may be written.
     :param create: make the array if it is not there.
     :raises ValueError: it is not there, or of a type that arrays on disk do not have.
     """
@@ -61,10 +64,8 @@ class ZarrArray:
         self._chunk = max(1, min(rows, _CHUNK_BYTES // max(1, self._row_bytes)))
         self._file = folder.joinpath(_FILE, *["0"] * len(self.shape))
         self._capacity = 0
+        self._changed = self._described = False
         if self._file.exists():
-            described = json.loads((folder / _METADATA).read_text())
-            (sharding,) = described["codecs"]
-            self._chunk = sharding["configuration"]["chunk_shape"][0]
             # Of what a kill left behind the index may be missing.
             per_chunk = self._chunk * self._row_bytes + _INDEX_ENTRY
             self._capacity = self._file.stat().st_size // per_chunk * self._chunk
@@ -74,17 +75,22 @@ class ZarrArray:
             self._file.parent.mkdir(parents=True)
             self._file.touch()
 
-    def write(self, rows: np.ndarray, chains: np.ndarray, values: np.ndarray) -> None:
+    def write(self, rows: np.ndarray, chains: np.ndarray, values: np.ndarray) -> bool:
         """Write values [n, *event] at their draws and chains.
 
+        :returns: whether the array has grown for it, so that its metadata are others.
         :raises OSError: the disk is full.
         """
         if len(rows) == 0:
-            return
+            return False
         needed = int(rows.max()) + 1
-        if needed > self._capacity:
+        grows = needed > self._capacity
+        if grows:
+            needed = max(needed, self._capacity + self._capacity // _GROWTH)
             self._grow(-(-needed // self._chunk) * self._chunk)
+        self._changed = True
         self._map(self._capacity, "r+")[rows, chains] = values
+        return grows
 
     def read(self, rows: int) -> np.ndarray:
         """The first rows [rows, chain, *event], mapped: changes to them stay in memory."""
@@ -106,10 +112,12 @@ class ZarrArray:
 
     def sync(self, rows: int) -> None:
         """Make what is written survive a loss of power, and say that so many rows are complete."""
-        with self._file.open("rb+") as file:
-            os.fsync(file.fileno())
-        self._describe(min(rows, self._capacity))
-        sync_folder(self.folder)
+        if self._changed or not self._described:
+            with self._file.open("rb+") as file:
+                os.fsync(file.fileno())
+            sync_folder(self._file.parent)
+            self._describe(min(rows, self._capacity))
+            self._changed, self._described = False, True
 
     def _map(self, rows: int, mode: Any) -> np.ndarray:
         if self._row_bytes == 0:
@@ -174,8 +182,18 @@ def write_metadata(folder: Path, contents: Mapping[str, Any]) -> None:
     """Write the ``zarr.json`` of an array or a group, at one stroke."""
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f"{_METADATA}.unfinished"
-    with unfinished.open("w") as file:
-        file.write(json.dumps({"zarr_format": 3, "attributes": {}, **contents}))
-        file.flush()
-        os.fsync(file.fileno())
+    unfinished.write_text(json.dumps({"zarr_format": 3, "attributes": {}, **contents}))
     os.replace(unfinished, folder / _METADATA)
+
+
+def consolidate(folder: Path) -> None:
+    """Write into the metadata of a group those of all that it contains.
+
+    Readers then look at nothing else in the folder, and are not surprised by files of other kinds.
+    """
+    inside = {
+        file.parent.relative_to(folder).as_posix(): json.loads(file.read_text())
+        for file in sorted(folder.glob(f"*/{_METADATA}")) + sorted(folder.glob(f"*/*/{_METADATA}"))
+    }
+    consolidated = {"kind": "inline", "must_understand": False, "metadata": inside}
+    write_metadata(folder, {"node_type": "group", "consolidated_metadata": consolidated})
