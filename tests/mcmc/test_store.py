@@ -1,6 +1,8 @@
-"""Draws on disk are the draws in memory, at any pace of the chains, and need no model to be read."""
+"""Draws on disk are those in memory, at any pace of the chains, and are read without the model."""
 
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ from pyro_ebm.mcmc.api.zarr_array import ZarrArray
 from pyro_ebm.mcmc.draws import STATISTICS, Draws, StoredDraws
 
 from .stored_run import CHAINS, DRAWS, SIGMA, WARMUP, Y, begun, model
+
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def group_in(path: Path, *, chains: int, coordinates: int) -> StoredGroup:
@@ -250,6 +255,33 @@ def test_memory_holds_a_bounded_number_of_draws(tmp_path: Path):
         group = group_in(tmp_path / f"{chains}-{coordinates}", chains=chains, coordinates=1)
         stored = StoredDraws(10**7, coordinates, like, group, kept)
         assert stored._buffer.numel() < 2**25
+
+
+FLAT = """
+import resource, sys, torch
+import pyro_ebm as ebm
+
+torch.set_num_threads(1)
+energy = ebm.DiagonalGaussian(torch.zeros(100))
+peaks = []
+for number in (200, 2000):
+    kernel = ebm.HMC(energy, num_steps=1)
+    path = f"{sys.argv[1]}/{number}.zarr"
+    mcmc = ebm.MCMC(kernel, number, 0, num_chains=256, store=path, disable_progbar=True)
+    mcmc.run()
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print((peaks[1] - peaks[0]) * 1024)
+"""
+
+
+def test_memory_does_not_grow_with_the_draws(tmp_path: Path):
+    """Ten times as many take no more, but for a buffer that the short run does not fill."""
+    found = subprocess.run(
+        [sys.executable, "-c", FLAT, str(tmp_path)], cwd=ROOT, capture_output=True, check=True
+    )
+    size_of_draws = 1800 * 256 * 109 * 4
+    # The buffer, and its copy on the way to the disk.
+    assert int(found.stdout) < 2 * 4 * draws_module._BUFFERED < size_of_draws
 
 
 def test_nothing_is_written_over(tmp_path: Path):

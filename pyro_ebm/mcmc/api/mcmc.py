@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from os import PathLike
@@ -20,6 +19,7 @@ from pyro_ebm.target import Target, worthwhile_threads
 from pyro_ebm.target.vectorize import traced
 
 from ..run import Plan, Problem, Progress, Result, run_chains
+from .arguments import check_kernel, check_whole
 from .beginning import (
     Options,
     closed,
@@ -35,6 +35,7 @@ from .diagnosis import diagnose
 from .export import RunRecord, predict, to_arviz
 from .identity import identity
 from .kernels import HMC, NUTS
+from .outcome import outcome, tell
 from .progress import ProgressBar
 from .samples import diagnostics, get_samples
 from .starts import Starts, given_starts, initial_starts, one_chain_of, starts_after, validate
@@ -94,20 +95,12 @@ class MCMC:
         store: str | PathLike[str] | None = None,
         checkpoint_seconds: float | int = 60.0,
     ) -> None:
-        if not isinstance(kernel, NUTS | HMC):
-            raise TypeError(
-                "Expected a kernel of pyro_ebm (NUTS or HMC), got "
-                f"{type(kernel).__module__}.{type(kernel).__name__}. Write "
-                "pyro_ebm.NUTS(model) instead of pyro.infer.NUTS(model)."
-            )
-        for name, value, least in (
-            ("num_samples", num_samples, 1),
-            ("num_chains", num_chains, 1),
-            ("thinning", thinning, 1),
-            ("warmup_steps", 0 if warmup_steps is None else warmup_steps, 0),
-        ):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name} must be a whole number of at least {least}, got {value}.")
+        check_kernel(kernel)
+        steps = 0 if warmup_steps is None else warmup_steps
+        check_whole("num_samples", num_samples, 1)
+        check_whole("num_chains", num_chains, 1)
+        check_whole("thinning", thinning, 1)
+        check_whole("warmup_steps", steps, 0)
         if sites is not None and save_params is not None and set(sites) != set(save_params):
             raise ValueError("sites and save_params name the same thing; give one of them.")
         if warmup_from is not None and initial_params is not None:
@@ -214,24 +207,12 @@ class MCMC:
             coordinates=self._coordinates(target),
             sites=self.sites,
             superchain_ids=starts.superchains,
-            attrs={**attributes, **_outcome(result, seconds)},
+            attrs={**attributes, **outcome(result, seconds)},
             max_tree_depth=self.kernel.max_tree_depth,
             complete=result.error is None,
             thinning=self.thinning,
         )
-        if isinstance(result.error, KeyboardInterrupt):
-            kept = result.draws.complete
-            warnings.warn(
-                f"Interrupted: {kept} of {self.num_samples} draws of every chain are kept, and "
-                "marked as partial."
-                if kept
-                else "Interrupted before the first draw of every chain: nothing is kept.",
-                stacklevel=2,
-            )
-        elif result.error is not None:
-            raise result.error
-        else:
-            _warn_if_coarse(result)
+        tell(result, self.num_samples)
 
     def _options(self) -> Options:
         assert self.warmup_steps is not None
@@ -375,26 +356,3 @@ class MCMC:
         data = self.to_arviz(log_likelihood=False, log_prior=False)
         print_table(data, interval_probability=prob)
         print(f"Number of divergences: {int(self.record.statistics['diverging'].sum())}")
-
-
-def _outcome(result: Result, seconds: float) -> dict[str, Any]:
-    return {
-        "complete": result.error is None,
-        "gradient_steps": 0 if result.state is None else result.state.num_steps,
-        "warmup_gradient_steps": result.warmup_num_steps,
-        "sampling_time": seconds,
-    }
-
-
-def _warn_if_coarse(result: Result) -> None:
-    """Float32 resolves a log density to about |log p| * 1.2e-7: too coarse beyond some 10^5."""
-    log_density = result.draws.statistics["lp"]
-    resolution = torch.finfo(log_density.dtype).eps * float(log_density.abs().median())
-    if resolution > 0.05:
-        warnings.warn(
-            f"The log density is about {float(log_density.median()):.3g}, which "
-            f"{log_density.dtype} resolves only to {resolution:.2g}: acceptance decisions are "
-            "partly rounding error. "
-            "Use torch.set_default_dtype(torch.float64), and data in float64.",
-            stacklevel=3,
-        )
