@@ -167,10 +167,10 @@ class StoredDraws:
     def close(self) -> None:
         """Write out what waits, or else forget it.
 
-        :raises OSError: the disk is full; what had been written before is all there is then.
+        :raises Exception: as the archive does; what had been written before is all there is then.
         """
         try:
             self.flush()
-        except OSError:
+        except Exception:
             self.kept = self.written
             raise

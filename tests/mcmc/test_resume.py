@@ -19,6 +19,7 @@ import torch
 
 import pyro_ebm as ebm
 from pyro_ebm.mcmc import checkpoint
+from pyro_ebm.mcmc.api.identity import density_differs
 from pyro_ebm.mcmc.api.zarr_array import ZarrArray
 
 from .stored_run import CHAINS, DRAWS, SIGMA, WARMUP, Y, begun, model, resumed
@@ -297,6 +298,40 @@ def test_what_is_another_run_is_refused_by_name(wrong: str, short: Path):
     with pytest.raises(ValueError, match=said):
         ebm.MCMC.resume(short, kernel()).run(*args)
     assert before == {file: file.read_bytes() for file in short.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("value", [1.001, float("nan"), float("inf")])
+@pytest.mark.parametrize("part", ["density", "gradient"])
+def test_another_density_at_one_stored_point_is_seen(part: str, value: float):
+    before = torch.ones(3), torch.ones(2, 3)
+    assert density_differs(before, (before[0] + 1e-6, before[1] - 1e-6)) is None
+    now = before[0].clone(), before[1].clone()
+    now[part == "gradient"][..., 1] = value
+    assert part in str(density_differs(before, now))
+
+
+def test_a_site_that_cannot_be_evaluated_loses_nothing_before(tmp_path: Path):
+    fails = False
+
+    def failing() -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        if fails and not torch.is_grad_enabled():
+            raise RuntimeError("not to be had")
+        pyro.deterministic("twice", 2 * x)
+
+    def hook(kernel: Any, samples: torch.Tensor, stage: str, i: int) -> None:
+        nonlocal fails
+        fails = stage == "sample" and i >= 10
+
+    mcmc = ebm.MCMC(ebm.NUTS(failing), 100, 20, num_chains=2, hook_fn=hook, store=tmp_path / "r")
+    with pytest.raises(RuntimeError, match="not to be had") as caught:
+        mcmc.run()
+    assert "from_store" in caught.value.__notes__[0]
+    assert ebm.from_store(tmp_path / "r").posterior.sizes["draw"] >= 10
+    fails = False
+    again = ebm.MCMC.resume(tmp_path / "r", ebm.NUTS(failing))
+    again.run()
+    assert torch.equal(again.record.positions[:, :10], mcmc.record.positions[:, :10])
 
 
 def test_fewer_draws_than_there_are_is_refused(short: Path):

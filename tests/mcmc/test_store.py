@@ -23,7 +23,6 @@ from pyro_ebm.mcmc.draws import STATISTICS, Draws, StoredDraws
 
 from .stored_run import CHAINS, DRAWS, SIGMA, WARMUP, Y, begun, model
 
-
 ROOT = Path(__file__).parent.parent.parent
 
 

@@ -135,7 +135,7 @@ def closed(result: Result, store: RunStore) -> Result:
         return result
     try:
         store.close(finished=result.error is None)
-    except OSError as error:
+    except Exception as error:
         if result.error is None:
             result = result._replace(error=error)
     if result.error is not None:

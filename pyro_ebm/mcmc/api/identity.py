@@ -20,7 +20,6 @@ from pyro_ebm.target.program import ModelProgram
 from pyro_ebm.target.simple_programs import EnergyProgram
 
 from .inputs import by_parameter
-from .kernels import HMC, NUTS
 from .sites import site_facts
 
 # What a kernel takes that is no setting: what it samples is compared by itself.
@@ -31,9 +30,7 @@ _ROUNDINGS = 1e3
 Identity = dict[str, dict[str, Any]]
 
 
-def identity(
-    target: Target, kernel: NUTS | HMC, args: tuple, kwargs: Mapping[str, Any]
-) -> Identity:
+def identity(target: Target, kernel: Any, args: tuple, kwargs: Mapping[str, Any]) -> Identity:
     """What identifies a run, by group and name, in values that JSON keeps as they are."""
     program = target.program
     observed: dict[str, Any] = {}
@@ -76,12 +73,13 @@ def density_differs(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -
     """In words how log densities [points] and gradients [dim, points] at the same points differ."""
     (old, old_gradient), (new, new_gradient) = before, now
     tolerance = _ROUNDINGS * torch.finfo(old.dtype).eps
-    apart = (new - old).abs() > tolerance * (1 + old.abs())
+    # Written so that a number that is none differs from every other.
+    apart = ~((new - old).abs() <= tolerance * (1 + old.abs()))
     if bool(apart.any()):
         point = int(apart.long().argmax())
         return f"the log density at a stored point was {float(old[point])}, is {float(new[point])}"
     scale = 1 + old_gradient.abs().amax(1, keepdim=True)
-    if bool(((new_gradient - old_gradient).abs() > tolerance * scale).any()):
+    if not bool(((new_gradient - old_gradient).abs() <= tolerance * scale).all()):
         return "the gradient of the log density at a stored point is another"
     return None
 
@@ -103,7 +101,7 @@ def _support(constraint: Any) -> str:
     return name if inner is None else f"{name}({_support(inner)})"
 
 
-def _settings(kernel: NUTS | HMC) -> dict[str, Any]:
+def _settings(kernel: Any) -> dict[str, Any]:
     return {
         name: _plain(value)
         for name, value in sorted(vars(kernel).items())

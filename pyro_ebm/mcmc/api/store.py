@@ -79,6 +79,14 @@ class StoreOptions(NamedTuple):
     seconds: float
 
 
+class _Counted(NamedTuple):
+    """A state, and how many draws and draws of warm-up every chain had kept then."""
+
+    state: RunState
+    kept: Tensor
+    warmup_kept: Tensor | None
+
+
 class RunStore:
     """The folder of a run that is going on; the sampling loop writes to it.
 
@@ -93,7 +101,9 @@ class RunStore:
         self._saved: Saved | None = contents.checkpoint if contents.checkpoint.arrays else None
         self._spent = float(contents.checkpoint.about.get("sampling_time", 0.0))
         self._began = self._last = time.monotonic()
-        self._latest: tuple[RunState, Tensor, Tensor | None] | None = None
+        # Two states: all draws of the one before the last flush are surely on disk.
+        self._latest: _Counted | None = None
+        self._safe: _Counted | None = None
         layout, about = contents.layout, contents.run.about
         constrain = constrain_in_pieces(target, options.coordinates)
         like = torch.empty((), dtype=target.dtype, device=target.device)
@@ -113,6 +123,7 @@ class RunStore:
             warm = StoredGroup(path, layout, prefix="warmup_", constrain=constrain, create=new)
             self._groups.append(warm)
             self.warmup_draws = draws(warm, steps, "warmup_kept")
+        self._flushed = self.draws.written
 
     @property
     def sampling_time(self) -> float:
@@ -135,7 +146,7 @@ class RunStore:
         :raises ValueError: the saved state is that of another kernel.
         """
         if self._saved is None:
-            self._latest = (state, *self._counts())
+            self._latest = _Counted(state, *self._counts())
             try:
                 self.checkpoint(finished=False)
             except OSError:
@@ -147,7 +158,7 @@ class RunStore:
             saved: RunState = checkpoint.rebuild(state, arrays, "state")
         except ValueError as error:
             raise ValueError(f"{self.path / _STATE} is another kernel's: {error}") from error
-        self._latest = (saved, *self._counts())
+        self._latest = _Counted(saved, *self._counts())
         return saved
 
     def save(self, state: RunState) -> None:
@@ -155,7 +166,9 @@ class RunStore:
 
         :raises OSError: the disk is full.
         """
-        self._latest = (state, *self._counts())
+        if self.draws.written is not self._flushed:
+            self._safe, self._flushed = self._latest, self.draws.written
+        self._latest = _Counted(state, *self._counts())
         if time.monotonic() - self._last >= self._seconds:
             self.checkpoint(finished=False)
 
@@ -192,19 +205,32 @@ class RunStore:
     def close(self, *, finished: bool) -> None:
         """The last checkpoint; where it cannot be written, what is on disk already counts.
 
-        :raises OSError: the disk is full.
+        :raises Exception: the disk is full, or a site cannot be evaluated.
         """
-        failed: OSError | None = None
+        failed: Exception | None = None
         for draws in (self.draws, self.warmup_draws):
             try:
                 if draws is not None:
                     draws.close()
-            except OSError as error:
+            except Exception as error:
                 failed = error
         if failed is not None:
+            for counted in (self._latest, self._safe):
+                if counted is not None and self._has_draws_of(counted):
+                    self._latest = counted
+                    with contextlib.suppress(OSError):
+                        self.checkpoint(finished=False)
+                    break
             raise failed
         if self.begun:
             self.checkpoint(finished=finished)
+
+    def _has_draws_of(self, counted: _Counted) -> bool:
+        """Whether all draws that there were at a state are on disk."""
+        whole = bool((counted.kept <= self.draws.written).all())
+        if self.warmup_draws is None or counted.warmup_kept is None:
+            return whole
+        return whole and bool((counted.warmup_kept <= self.warmup_draws.written).all())
 
     def _counts(self) -> tuple[Tensor, Tensor | None]:
         before = self.warmup_draws
