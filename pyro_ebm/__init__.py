@@ -48,6 +48,7 @@ from .mcmc.api import HMC as HMC
 from .mcmc.api import MCMC as MCMC
 from .mcmc.api import NUTS as NUTS
 from .mcmc.api import ChEESHMC as ChEESHMC
+from .mcmc.api import from_store as from_store
 from .minimization import Minima as Minima
 from .minimization import minimize as minimize
 from .target import Target as Target
@@ -99,6 +100,7 @@ __all__ = [
     "clamp",
     "compare_evidence",
     "energy_factor",
+    "from_store",
     "minimize",
     "plot_calibration",
     "plot_path",

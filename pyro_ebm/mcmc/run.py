@@ -9,26 +9,18 @@ ends when the slowest chain has them all; what faster chains made beyond is not 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from .adaptation import SETTLE, Adaptation, Warmup, begin, learn
+from .draws import STATISTICS as STATISTICS
+from .draws import Draws as Draws
+from .draws import StoredDraws
 from .kernel import Kernel, LogDensityAndGradient, Noise, Settings, Transition
 from .metric import DiagonalMetric
 
-STATISTICS = (
-    "lp",
-    "acceptance_rate",
-    "energy",
-    "energy_error",
-    "tree_depth",
-    "n_steps",
-    "diverging",
-    "reached_max_treedepth",
-    "step_size",
-)
 # Random numbers drawn at once, and steps between two looks at the counters.
 _NOISE_NUMBERS = 2**20
 _MAX_BLOCK = 16
@@ -51,43 +43,6 @@ class Plan(NamedTuple):
     keep_warmup: bool = False
 
 
-class Draws:
-    """What the chains have kept so far; filled by the loop and readable at any time.
-
-    ``positions`` [rows, coordinates, chains] and ``statistics`` [rows, 9, chains] in the order of
-    STATISTICS; ``kept`` [chains] counts the rows that are written.
-    """
-
-    def __init__(self, rows: int, coordinates: int, chains: int, like: Tensor) -> None:
-        # One row more takes the writes of chains that have nothing to keep.
-        self._buffer = like.new_zeros(rows + 1, coordinates + len(STATISTICS), chains)
-        self._coordinates = coordinates
-        self.rows = rows
-        self.kept = torch.zeros(chains, dtype=torch.long, device=like.device)
-
-    @property
-    def complete(self) -> int:
-        """The number of draws that every chain has."""
-        return min(self.rows, int(self.kept.min()))
-
-    @property
-    def positions(self) -> Tensor:
-        """The first draws of every chain, [complete, coordinates, chains]."""
-        return self._buffer[: self.complete, : self._coordinates]
-
-    @property
-    def statistics(self) -> dict[str, Tensor]:
-        """Per statistic [complete, chains]."""
-        block = self._buffer[: self.complete, self._coordinates :]
-        return {name: block[:, i] for i, name in enumerate(STATISTICS)}
-
-    def write(self, keep: Tensor, record: Tensor) -> None:
-        """Append one record [coordinates + 9, chains] to the chains that keep it."""
-        row = torch.where(keep & (self.kept < self.rows), self.kept, self.rows)
-        self._buffer.scatter_(0, row.expand(1, *record.shape), record[None])
-        self.kept = self.kept + keep
-
-
 class Progress(NamedTuple):
     """Where a run stands: transitions of the slowest chain in this stage, of how many."""
 
@@ -95,14 +50,15 @@ class Progress(NamedTuple):
     done: int
     total: int
     step_size: float
-    draws: Draws
+    draws: Draws | StoredDraws
 
 
 class RunState(NamedTuple):
     """The whole state of a run between two blocks of steps, tensors only.
 
     ``transitions`` [chains] counts every transition that a chain has ended; it keeps those from
-    number ``keep_from`` on. ``generator`` is the state of the random stream.
+    number ``keep_from`` on. ``num_steps`` counts steps, of which ``warmup_num_steps`` were warm-up.
+    ``generator`` is the state of the random stream.
     """
 
     chain: Any
@@ -112,17 +68,38 @@ class RunState(NamedTuple):
     transitions: Tensor
     keep_from: Tensor
     num_steps: int
+    warmup_num_steps: int
     generator: Tensor
+
+
+@runtime_checkable
+class Storage(Protocol):
+    """Where a run is kept while it goes on."""
+
+    draws: StoredDraws
+    warmup_draws: StoredDraws | None
+
+    def begin(self, state: RunState) -> RunState:
+        """Take in the first state, or give that of an earlier run in its place."""
+        ...
+
+    def save(self, state: RunState) -> None:
+        """Called between blocks of steps with what the run could go on from."""
+        ...
 
 
 class Result(NamedTuple):
     """A finished or interrupted run; ``state`` is None when it ended before the first block."""
 
-    draws: Draws
-    warmup_draws: Draws | None
+    draws: Draws | StoredDraws
+    warmup_draws: Draws | StoredDraws | None
     state: RunState | None
-    warmup_num_steps: int
     error: BaseException | None
+
+    @property
+    def warmup_num_steps(self) -> int:
+        """Steps made before adaptation had ended."""
+        return 0 if self.state is None else self.state.warmup_num_steps
 
 
 def run_chains(
@@ -134,38 +111,51 @@ def run_chains(
     generator: torch.Generator,
     settings: Settings | None = None,
     report: Callable[[Progress], None] | None = None,
+    storage: Storage | None = None,
 ) -> Result:
     """Run all chains from their starts [dim, chains].
 
     :param settings: step size and metric of an earlier run, from which this one goes on.
     :param report: called between blocks of steps.
+    :param storage: keeps draws and states outside of memory, and may hold a run to go on with.
     :returns: also when it was interrupted or the density raised: then ``error`` says by what, and
         ``draws`` holds what there is.
     """
     dim, chains = start.shape
     rows = dim if plan.coordinates is None else len(plan.coordinates)
     advance = _Steps(problem, kernel, plan.coordinates)
-    draws = Draws(plan.num_samples, rows, chains, start)
-    before = Draws(plan.warmup.num_steps, rows, chains, start) if plan.keep_warmup else None
+    if storage is not None:
+        draws, before = storage.draws, storage.warmup_draws
+    else:
+        draws = Draws(plan.num_samples, rows, chains, start)
+        before = Draws(plan.warmup.num_steps, rows, chains, start) if plan.keep_warmup else None
     error: BaseException | None = None
     state: RunState | None = None
-    warmup_num_steps = 0
+
+    def between(stage: str, now: RunState) -> None:
+        if storage is not None:
+            storage.save(now)
+        if report is not None:
+            report(_progress(stage, now, plan, draws))
+
     try:
-        for state in _warm_up(problem, kernel, advance, start, plan, generator, settings, before):
-            warmup_num_steps = state.num_steps
-            if report is not None:
-                report(_progress("warmup", state, plan, draws))
-        assert state is not None
-        warm = state
+        first = _begin(problem, kernel, start, plan, generator, settings)
+        if storage is not None:
+            first = storage.begin(first)
+            generator.set_state(first.generator)
+        state = warm = first
+        if first.adaptation is not None:
+            for warm in _warm_up(kernel, advance, plan, generator, first, before):
+                state = warm
+                between("warmup", state)
         for state in _keep(kernel, advance, plan, generator, warm, before, draws):
-            if report is not None:
-                report(_progress("sample", state, plan, draws))
+            between("sample", state)
     except (KeyboardInterrupt, Exception) as caught:
         error = caught
-    return Result(draws, before, state, warmup_num_steps, error)
+    return Result(draws, before, state, error)
 
 
-def _progress(stage: str, state: RunState, plan: Plan, draws: Draws) -> Progress:
+def _progress(stage: str, state: RunState, plan: Plan, draws: Draws | StoredDraws) -> Progress:
     if stage == "warmup":
         done, total = int(state.transitions.min()), plan.warmup.num_steps
     else:
@@ -194,22 +184,19 @@ class _Steps:
         return chain, transition, _record(transition, self._coordinates)
 
 
-def _warm_up(
+def _begin(
     problem: Problem,
     kernel: Kernel,
-    advance: _Steps,
     start: Tensor,
     plan: Plan,
     generator: torch.Generator,
     settings: Settings | None,
-    before: Draws | None,
-) -> Iterator[RunState]:
-    """Adapt; the last state yielded has the settings that the draws are made with."""
-    warmup = plan.warmup
+) -> RunState:
+    """The state before the first step."""
     log_density, gradient = problem.log_density_and_gradient(start)
     momentum = torch.randn(start.shape, generator=generator, dtype=start.dtype, device=start.device)
     adaptation = begin(
-        warmup,
+        plan.warmup,
         problem.log_density_and_gradient,
         start,
         log_density,
@@ -218,7 +205,7 @@ def _warm_up(
         settings=settings,
     )
     count = torch.zeros(start.shape[1], dtype=torch.long, device=start.device)
-    state = RunState(
+    return RunState(
         chain=kernel.init(start, log_density, gradient, adaptation.settings),
         settings=adaptation.settings,
         adaptation=adaptation,
@@ -226,8 +213,21 @@ def _warm_up(
         transitions=count,
         keep_from=count,
         num_steps=0,
+        warmup_num_steps=0,
         generator=generator.get_state(),
     )
+
+
+def _warm_up(
+    kernel: Kernel,
+    advance: _Steps,
+    plan: Plan,
+    generator: torch.Generator,
+    state: RunState,
+    before: Draws | StoredDraws | None,
+) -> Iterator[RunState]:
+    """Adapt; the last state yielded has the settings that the draws are made with."""
+    warmup = plan.warmup
     adapting = warmup.num_steps > SETTLE
     while adapting:
         block = _noise(kernel, state, generator)
@@ -245,6 +245,7 @@ def _warm_up(
                 position=transition.position,
                 transitions=state.transitions + transition.done,
                 num_steps=state.num_steps + 1,
+                warmup_num_steps=state.num_steps + 1,
             )
             if complete:
                 adapting = False
@@ -267,8 +268,8 @@ def _keep(
     plan: Plan,
     generator: torch.Generator,
     state: RunState,
-    before: Draws | None,
-    draws: Draws,
+    before: Draws | StoredDraws | None,
+    draws: Draws | StoredDraws,
 ) -> Iterator[RunState]:
     """Settle, then keep every ``thinning``-th transition until the slowest chain is done."""
     while draws.complete < plan.num_samples:

@@ -2,9 +2,10 @@
 
 from .chees import ChEESHMC as ChEESHMC
 from .export import build_groups as build_groups
+from .from_store import from_store as from_store
 from .kernels import HMC as HMC
 from .kernels import NUTS as NUTS
 from .mcmc import MCMC as MCMC
 from .record import RunRecord as RunRecord
 
-__all__ = ["HMC", "MCMC", "NUTS", "ChEESHMC", "RunRecord", "build_groups"]
+__all__ = ["HMC", "MCMC", "NUTS", "ChEESHMC", "RunRecord", "build_groups", "from_store"]

@@ -6,7 +6,9 @@ energies are then those at these draws. Rows go through in pieces that fit into 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -35,27 +37,65 @@ class Evaluated(NamedTuple):
 
 
 def evaluated(
-    record: RunRecord, positions: Tensor, facts: Mapping[str, Facts], *, log_likelihood: bool
+    record: RunRecord,
+    positions: Tensor,
+    facts: Mapping[str, Facts],
+    *,
+    log_likelihood: bool,
+    known: Mapping[str, np.ndarray] = {},
 ) -> Evaluated:
-    """What the model gives at stored positions [chain, draw, coordinates]."""
-    target, batch = record.target, positions.shape[:2]
-    rows = target.complete(positions, record.coordinates).flatten(0, 1)
-    chunk = max(1, _NUMBERS // target.numbers_per_run)
-    pieces = [
-        _evaluate(record, piece, facts, log_likelihood=log_likelihood)
-        for piece in rows.split(chunk)
-    ]
+    """What the model gives at stored positions [chain, draw, coordinates].
 
-    def join(dictionaries: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        whole = {name: np.concatenate([d[name] for d in dictionaries]) for name in dictionaries[0]}
-        return {name: array.reshape(*batch, *array.shape[1:]) for name, array in whole.items()}
+    :param known: values of sites that are taken as they are. Those of a run that is on disk are on
+        disk, as is then everything that is given back.
+    """
+    target, (chains, draws) = record.target, positions.shape[:2]
+    # Draw after draw, as they lie on disk.
+    stored = positions.transpose(0, 1).reshape(draws * chains, -1)
+    columns: tuple[dict[str, _Column], ...] = ({}, {}, {}, {})
+    for piece in stored.split(max(1, _NUMBERS // target.numbers_per_run)):
+        rows = target.complete(piece, record.coordinates)
+        found = _evaluate(record, rows, facts, log_likelihood=log_likelihood)
+        for group, values in zip(columns, found, strict=True):
+            for name, value in values.items():
+                if group is columns[0] and name in known:
+                    continue
+                group.setdefault(name, _Column(record.folder)).add(value)
 
-    return Evaluated(
-        posterior=join([piece.posterior for piece in pieces]),
-        log_prior=join([piece.log_prior for piece in pieces]),
-        log_likelihood=join([piece.log_likelihood for piece in pieces]),
-        energies=join([piece.energies for piece in pieces]),
-    )
+    def whole(column: _Column) -> np.ndarray:
+        return np.swapaxes(column.whole((draws, chains)), 0, 1)
+
+    posterior, *others = ({n: whole(c) for n, c in group.items()} for group in columns)
+    values = {**known, **posterior}
+    return Evaluated({name: values[name] for name in facts if name in values}, *others)
+
+
+class _Column:
+    """One variable, piece after piece: in memory, or in a file without a name that is mapped."""
+
+    def __init__(self, folder: Path | None) -> None:
+        # Closed when it is mapped; it has no name that would have to be removed.
+        self._file = None if folder is None else tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        self._pieces: list[np.ndarray] = []
+
+    def add(self, piece: np.ndarray) -> None:
+        if self._file is None:
+            self._pieces.append(piece)
+            return
+        self._file.write(np.ascontiguousarray(piece).data)
+        self._pieces = [piece[:0]]
+
+    def whole(self, batch: tuple[int, int]) -> np.ndarray:
+        """All rows as [*batch, *event]."""
+        (first, *_) = self._pieces
+        shape = (*batch, *first.shape[1:])
+        if self._file is None:
+            return np.concatenate(self._pieces).reshape(shape)
+        self._file.flush()
+        if 0 in shape:
+            return np.zeros(shape, first.dtype)
+        with self._file:
+            return np.memmap(self._file, first.dtype, "r+", shape=shape)
 
 
 def _evaluate(
@@ -130,11 +170,12 @@ def _whole_batches(
 
 def unconstrained(record: RunRecord, positions: Tensor) -> dict[str, np.ndarray]:
     """The coordinates of every kept latent site, [chain, draw, *unconstrained shape]."""
-    whole = record.target.complete(positions, record.coordinates)
-    return {
-        site.name: as_array(
-            whole[..., site.slice].reshape(*whole.shape[:2], *site.unconstrained_shape)
-        )
-        for site in record.target.sites
-        if record.keeps(site.name)
-    }
+    places = {int(c): i for i, c in enumerate(record.stored_coordinates.tolist())}
+    found = {}
+    for site in record.target.sites:
+        if record.keeps(site.name):
+            # A site is kept whole, and coordinates ascend.
+            first = places[site.offset] if site.size else 0
+            part = positions[..., first : first + site.size]
+            found[site.name] = as_array(part.reshape(*part.shape[:2], *site.unconstrained_shape))
+    return found

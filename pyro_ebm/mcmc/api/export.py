@@ -27,13 +27,8 @@ from .predictive import forward_draws, latent_draws, model_of
 from .predictive import predict as predict
 from .record import RunRecord as RunRecord
 from .sites import Facts, site_facts
+from .stored_group import TYPES
 
-_TYPES = {
-    "diverging": torch.bool,
-    "reached_max_treedepth": torch.bool,
-    "tree_depth": torch.int64,
-    "n_steps": torch.int64,
-}
 # A pointwise log likelihood of more numbers (2 GiB in float32) is left out.
 LARGEST_LOG_LIKELIHOOD = 2**29
 
@@ -91,7 +86,9 @@ def build_groups(
     with torch.random.fork_rng(list(range(torch.cuda.device_count()))):
         # A stream of its own: two exports of a run are the same, and none is the sampler's.
         torch.manual_seed((int(record.attrs.get("seed", 0)) + 1) % 2**63)
-        kept = evaluated(record, record.positions, facts, log_likelihood=pointwise)
+        kept = evaluated(
+            record, record.positions, facts, log_likelihood=pointwise, known=record.stored
+        )
         groups["posterior"] = kept.posterior
         groups["unconstrained_posterior"] = unconstrained(record, record.positions)
         groups["sample_stats"] = _statistics(record, record.statistics)
@@ -132,8 +129,7 @@ def build_groups(
 
 def _statistics(record: RunRecord, statistics: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     found = {
-        name: as_array(value.to(_TYPES.get(name, value.dtype)))
-        for name, value in statistics.items()
+        name: as_array(value.to(TYPES.get(name, value.dtype))) for name, value in statistics.items()
     }
     if record.superchain_ids is not None and found:
         shape = next(iter(found.values())).shape
@@ -147,7 +143,13 @@ def _warmup(record: RunRecord, facts: Mapping[str, Facts]) -> Groups:
         raise ValueError(
             "The draws of the warm-up were not kept. Run with MCMC(..., save_warmup=True)."
         )
-    kept = evaluated(record, record.warmup_positions, facts, log_likelihood=False)
+    kept = evaluated(
+        record,
+        record.warmup_positions,
+        facts,
+        log_likelihood=False,
+        known=record.warmup_stored,
+    )
     return {
         "warmup_posterior": kept.posterior,
         "warmup_unconstrained_posterior": unconstrained(record, record.warmup_positions),

@@ -1,8 +1,9 @@
 """The worst figures of a run: R-hat, effective sample sizes, and how the chains lie to one another.
 
 Everything is judged in unconstrained coordinates, where most figures are those of the sites:
-R-hat and ESS rank the draws, and ranks do not see a monotone map. Of very many coordinates all are
-screened by cheap variance ratios, and the most suspicious ones get the full diagnostics.
+R-hat and ESS rank the draws, and ranks do not see a monotone map. Of very many coordinates, or
+draws, all are screened by cheap variance ratios, and the most suspicious ones get the full
+diagnostics.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from .record import RunRecord
 
 NESTED, SPLIT = "nested R-hat", "split R-hat"
 _SCREENED = 100
+# Numbers that full diagnostics look at, and that screening holds at once.
+_MOST_NUMBERS, _AT_ONCE = 2**26, 2**24
 # A later half of a chain so many times farther out than the earlier one is no fluctuation.
 _GROWTH = 30.0
 _HUGE = 1e6
@@ -72,12 +75,16 @@ class Rhat(NamedTuple):
 
 
 def coordinates(record: RunRecord) -> Coordinates:
-    """The stored coordinates, at most about a hundred, the most suspicious of all."""
+    """The stored coordinates, at most about a hundred, the most suspicious of all.
+
+    Of so many draws that a hundred would not fit into memory they are fewer.
+    """
     draws = as_array(record.positions)
     names = _names(record)
     chosen = np.arange(draws.shape[2])
-    if len(chosen) > _SCREENED and draws.shape[1] > 1:
-        chosen = _suspicious(draws)
+    number = min(_SCREENED, max(2, _MOST_NUMBERS // max(1, record.num_chains * record.num_draws)))
+    if len(chosen) > number and draws.shape[1] > 1:
+        chosen = _suspicious(draws, number)
     kept = draws[:, :, chosen].astype(float)
     return Coordinates(kept, tuple(names[i] for i in chosen), chosen)
 
@@ -93,17 +100,27 @@ def _names(record: RunRecord) -> tuple[str, ...]:
     return tuple(names[int(i)] for i in record.coordinates)
 
 
-def _suspicious(draws: np.ndarray) -> np.ndarray:
+def _suspicious(draws: np.ndarray, number: int) -> np.ndarray:
     """Half of them by the variance between half-chains, half by the correlation of neighbours."""
+    chains, length, dim = draws.shape
+    half = length // 2
+    rows = max(1, _AT_ONCE // (length * dim))
+    parts = [_variances(draws[i : i + rows], half) for i in range(0, chains, rows)]
     with np.errstate(all="ignore"):
-        half = draws.shape[1] // 2
-        halves = np.concatenate([draws[:, :half], draws[:, -half:]])
-        within = halves.var(1).mean(0)
-        between = halves.mean(1).var(0) / within
-        neighbours = np.square(np.diff(draws, axis=1)).mean((0, 1)) / draws.var(1).mean(0)
-    first = np.argsort(-np.nan_to_num(between, nan=np.inf))[: _SCREENED // 2]
-    second = np.argsort(np.nan_to_num(neighbours, nan=-np.inf))[: _SCREENED // 2]
+        means, within, steps, spread = (np.concatenate(part) for part in zip(*parts, strict=True))
+        between = means.var(0) / within.mean(0)
+        neighbours = steps.mean(0) / spread.mean(0)
+    first = np.argsort(-np.nan_to_num(between, nan=np.inf))[: number // 2]
+    second = np.argsort(np.nan_to_num(neighbours, nan=-np.inf))[: number // 2]
     return np.union1d(first, second)
+
+
+def _variances(draws: np.ndarray, half: int) -> tuple[np.ndarray, ...]:
+    """Of some chains: means and variances of their halves, squared steps, and variances."""
+    with np.errstate(all="ignore"):
+        halves = np.concatenate([draws[:, :half], draws[:, -half:]])
+        steps = np.square(np.diff(draws, axis=1)).mean(1)
+        return halves.mean(1), halves.var(1), steps, draws.var(1)
 
 
 def rhat(record: RunRecord, found: Coordinates) -> Rhat:

@@ -78,9 +78,11 @@ def flat_directions(record: RunRecord, at: Coordinates) -> Flat | None:
 def _look(record: RunRecord, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Draws of these coordinates and the forces at them [draw, coordinate]."""
     target = record.target
-    rows = target.complete(record.positions, record.coordinates).flatten(0, 1)
-    chosen = torch.linspace(0, len(rows) - 1, min(len(rows), _LOOKS)).long().to(rows.device)
-    positions = rows.index_select(0, chosen)
+    number = record.num_chains * record.num_draws
+    # In float64, as float32 does not resolve the number of a late draw.
+    chosen = torch.linspace(0, number - 1, min(number, _LOOKS), dtype=torch.float64).long()
+    chain, draw = (part.to(record.positions.device) for part in _divided(chosen, record.num_draws))
+    positions = target.complete(record.positions[chain, draw], record.coordinates)
     _, gradient = target.log_density_and_gradient(positions.T.contiguous())
     finite = as_array(gradient.isfinite().all(0))
     stored = np.arange(target.dim) if record.coordinates is None else as_array(record.coordinates)
@@ -89,6 +91,10 @@ def _look(record: RunRecord, places: np.ndarray) -> tuple[np.ndarray, np.ndarray
         as_array(positions)[finite][:, columns].astype(float),
         as_array(gradient.T)[finite][:, columns].astype(float),
     )
+
+
+def _divided(number: torch.Tensor, by: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return number.div(by, rounding_mode="floor"), number % by
 
 
 def _is_flat(place: np.ndarray, force: np.ndarray) -> bool:

@@ -70,21 +70,45 @@ def gear_of(sampler: Sampler, target: Target, start: Tensor, transitions: int) -
     :param transitions: of a chain, warm-up too.
     """
     wanted = sampler.jit_compile
-    traced_step = Problem(target.recorded, target.recorder(start))
     if wanted is False or not target.vectorized or start.device.type != "cpu":
-        return Gear("traced", sampler.kernel(), traced_step)
-    compile_it = wanted is True or _is_worth_it(target, start.shape[1], transitions)
+        return _traced(sampler, target, start)
     native = _native(sampler, start)
+    if wanted is True or _is_worth_it(target, start.shape[1], transitions):
+        return _compiled(sampler, native, target, start)
+    if native is None:
+        return _traced(sampler, target, start)
+    return Gear("native", native, Problem(target.recorded.at(start), _as_it_is))
+
+
+def same_gear(name: str, sampler: Sampler, target: Target, start: Tensor) -> Gear:
+    """The gear of that name, in which a run was begun that now goes on.
+
+    :raises ValueError: where this machine has no C compiler, which the gear needs.
+    """
+    if name == "traced":
+        return _traced(sampler, target, start)
+    native = _native(sampler, start)
+    if name == "compiled":
+        return _compiled(sampler, native, target, start)
+    if native is None:
+        raise ValueError(
+            f"The run was begun in the gear {name!r}, with bookkeeping in C, and here is no C "
+            "compiler: go on with it where there is one."
+        )
+    return Gear("native", native, Problem(target.recorded.at(start), _as_it_is))
+
+
+def _traced(sampler: Sampler, target: Target, start: Tensor) -> Gear:
+    problem = Problem(target.recorded, target.recorder(start))
+    return Gear("traced", sampler.kernel(), problem)
+
+
+def _compiled(sampler: Sampler, native: Kernel | None, target: Target, start: Tensor) -> Gear:
     if native is not None:
-        density = target.recorded.at(start)
-        if compile_it:
-            density = traced(target.log_density_and_gradient, start, compile_graph=True)
-        return Gear("compiled" if compile_it else "native", native, Problem(density, _as_it_is))
-    if compile_it:
-        record = functools.partial(traced, compile_graph=True)
-        whole = Problem(target.log_density_and_gradient, record)
-        return Gear("compiled", sampler.kernel(), whole)
-    return Gear("traced", sampler.kernel(), traced_step)
+        density = traced(target.log_density_and_gradient, start, compile_graph=True)
+        return Gear("compiled", native, Problem(density, _as_it_is))
+    record = functools.partial(traced, compile_graph=True)
+    return Gear("compiled", sampler.kernel(), Problem(target.log_density_and_gradient, record))
 
 
 def _as_it_is(function: Callable, *_: Any) -> Callable:

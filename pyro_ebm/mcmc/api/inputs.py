@@ -18,12 +18,13 @@ def constant_data(
     A container's elements are called ``parameter.key``; further positional arguments ``args.0``.
     """
     found: dict[str, np.ndarray] = {}
-    for name, value in _by_parameter(model, args, kwargs).items():
+    for name, value in by_parameter(model, args, kwargs).items():
         _collect(found, name, value, observed)
     return found
 
 
-def _by_parameter(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def by_parameter(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call by the names of the model's parameters, defaults included."""
     function = model.forward if isinstance(model, nn.Module) else model
     try:
         signature = inspect.signature(function)

@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyro_ebm.diagnostics import ess_bulk, split_rhat
 from pyro_ebm.inference_data import print_table
 from pyro_ebm.target import Target, worthwhile_threads
 
 from ..run import Plan, Progress, Result, run_chains
+from .arguments import check_kernel, check_whole
+from .beginning import (
+    Options,
+    closed,
+    example_of,
+    make_record,
+    new_contents,
+    opened,
+    options_of,
+    starts_of,
+    warn_if_elsewhere,
+)
 from .chees import ChEESHMC
 from .diagnosis import diagnose
 from .export import RunRecord, predict, to_arviz
-from .gears import Gear, gear_of
+from .gears import Gear, gear_of, same_gear
+from .identity import identity
 from .kernels import HMC, NUTS
+from .outcome import outcome, tell
 from .progress import ProgressBar
-
-# From this many chains on, starts are shared, so that nested R-hat can judge short chains.
-_NESTED_FROM = 128
-_SUPERCHAINS = 8
+from .samples import diagnostics, get_samples
+from .starts import Starts, given_starts, initial_starts, one_chain_of, starts_after, validate
+from .store import Contents, RunStore, StoreOptions, check_free, check_same, read_contents
 
 
 class MCMC:
@@ -54,6 +67,11 @@ class MCMC:
     :param warmup_from: a finished MCMC on the same sites: its step size and metric, and its last
         positions, are where this one starts; ``warmup_steps`` is then 0 unless given.
     :param save_warmup: keep the draws of warm-up too.
+    :param store: a folder, which must not be there yet (``"run.zarr"``): draws, statistics and
+        sites go there while the run goes on, so that memory does not grow with them, and so does
+        what :meth:`resume` needs. :func:`.from_store` reads it without the model.
+    :param checkpoint_seconds: with ``store``, the time between two states from which a run that
+        was killed can be resumed; one is written when a run ends too, however it ends.
     """
 
     def __init__(
@@ -74,27 +92,25 @@ class MCMC:
         sites: Sequence[str] | None = None,
         warmup_from: MCMC | None = None,
         save_warmup: bool = False,
+        store: str | PathLike[str] | None = None,
+        checkpoint_seconds: float | int = 60.0,
     ) -> None:
-        if not isinstance(kernel, NUTS | HMC | ChEESHMC):
-            raise TypeError(
-                "Expected a kernel of pyro_ebm (NUTS, HMC or ChEESHMC), got "
-                f"{type(kernel).__module__}.{type(kernel).__name__}. Write "
-                "pyro_ebm.NUTS(model) instead of pyro.infer.NUTS(model)."
-            )
-        for name, value, least in (
-            ("num_samples", num_samples, 1),
-            ("num_chains", num_chains, 1),
-            ("thinning", thinning, 1),
-            ("warmup_steps", 0 if warmup_steps is None else warmup_steps, 0),
-        ):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name} must be a whole number of at least {least}, got {value}.")
+        check_kernel(kernel)
+        steps = 0 if warmup_steps is None else warmup_steps
+        check_whole("num_samples", num_samples, 1)
+        check_whole("num_chains", num_chains, 1)
+        check_whole("thinning", thinning, 1)
+        check_whole("warmup_steps", steps, 0)
         kernel.check_num_chains(num_chains)
         if sites is not None and save_params is not None and set(sites) != set(save_params):
             raise ValueError("sites and save_params name the same thing; give one of them.")
         if warmup_from is not None and initial_params is not None:
             raise ValueError(
                 "Give initial_params or warmup_from, not both: both say where to start."
+            )
+        if not checkpoint_seconds >= 0:
+            raise ValueError(
+                f"checkpoint_seconds must be a time of 0 or more seconds, got {checkpoint_seconds}."
             )
         if transforms is not None and kernel.potential_fn is not None:
             kernel.transforms = transforms
@@ -110,62 +126,138 @@ class MCMC:
         self.sites = tuple(sites or save_params or ()) or None
         self.warmup_from = warmup_from
         self.save_warmup = save_warmup
+        self.store = None if store is None else Path(store)
+        self.checkpoint_seconds = float(checkpoint_seconds)
+        self._resumes = False
         self._record: RunRecord | None = None
         self._result: Result | None = None
-        self._gear: Gear | None = None
+
+    @classmethod
+    def resume(
+        cls,
+        path: str | PathLike[str],
+        kernel: NUTS | HMC | ChEESHMC,
+        *,
+        num_samples: int | None = None,
+    ) -> MCMC:
+        """Go on with a run that was killed, interrupted, failed, or has finished.
+
+        ``MCMC.resume("run.zarr", NUTS(model)).run(*args)`` makes the draws that the run would have
+        made, one for one. Other arguments are those that the run was begun with.
+
+        :param path: the ``store=`` of the run.
+        :param kernel: the kernel, on the model, that the run was begun with.
+        :param num_samples: draws per chain, with those that are there; as before unless given.
+        :raises FileNotFoundError: there is no run.
+        :raises ValueError: a file is damaged, or fewer draws are asked for than there are. And
+            :meth:`run` raises it where kernel, model or arguments are not those of the run.
+        """
+        folder = Path(path)
+        options, wanted = options_of(folder, read_contents(folder), num_samples)
+        mcmc = cls(kernel, wanted, store=folder, **options._asdict())
+        mcmc._resumes = True
+        return mcmc
 
     def run(self, *args: Any, **kwargs: Any) -> None:
         """Run the chains; the arguments are the model's.
 
         Ctrl-C ends the run early and keeps what every chain has drawn, marked as partial.
 
-        :raises ValueError: when the model cannot be sampled rightly, or no start can be found.
+        :raises ValueError: when the model cannot be sampled rightly, no start can be found, or a
+            run that is resumed was one of something else.
+        :raises FileExistsError: ``store`` is there already.
         """
         self._record = self._result = None
-        with poutine.block():
-            target = self.kernel.target(args, kwargs, self._example_params())
+        contents = read_contents(self.store) if self.store and self._resumes else None
+        if self.store and contents is None:
+            check_free(self.store)
+        with poutine.block(), contextlib.ExitStack() as stack:
+            target = self.kernel.target(args, kwargs, self._example_params(contents))
             seed = int(torch.randint(2**63 - 1, ()))
+            if contents is not None:
+                seed = int(contents.run.about["attrs"]["seed"])
             generator = torch.Generator(target.device).manual_seed(seed)
-            with worthwhile_threads(target, self.num_chains) as num_threads:
-                start, superchains = self._start(target, generator)
-                if self.disable_validation is False:
-                    _validate(target, start[:, 0])
-                began = time.perf_counter()
-                result = self._run(target, start, generator)
-                seconds = time.perf_counter() - began
+            num_threads = stack.enter_context(worthwhile_threads(target, self.num_chains))
+            now = identity(target, self.kernel, args, kwargs) if self.store else {}
+            if self.store and contents is not None:
+                check_same(self.store, contents, target, now)
+            starts = self._starts(target, generator, contents)
+            gear = self._gear(target, starts.positions, contents)
+            attributes = self._attributes(target, seed, num_threads, gear)
+            if self.disable_validation is False:
+                validate(target, starts.positions[:, 0])
+            store = None
+            if self.store:
+                if contents is None:
+                    contents = new_contents(
+                        target,
+                        starts,
+                        self._options(),
+                        num_samples=self.num_samples,
+                        identity=now,
+                        attributes=attributes,
+                    )
+                else:
+                    warn_if_elsewhere(self.store, contents, attributes)
+                options = StoreOptions(
+                    self._coordinates(target), self.num_samples, self.checkpoint_seconds
+                )
+                store = stack.enter_context(opened(self.store, contents, target, options))
+            began = time.perf_counter()
+            result = self._run(target, starts.positions, generator, gear, store)
+            seconds = time.perf_counter() - began if store is None else store.sampling_time
         self._result = result
-        attributes = self._attributes(target, result, seed, num_threads, seconds)
-        self._record = self._make_record(target, result, superchains, attributes)
-        if isinstance(result.error, KeyboardInterrupt):
-            kept = result.draws.complete
-            warnings.warn(
-                f"Interrupted: {kept} of {self.num_samples} draws of every chain are kept, and "
-                "marked as partial."
-                if kept
-                else "Interrupted before the first draw of every chain: nothing is kept.",
-                stacklevel=2,
-            )
-        elif result.error is not None:
-            raise result.error
-        else:
-            _warn_if_coarse(result)
+        settings = None if result.state is None else result.state.settings
+        learned = {} if settings is None else self.kernel.learned(settings)
+        self._record = make_record(
+            target,
+            result,
+            store,
+            coordinates=self._coordinates(target),
+            sites=self.sites,
+            superchain_ids=starts.superchains,
+            attrs={**attributes, **outcome(result, seconds), **learned},
+            max_tree_depth=self.kernel.max_tree_depth,
+            complete=result.error is None,
+            thinning=self.thinning,
+        )
+        tell(result, self.num_samples)
 
-    def _run(self, target: Target, start: Tensor, generator: torch.Generator) -> Result:
+    def _options(self) -> Options:
+        assert self.warmup_steps is not None
+        return Options(
+            self.num_chains,
+            self.warmup_steps,
+            self.thinning,
+            self.sites,
+            self.save_warmup,
+            self.checkpoint_seconds,
+        )
+
+    def _gear(self, target: Target, start: Tensor, contents: Contents | None) -> Gear:
+        if contents is not None:
+            return same_gear(contents.run.about["attrs"]["gear"], self.kernel, target, start)
         assert self.warmup_steps is not None
         transitions = self.warmup_steps + self.num_samples * self.thinning
-        gear = self._gear = gear_of(self.kernel, target, start, transitions)
-        coordinates = None if self.sites is None else target.coordinates_of(self.sites)
+        return gear_of(self.kernel, target, start, transitions)
+
+    def _run(
+        self,
+        target: Target,
+        start: Tensor,
+        generator: torch.Generator,
+        gear: Gear,
+        store: RunStore | None,
+    ) -> Result:
+        assert self.warmup_steps is not None
         plan = Plan(
             self.num_samples,
             self.kernel.warmup(target, self.warmup_steps),
             thinning=self.thinning,
-            coordinates=coordinates,
+            coordinates=self._coordinates(target),
             keep_warmup=self.save_warmup,
         )
-        settings = None
-        if self.warmup_from is not None:
-            state = self.warmup_from._state()
-            settings = state.settings
+        settings = None if self.warmup_from is None else self.warmup_from._state().settings
         with ProgressBar(disable=self.disable_progbar) as bar:
 
             def report(progress: Progress) -> None:
@@ -174,7 +266,7 @@ class MCMC:
                     draws = progress.draws.positions
                     self.hook_fn(self.kernel, draws, progress.stage, progress.done)
 
-            return run_chains(
+            result = run_chains(
                 gear.problem,
                 gear.kernel,
                 start,
@@ -182,90 +274,42 @@ class MCMC:
                 generator=generator,
                 settings=settings,
                 report=report,
+                storage=store,
             )
+        return result if store is None else closed(result, store)
 
-    def _start(self, target: Target, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Starting positions [dim, chains], and the superchain of every chain."""
+    def _coordinates(self, target: Target) -> Tensor | None:
+        return None if self.sites is None else target.coordinates_of(self.sites)
+
+    def _starts(
+        self, target: Target, generator: torch.Generator, contents: Contents | None
+    ) -> Starts:
+        if contents is not None:
+            return starts_of(contents, target)
         if self.warmup_from is not None:
-            last = self.warmup_from._state().position
-            if last.shape[0] != target.dim:
-                raise ValueError(
-                    f"warmup_from= has {last.shape[0]} coordinates and this model {target.dim}: "
-                    "warm starts need the same latent sites."
-                )
-            order = torch.arange(self.num_chains, device=last.device) % last.shape[1]
-            start = last[:, order].to(target.dtype)
-            _check_start(target, start, "The last positions of warmup_from=")
-            return start, None
+            return starts_after(target, self.warmup_from._state().position, self.num_chains)
         if self.initial_params is not None:
-            return self._given_start(target), None
+            return given_starts(target, self.initial_params, self.num_chains)
         strategy = self.kernel.init_strategy
-        if self.num_chains < _NESTED_FROM:
-            return (
-                target.initial_positions(self.num_chains, strategy=strategy, generator=generator),
-                None,
-            )
-        points = target.initial_positions(_SUPERCHAINS, strategy=strategy, generator=generator)
-        ids = torch.arange(self.num_chains) * _SUPERCHAINS // self.num_chains
-        return points[:, ids.to(points.device)].contiguous(), ids
+        return initial_starts(target, self.num_chains, strategy=strategy, generator=generator)
 
-    def _given_start(self, target: Target) -> Tensor:
-        assert self.initial_params is not None
-        positions = target.unconstrain(self.initial_params)
-        if positions.dim() == 1:
-            positions = positions.expand(self.num_chains, -1)
-        if positions.shape != (self.num_chains, target.dim):
-            raise ValueError(
-                "The leading axis of every tensor in initial_params must be the chains: expected "
-                f"({self.num_chains}, ...), got shapes "
-                f"{ {name: tuple(value.shape) for name, value in self.initial_params.items()} }."
-            )
-        start = positions.T.contiguous()
-        _check_start(target, start, "initial_params")
-        return start
-
-    def _example_params(self) -> Mapping[str, Tensor] | None:
+    def _example_params(self, contents: Contents | None) -> Mapping[str, Tensor] | None:
         """One chain's worth of initial_params, for a potential_fn whose shapes they give."""
-        if self.initial_params is None or self.kernel.potential_fn is None:
+        if self.kernel.potential_fn is None:
             return self.initial_params
-        if self.num_chains == 1:
-            return self.initial_params
-        for name, value in self.initial_params.items():
-            if value.dim() == 0 or value.shape[0] != self.num_chains:
-                raise ValueError(
-                    f"initial_params['{name}'] has shape {tuple(value.shape)}; its leading axis "
-                    f"must be the {self.num_chains} chains."
-                )
-        return {name: value[0] for name, value in self.initial_params.items()}
+        if contents is not None:
+            return example_of(contents)
+        if self.initial_params is None:
+            return None
+        return one_chain_of(self.initial_params, self.num_chains)
 
     def _state(self) -> Any:
         if self._result is None or self._result.state is None:
             raise ValueError("warmup_from= needs an MCMC that has run.")
         return self._result.state
 
-    def _make_record(
-        self, target: Target, result: Result, superchains: Tensor | None, attributes: dict
-    ) -> RunRecord:
-        draws, before = result.draws, result.warmup_draws
-        return RunRecord(
-            target=target,
-            positions=draws.positions.permute(2, 0, 1),
-            statistics={name: value.T for name, value in draws.statistics.items()},
-            warmup_positions=None if before is None else before.positions.permute(2, 0, 1),
-            warmup_statistics=None
-            if before is None
-            else {name: value.T for name, value in before.statistics.items()},
-            coordinates=None if self.sites is None else target.coordinates_of(self.sites),
-            sites=self.sites,
-            superchain_ids=superchains,
-            attrs=attributes,
-            max_tree_depth=self.kernel.max_tree_depth,
-            complete=result.error is None,
-            thinning=self.thinning,
-        )
-
     def _attributes(
-        self, target: Target, result: Result, seed: int, num_threads: int, seconds: float
+        self, target: Target, seed: int, num_threads: int, gear: Gear
     ) -> dict[str, Any]:
         return {
             "sampler": type(self.kernel).__name__,
@@ -278,12 +322,7 @@ class MCMC:
             "dtype": str(target.dtype),
             "device": str(target.device),
             "vectorized": target.vectorized,
-            "gear": None if self._gear is None else self._gear.name,
-            "complete": result.error is None,
-            "gradient_steps": 0 if result.state is None else result.state.num_steps,
-            "warmup_gradient_steps": result.warmup_num_steps,
-            "sampling_time": seconds,
-            **({} if result.state is None else self.kernel.learned(result.state.settings)),
+            "gear": gear.name,
         }
 
     @property
@@ -310,36 +349,11 @@ class MCMC:
         :param num_samples: draw this many of them with replacement.
         :param group_by_chain: keep the chain axis: [chain, draw, ...].
         """
-        record = self.record
-        positions = record.target.complete(record.positions, record.coordinates)
-        values = record.target.evaluate(positions).latents
-        if record.sites is not None:
-            values = {name: value for name, value in values.items() if name in record.sites}
-        if num_samples is None:
-            if group_by_chain:
-                return values
-            return {name: value.flatten(0, 1) for name, value in values.items()}
-        axis = 1 if group_by_chain else 0
-        if not group_by_chain:
-            values = {name: value.flatten(0, 1) for name, value in values.items()}
-        size = record.positions.shape[1] * (1 if group_by_chain else record.positions.shape[0])
-        chosen = torch.randint(size, (num_samples,)).to(record.positions.device)
-        return {name: value.index_select(axis, chosen) for name, value in values.items()}
+        return get_samples(self.record, num_samples, group_by_chain=group_by_chain)
 
     def diagnostics(self) -> dict[str, Any]:
         """Per latent site ``n_eff`` and ``r_hat``, and per chain divergences and acceptance."""
-        record = self.record
-        found: dict[str, Any] = {}
-        for name, value in self.get_samples(group_by_chain=True).items():
-            draws = value.double().cpu().numpy()
-            found[name] = {"n_eff": ess_bulk(draws), "r_hat": split_rhat(draws)}
-        statistics = record.statistics
-        chains = range(record.positions.shape[0])
-        diverging = statistics["diverging"].bool()
-        rate = statistics["acceptance_rate"].mean(1)
-        found["divergences"] = {f"chain {c}": diverging[c].nonzero()[:, 0].tolist() for c in chains}
-        found["acceptance rate"] = {f"chain {c}": float(rate[c]) for c in chains}
-        return found
+        return diagnostics(self.record)
 
     def to_arviz(self, **options: Any) -> Any:
         """The run as ArviZ data; the options are those of :func:`.export.build_groups`."""
@@ -361,41 +375,3 @@ class MCMC:
         data = self.to_arviz(log_likelihood=False, log_prior=False)
         print_table(data, interval_probability=prob)
         print(f"Number of divergences: {int(self.record.statistics['diverging'].sum())}")
-
-
-def _check_start(target: Target, start: Tensor, whose: str) -> None:
-    """A chain goes nowhere from a start [dim, chains] without a finite density and gradient."""
-    value, gradient = target.log_density_and_gradient(start)
-    good = value.isfinite() & gradient.isfinite().all(0)
-    if not bool(good.all()):
-        raise ValueError(
-            f"{whose} give a log density of {value[~good].tolist()} for chains "
-            f"{(~good).nonzero()[:, 0].tolist()}; a start needs a finite density and gradient."
-        )
-
-
-def _validate(target: Target, position: Tensor) -> None:
-    """Run the user's model once at a start with validation on."""
-    program: Any = target.program
-    model = getattr(program, "user_model", None)
-    if model is None:
-        return
-    values = target.evaluate(position).latents
-    with pyro.validation_enabled(True), poutine.block():
-        conditioned = poutine.condition(model, data=values)
-        trace = poutine.trace(conditioned).get_trace(*program.args, **program.kwargs)
-        trace.compute_log_prob()
-
-
-def _warn_if_coarse(result: Result) -> None:
-    """Float32 resolves a log density to about |log p| * 1.2e-7: too coarse beyond some 10^5."""
-    log_density = result.draws.statistics["lp"]
-    resolution = torch.finfo(log_density.dtype).eps * float(log_density.abs().median())
-    if resolution > 0.05:
-        warnings.warn(
-            f"The log density is about {float(log_density.median()):.3g}, which "
-            f"{log_density.dtype} resolves only to {resolution:.2g}: acceptance decisions are "
-            "partly rounding error. "
-            "Use torch.set_default_dtype(torch.float64), and data in float64.",
-            stacklevel=3,
-        )

@@ -14,6 +14,8 @@ from ..run import Progress
 
 _SECONDS_BETWEEN_RHATS = 2.0
 _COORDINATES_SHOWN = 20
+# Counting divergences takes a look at every draw.
+_SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class ProgressBar:
@@ -23,7 +25,7 @@ class ProgressBar:
         # tqdm's None means: disabled unless the output is a terminal.
         self._bar: Any = tqdm(disable=True if disable else None, unit="draw", leave=True)
         self._stage = ""
-        self._next_rhat = 0.0
+        self._next_look = self._next_rhat = 0.0
         self._rhat = ""
 
     def __enter__(self) -> ProgressBar:
@@ -34,8 +36,11 @@ class ProgressBar:
 
     def update(self, progress: Progress) -> None:
         """Move the bar to where the slowest chain stands."""
-        if self._bar.disable:
+        now = time.monotonic()
+        whole = progress.done >= progress.total
+        if self._bar.disable or (now < self._next_look and not whole):
             return
+        self._next_look = now + _SECONDS_BETWEEN_LOOKS
         if progress.stage != self._stage:
             self._stage = progress.stage
             self._bar.reset(total=progress.total)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from pyro_ebm.target import Target
@@ -15,7 +18,9 @@ class RunRecord(NamedTuple):
 
     ``positions`` [chain, draw, dim] are unconstrained; where ``coordinates`` is given they hold
     those coordinates only. ``statistics`` are [chain, draw] by name. ``sites`` are the names that
-    the user asked to keep, None for all; ``superchain_ids`` [chain] tells which share a start.
+    the user asked to keep, None for all; ``superchain_ids`` [chain] tells which share a start. A
+    run on disk has a ``folder``, its positions and statistics are mapped from there, and ``stored``
+    and ``warmup_stored`` are the values of sites [chain, draw, *shape] that it holds.
     """
 
     target: Target
@@ -30,6 +35,14 @@ class RunRecord(NamedTuple):
     max_tree_depth: int = 10
     complete: bool = True
     thinning: int = 1
+    folder: Path | None = None
+    stored: Mapping[str, np.ndarray] = {}
+    warmup_stored: Mapping[str, np.ndarray] = {}
+
+    @property
+    def stored_coordinates(self) -> Tensor:
+        """Which coordinates are stored, ascending."""
+        return torch.arange(self.target.dim) if self.coordinates is None else self.coordinates
 
     @property
     def keeps_all(self) -> bool:

@@ -1,0 +1,153 @@
+"""What a stored run was a run of, so that another model, other data or another kernel are refused.
+
+Sites are compared by name, shape and support, data and arguments by a hash, a kernel by its
+settings. What none of these sees, a constant within the model or the weights of a net, changes the
+log density and its gradient, which are compared at stored points.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pyro_ebm.target import Target
+from pyro_ebm.target.program import ModelProgram
+from pyro_ebm.target.simple_programs import EnergyProgram
+
+from .inputs import by_parameter
+from .sites import site_facts
+
+# What a kernel takes that is no setting: what it samples is compared by itself.
+_NO_SETTINGS = ("model", "potential_fn", "transforms", "init_strategy")
+# Roundings of a log density that differ between machines and versions.
+_ROUNDINGS = 1e3
+
+Identity = dict[str, dict[str, Any]]
+
+
+def identity(target: Target, kernel: Any, args: tuple, kwargs: Mapping[str, Any]) -> Identity:
+    """What identifies a run, by group and name, in values that JSON keeps as they are."""
+    program = target.program
+    observed: dict[str, Any] = {}
+    given: dict[str, Any] = {}
+    if isinstance(program, ModelProgram):
+        facts = site_facts(program)
+        observed = {n: _digest(fact.value) for n, fact in facts.items() if fact.value is not None}
+        given = by_parameter(program.user_model, args, kwargs)
+    supports = _supports(target)
+    return {
+        "site": {
+            site.name: [list(site.shape), list(site.unconstrained_shape), supports[site.name]]
+            for site in target.sites
+        },
+        "data of site": observed,
+        "argument": {name: _digest(value) for name, value in given.items()},
+        "kernel": {"class": type(kernel).__name__, **_settings(kernel)},
+        "numbers": {"dtype": str(target.dtype), "device": target.device.type},
+    }
+
+
+def differences(before: Identity, now: Identity) -> list[str]:
+    """In what two identities differ, a few words each."""
+    found = []
+    for group in before:
+        old, new = before[group], now[group]
+        for name in sorted({*old, *new}):
+            if name not in new:
+                found.append(f"{group} {name!r} is gone")
+            elif name not in old:
+                found.append(f"{group} {name!r} is new")
+            elif old[name] != new[name]:
+                hashed = group in ("data of site", "argument")
+                was = "" if hashed else f": it was {old[name]} and is {new[name]}"
+                found.append(f"{group} {name!r} is another{was}")
+    return found
+
+
+def density_differs(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> str | None:
+    """In words how log densities [points] and gradients [dim, points] at the same points differ."""
+    (old, old_gradient), (new, new_gradient) = before, now
+    tolerance = _ROUNDINGS * torch.finfo(old.dtype).eps
+    # Written so that a number that is none differs from every other.
+    apart = ~((new - old).abs() <= tolerance * (1 + old.abs()))
+    if bool(apart.any()):
+        point = int(apart.long().argmax())
+        return f"the log density at a stored point was {float(old[point])}, is {float(new[point])}"
+    scale = 1 + old_gradient.abs().amax(1, keepdim=True)
+    if not bool(((new_gradient - old_gradient).abs() <= tolerance * scale).all()):
+        return "the gradient of the log density at a stored point is another"
+    return None
+
+
+def _supports(target: Target) -> dict[str, str]:
+    program = target.program
+    if isinstance(program, EnergyProgram):
+        return {"x": _support(program.energy.support)}
+    if not isinstance(program, ModelProgram):
+        return {site.name: "" for site in target.sites}
+    nodes: Any = program.first_trace.nodes
+    return {site.name: _support(nodes[site.name]["fn"].support) for site in target.sites}
+
+
+def _support(constraint: Any) -> str:
+    """The classes of a constraint; its bounds may depend on other sites."""
+    name = getattr(type(constraint), "__name__", str(constraint))
+    inner = getattr(constraint, "base_constraint", None)
+    return name if inner is None else f"{name}({_support(inner)})"
+
+
+def _settings(kernel: Any) -> dict[str, Any]:
+    return {
+        name: _plain(value)
+        for name, value in sorted(vars(kernel).items())
+        if name not in _NO_SETTINGS
+    }
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Tensor | np.ndarray):
+        return _digest(value)
+    if isinstance(value, tuple | list):
+        parts = [_plain(part) for part in value]
+        return [type(value).__name__, *parts] if hasattr(value, "_fields") else parts
+    return type(value).__name__
+
+
+def _digest(value: Any) -> str:
+    digest = hashlib.sha256()
+    for part in _parts(value):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _parts(value: Any) -> Iterator[bytes]:
+    """The bytes of nested tensors, arrays and plain values; of anything else its class."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().resolve_conj().resolve_neg()
+        # Types that NumPy does not know have bytes too.
+        yield f"{value.dtype}{tuple(value.shape)}".encode()
+        yield value.contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    elif isinstance(value, np.ndarray):
+        yield f"{value.dtype}{value.shape}".encode()
+        yield repr(value.tolist()).encode() if value.dtype == object else value.tobytes()
+    elif isinstance(value, nn.Module):
+        yield from _parts(value.state_dict())
+    elif isinstance(value, Mapping):
+        for name, part in value.items():
+            yield repr(name).encode()
+            yield from _parts(part)
+    elif isinstance(value, list | tuple):
+        yield f"{type(value).__name__}{len(value)}".encode()
+        for part in value:
+            yield from _parts(part)
+    elif value is None or isinstance(value, bool | int | float | complex | str | bytes | np.number):
+        yield f"{type(value).__name__}{value!r}".encode()
+    else:
+        yield f"{type(value).__module__}.{type(value).__qualname__}".encode()

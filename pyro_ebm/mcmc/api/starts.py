@@ -1,0 +1,107 @@
+"""Where chains start: at random, where the user says, or where an earlier run has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyro_ebm.diagnostics import NESTED_FROM_CHAINS
+from pyro_ebm.target import Target
+
+_SUPERCHAINS = 8
+
+
+class Starts(NamedTuple):
+    """Starting positions [dim, chains], and the superchain of every chain where they share some."""
+
+    positions: Tensor
+    superchains: Tensor | None = None
+
+
+def initial_starts(
+    target: Target, num_chains: int, *, strategy: Callable, generator: torch.Generator
+) -> Starts:
+    """Starts by one of Pyro's strategies: shared ones where nested R-hat can judge the chains."""
+    number = num_chains if num_chains < NESTED_FROM_CHAINS else _SUPERCHAINS
+    points = target.initial_positions(number, strategy=strategy, generator=generator)
+    if number == num_chains:
+        return Starts(points)
+    ids = torch.arange(num_chains) * _SUPERCHAINS // num_chains
+    return Starts(points[:, ids.to(points.device)].contiguous(), ids)
+
+
+def starts_after(target: Target, last: Tensor, num_chains: int) -> Starts:
+    """The last positions [dim, chains] of another run.
+
+    :raises ValueError: they are of another model, or the density vanishes there.
+    """
+    if last.shape[0] != target.dim:
+        raise ValueError(
+            f"warmup_from= has {last.shape[0]} coordinates and this model {target.dim}: "
+            "warm starts need the same latent sites."
+        )
+    order = torch.arange(num_chains, device=last.device) % last.shape[1]
+    start = last[:, order].to(target.dtype)
+    _check(target, start, "The last positions of warmup_from=")
+    return Starts(start)
+
+
+def given_starts(target: Target, initial_params: Mapping[str, Tensor], num_chains: int) -> Starts:
+    """The user's unconstrained starts.
+
+    :raises ValueError: they are for another number of chains, or the density vanishes there.
+    """
+    positions = target.unconstrain(initial_params)
+    if positions.dim() == 1:
+        positions = positions.expand(num_chains, -1)
+    if positions.shape != (num_chains, target.dim):
+        raise ValueError(
+            "The leading axis of every tensor in initial_params must be the chains: expected "
+            f"({num_chains}, ...), got shapes "
+            f"{ {name: tuple(value.shape) for name, value in initial_params.items()} }."
+        )
+    start = positions.T.contiguous()
+    _check(target, start, "initial_params")
+    return Starts(start)
+
+
+def one_chain_of(initial_params: Mapping[str, Tensor], num_chains: int) -> Mapping[str, Tensor]:
+    """One chain's worth of initial_params, for a potential_fn whose shapes they give."""
+    if num_chains == 1:
+        return initial_params
+    for name, value in initial_params.items():
+        if value.dim() == 0 or value.shape[0] != num_chains:
+            raise ValueError(
+                f"initial_params['{name}'] has shape {tuple(value.shape)}; its leading axis "
+                f"must be the {num_chains} chains."
+            )
+    return {name: value[0] for name, value in initial_params.items()}
+
+
+def validate(target: Target, position: Tensor) -> None:
+    """Run the user's model once at a start with validation on."""
+    program: Any = target.program
+    model = getattr(program, "user_model", None)
+    if model is None:
+        return
+    values = target.evaluate(position).latents
+    with pyro.validation_enabled(True), poutine.block():
+        conditioned = poutine.condition(model, data=values)
+        trace = poutine.trace(conditioned).get_trace(*program.args, **program.kwargs)
+        trace.compute_log_prob()
+
+
+def _check(target: Target, start: Tensor, whose: str) -> None:
+    """A chain goes nowhere from a start [dim, chains] without a finite density and gradient."""
+    value, gradient = target.log_density_and_gradient(start)
+    good = value.isfinite() & gradient.isfinite().all(0)
+    if not bool(good.all()):
+        raise ValueError(
+            f"{whose} give a log density of {value[~good].tolist()} for chains "
+            f"{(~good).nonzero()[:, 0].tolist()}; a start needs a finite density and gradient."
+        )

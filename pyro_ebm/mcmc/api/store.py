@@ -1,0 +1,307 @@
+"""A run on disk: a folder to which draws go while the run goes on, with the state to go on from.
+
+``run.npz`` says what the run is and never changes; ``checkpoint.npz`` holds the state between two
+blocks of steps and how many draws each chain had then. Draws made after it may be on disk as well;
+a run that goes on makes them again, the same, and writes them over. The folder is a Zarr group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_ebm.target import Target
+
+from .. import checkpoint
+from ..checkpoint import Saved
+from ..draws import StoredDraws
+from ..run import RunState
+from .identity import Identity, density_differs, differences
+from .stored_group import Layout, StoredGroup, constrain_in_pieces
+from .zarr_array import consolidate, write_metadata
+
+_RUN, _STATE = "run.npz", "checkpoint.npz"
+_FORMAT = 1
+_PROBES = 8
+
+
+class Contents(NamedTuple):
+    """What a folder holds beside its draws."""
+
+    run: Saved
+    checkpoint: Saved
+
+    @property
+    def layout(self) -> Layout:
+        """The widths of its arrays."""
+        return Layout.of(self.run.about["layout"])
+
+    @property
+    def num_draws(self) -> int:
+        """The number of draws that every chain has."""
+        return min(self.checkpoint.about["num_samples"], int(self.checkpoint.arrays["kept"].min()))
+
+    def array(self, name: str) -> Tensor | None:
+        """One of the arrays of the run as a tensor, None where it has none."""
+        found = self.run.arrays.get(name)
+        return None if found is None else torch.from_numpy(found)
+
+
+def read_contents(path: Path) -> Contents:
+    """What the folder of a run says of it.
+
+    :raises FileNotFoundError: there is no run.
+    :raises ValueError: a file is cut off or damaged, or from a later version of this package.
+    """
+    if not (path / _RUN).exists() or not (path / _STATE).exists():
+        raise FileNotFoundError(f"{path} holds no run that MCMC(..., store=) has written.")
+    contents = Contents(checkpoint.read(path / _RUN), checkpoint.read(path / _STATE))
+    if contents.run.about["format"] != _FORMAT:
+        raise ValueError(
+            f"{path} was written by another version of pyro_ebm, in format "
+            f"{contents.run.about['format']}; this one reads format {_FORMAT}."
+        )
+    return contents
+
+
+class StoreOptions(NamedTuple):
+    """Which coordinates to store, how many draws, and the seconds between two checkpoints."""
+
+    coordinates: Tensor | None
+    num_samples: int
+    seconds: float
+
+
+class _Counted(NamedTuple):
+    """A state, and how many draws and draws of warm-up every chain had kept then."""
+
+    state: RunState
+    kept: Tensor
+    warmup_kept: Tensor | None
+
+
+class RunStore:
+    """The folder of a run that is going on; the sampling loop writes to it.
+
+    :param contents: what it holds, the checkpoint of an earlier run among it.
+    """
+
+    def __init__(
+        self, path: Path, contents: Contents, target: Target, options: StoreOptions
+    ) -> None:
+        self.path, self._seconds = path, options.seconds
+        self._num_samples = num_samples = options.num_samples
+        self._saved: Saved | None = contents.checkpoint if contents.checkpoint.arrays else None
+        self._spent = float(contents.checkpoint.about.get("sampling_time", 0.0))
+        self._began = self._last = time.monotonic()
+        # Two states: all draws of the one before the last flush are surely on disk.
+        self._latest: _Counted | None = None
+        self._safe: _Counted | None = None
+        layout, about = contents.layout, contents.run.about
+        constrain = constrain_in_pieces(target, options.coordinates)
+        like = torch.empty((), dtype=target.dtype, device=target.device)
+
+        def draws(group: StoredGroup, rows: int, name: str) -> StoredDraws:
+            before = contents.checkpoint.arrays.get(name, np.zeros(layout.chains, dtype=np.int64))
+            group.check(int(before.max()))
+            kept = torch.from_numpy(before).to(target.device)
+            return StoredDraws(rows, layout.coordinates, like, group, kept)
+
+        new = self._saved is None
+        self._groups = [StoredGroup(path, layout, constrain=constrain, create=new)]
+        self.draws = draws(self._groups[0], num_samples, "kept")
+        self.warmup_draws: StoredDraws | None = None
+        if about["save_warmup"]:
+            steps = about["warmup_steps"]
+            warm = StoredGroup(path, layout, prefix="warmup_", constrain=constrain, create=new)
+            self._groups.append(warm)
+            self.warmup_draws = draws(warm, steps, "warmup_kept")
+        self._flushed = self.draws.written
+
+    @property
+    def sampling_time(self) -> float:
+        """Seconds that the run has taken, interruptions not counted."""
+        return self._spent + time.monotonic() - self._began
+
+    @property
+    def group(self) -> StoredGroup:
+        """The arrays of the draws."""
+        return self._groups[0]
+
+    @property
+    def warmup_group(self) -> StoredGroup | None:
+        """The arrays of the warm-up, where it is kept."""
+        return self._groups[1] if len(self._groups) > 1 else None
+
+    def begin(self, state: RunState) -> RunState:
+        """The first state of a new run, or the saved one in its place.
+
+        :raises ValueError: the saved state is that of another kernel.
+        """
+        if self._saved is None:
+            self._latest = _Counted(state, *self._counts())
+            try:
+                self.checkpoint(finished=False)
+            except OSError:
+                self._latest = None
+                raise
+            return state
+        arrays = {k: v for k, v in self._saved.arrays.items() if k.startswith("state.")}
+        try:
+            saved: RunState = checkpoint.rebuild(state, arrays, "state")
+        except ValueError as error:
+            raise ValueError(f"{self.path / _STATE} is another kernel's: {error}") from error
+        self._latest = _Counted(saved, *self._counts())
+        return saved
+
+    def save(self, state: RunState) -> None:
+        """Remember the state, and write it when it is time.
+
+        :raises OSError: the disk is full.
+        """
+        if self.draws.written is not self._flushed:
+            self._safe, self._flushed = self._latest, self.draws.written
+        self._latest = _Counted(state, *self._counts())
+        if time.monotonic() - self._last >= self._seconds:
+            self.checkpoint(finished=False)
+
+    def checkpoint(self, *, finished: bool) -> None:
+        """Write the draws and the latest state; of the draws first, so that they are there.
+
+        :raises OSError: the disk is full; the checkpoint before is then still there.
+        """
+        assert self._latest is not None
+        state, kept, warmup_kept = self._latest
+        arrays = checkpoint.flatten(state, "state") | {"kept": kept.cpu().numpy()}
+        self.draws.flush()
+        self._groups[0].sync(min(self._num_samples, int(kept.min())))
+        if self.warmup_draws is not None and warmup_kept is not None:
+            self.warmup_draws.flush()
+            self._groups[1].sync(min(self.warmup_draws.rows, int(warmup_kept.min())))
+            arrays["warmup_kept"] = warmup_kept.cpu().numpy()
+        about = {
+            "num_samples": self._num_samples,
+            "finished": finished,
+            "sampling_time": self.sampling_time,
+            "gradient_steps": state.num_steps,
+            "warmup_gradient_steps": state.warmup_num_steps,
+        }
+        consolidate(self.path)
+        checkpoint.write(self.path / _STATE, Saved(arrays, about))
+        self._last = time.monotonic()
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a state to go on from."""
+        return self._latest is not None
+
+    def close(self, *, finished: bool) -> None:
+        """The last checkpoint; where it cannot be written, what is on disk already counts.
+
+        :raises Exception: the disk is full, or a site cannot be evaluated.
+        """
+        failed: Exception | None = None
+        for draws in (self.draws, self.warmup_draws):
+            try:
+                if draws is not None:
+                    draws.close()
+            except Exception as error:
+                failed = error
+        if failed is not None:
+            for counted in (self._latest, self._safe):
+                if counted is not None and self._has_draws_of(counted):
+                    self._latest = counted
+                    with contextlib.suppress(OSError):
+                        self.checkpoint(finished=False)
+                    break
+            raise failed
+        if self.begun:
+            self.checkpoint(finished=finished)
+
+    def _has_draws_of(self, counted: _Counted) -> bool:
+        """Whether all draws that there were at a state are on disk."""
+        whole = bool((counted.kept <= self.draws.written).all())
+        if self.warmup_draws is None or counted.warmup_kept is None:
+            return whole
+        return whole and bool((counted.warmup_kept <= self.warmup_draws.written).all())
+
+    def _counts(self) -> tuple[Tensor, Tensor | None]:
+        before = self.warmup_draws
+        return self.draws.kept, None if before is None else before.kept
+
+
+def create(path: Path, run: Saved) -> None:
+    """Make the folder of a new run."""
+    write_metadata(path, {"node_type": "group"})
+    checkpoint.write(path / _RUN, run)
+
+
+def check_free(path: Path) -> None:
+    """Refuse to write over anything.
+
+    :raises FileExistsError: something is there already.
+    """
+    if path.exists():
+        raise FileExistsError(
+            f"store={str(path)!r} exists already. Go on with the run in it by "
+            "MCMC.resume(path, kernel), or give a new name."
+        )
+
+
+def probes(target: Target, start: Tensor) -> dict[str, np.ndarray]:
+    """Log densities and gradients at a few of the starts [dim, chains]."""
+    chosen = torch.linspace(0, start.shape[1] - 1, min(start.shape[1], _PROBES)).long()
+    points = start[:, chosen.to(start.device)].contiguous()
+    found = (points, *target.log_density_and_gradient(points))
+    names = ("probe", "probe_log_density", "probe_gradient")
+    return {name: value.cpu().numpy() for name, value in zip(names, found, strict=True)}
+
+
+def check_same(path: Path, contents: Contents, target: Target, now: Identity) -> None:
+    """Refuse to go on with another model, other data or another kernel.
+
+    :raises ValueError: saying what differs.
+    """
+    found = differences(contents.run.about["identity"], now)
+    if not found:
+        before = [contents.array(n) for n in ("probe", "probe_log_density", "probe_gradient")]
+        points, old, old_gradient = (t.to(target.device) for t in before if t is not None)
+        seen = density_differs((old, old_gradient), target.log_density_and_gradient(points))
+        found = [] if seen is None else [seen]
+    if found:
+        shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+        raise ValueError(
+            f"{path} is the run of something else: {shown}. Resume it with the model, the data "
+            "and the kernel that it was begun with, or begin another run with another store=."
+        )
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep other processes from writing to the same run, where the system can.
+
+    :raises RuntimeError: one does.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with (path / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RuntimeError(f"{path} is being written by another process.") from error
+        yield
+
+
+def about_run(*, identity: Identity, layout: Layout, **more: Any) -> dict[str, Any]:
+    """What ``run.npz`` says of a run in JSON."""
+    return {"format": _FORMAT, "identity": identity, "layout": layout._asdict(), **more}

@@ -1,0 +1,146 @@
+"""A nest of tensors as one file: NumPy's npz, which is arrays with checksums, and no pickle.
+
+Tensors are named by the way to them, ``chain.tree.position``. A file says nothing of classes: it is
+read into the structure that the program has for it, and refused where the two differ.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_ABOUT = "about.json"
+# Behind the name of a part that is None.
+_NONE = ":none"
+
+
+class Saved(NamedTuple):
+    """The contents of a checkpoint: arrays by name, and what JSON can hold beside them."""
+
+    arrays: dict[str, np.ndarray]
+    about: dict[str, Any]
+
+
+def flatten(tree: Any, name: str = "") -> dict[str, np.ndarray]:
+    """The tensors and numbers of nested NamedTuples, tuples and mappings by name.
+
+    :raises TypeError: something else is among them.
+    """
+    if tree is None:
+        return {name + _NONE: np.zeros(0)}
+    if isinstance(tree, Tensor):
+        return {name: tree.detach().cpu().numpy()}
+    if isinstance(tree, bool | int | float):
+        return {name: np.asarray(tree)}
+    found: dict[str, np.ndarray] = {}
+    for key, branch in _branches(tree, name).items():
+        found |= flatten(branch, _below(name, key))
+    return found
+
+
+def rebuild(structure: Any, arrays: Mapping[str, np.ndarray], name: str = "") -> Any:
+    """The nest of which :func:`flatten` made arrays; sizes of axes are those of the arrays.
+
+    :param structure: a nest of the same kind. Parts of it that were None become None.
+    :raises ValueError: arrays of another dtype or rank, or more or fewer of them.
+    """
+    left = dict(arrays)
+    tree = _rebuilt(structure, left, name)
+    if left:
+        raise ValueError(f"expected no {', '.join(sorted(left)[:3])}: this state has none.")
+    return tree
+
+
+def _rebuilt(structure: Any, left: dict[str, np.ndarray], name: str) -> Any:
+    if left.pop(name + _NONE, None) is not None:
+        return None
+    if structure is None or isinstance(structure, Tensor | bool | int | float):
+        if structure is None or name not in left:
+            raise ValueError(f"expected {'no ' if structure is None else ''}{name} in this state.")
+        found = left.pop(name)
+        if not isinstance(structure, Tensor):
+            return type(structure)(found)
+        tensor = torch.from_numpy(found.copy())
+        if tensor.dtype != structure.dtype or tensor.dim() != structure.dim():
+            raise ValueError(
+                f"expected {name} as {structure.dtype} with {structure.dim()} axes, got "
+                f"{tensor.dtype} with {tensor.dim()}."
+            )
+        return tensor.to(structure.device)
+    parts = {
+        key: _rebuilt(branch, left, _below(name, key))
+        for key, branch in _branches(structure, name).items()
+    }
+    if isinstance(structure, Mapping):
+        return parts
+    return type(structure)(*parts.values()) if hasattr(structure, "_fields") else (*parts.values(),)
+
+
+def _branches(tree: Any, name: str) -> Mapping[str, Any]:
+    if isinstance(tree, Mapping):
+        return tree
+    if isinstance(tree, tuple):
+        keys = getattr(tree, "_fields", [str(i) for i in range(len(tree))])
+        return dict(zip(keys, tree, strict=True))
+    raise TypeError(f"expected tensors, numbers and tuples in a state, got {type(tree)} in {name}.")
+
+
+def _below(name: str, key: str) -> str:
+    return f"{name}.{key}" if name else key
+
+
+def write(path: Path, saved: Saved) -> None:
+    """Write a checkpoint so that at any moment the file is the old one or the new one, whole.
+
+    :raises OSError: the disk is full; the old file is then still there.
+    """
+    about = np.frombuffer(json.dumps(saved.about).encode(), dtype=np.uint8)
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            np.savez(file, **{**saved.arrays, _ABOUT: about})
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder survive a loss of power, where the system can."""
+    try:
+        folder = os.open(path, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read(path: Path) -> Saved:
+    """Read a checkpoint whole.
+
+    :raises ValueError: the file is cut off or damaged.
+    """
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        about = json.loads(arrays.pop(_ABOUT).tobytes())
+    except FileNotFoundError:
+        raise
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is cut off or damaged ({type(error).__name__}: {error}): it cannot be read."
+        ) from error
+    return Saved(arrays, about)
