@@ -108,7 +108,7 @@ def test_minima_of_an_energy():
     torch.testing.assert_close(position[0], loc, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore::pyro_ebm.ApproximateSampleWarning")
+@pytest.mark.filterwarnings("ignore::pyro_ebm.draws.ApproximateSampleWarning")
 def test_a_net_is_sampled_where_its_weights_are():
     net = torch.nn.Sequential(torch.nn.Linear(2, 64), torch.nn.SiLU(), torch.nn.Linear(64, 1))
     net.cuda()
@@ -131,3 +131,18 @@ def test_a_run_repeats_with_its_seed(schools):
         return mcmc.get_samples()["mu"]
 
     assert torch.equal(run(), run())
+
+
+def test_a_run_on_disk_goes_on(schools, tmp_path):
+    def begun(path, num_samples):
+        pyro.set_rng_seed(4)
+        kernel = ebm.NUTS(eight_schools)
+        mcmc = ebm.MCMC(kernel, num_samples, 20, num_chains=8, disable_progbar=True, store=path)
+        mcmc.run(*schools)
+        return mcmc
+
+    whole = begun(tmp_path / "whole.zarr", 30).get_samples()["mu"]
+    begun(tmp_path / "part.zarr", 12)
+    resumed = ebm.MCMC.resume(tmp_path / "part.zarr", ebm.NUTS(eight_schools), num_samples=30)
+    resumed.run(*schools)
+    assert torch.equal(resumed.get_samples()["mu"].cpu(), whole.cpu())
