@@ -48,7 +48,9 @@ from .mcmc.api import HMC as HMC
 from .mcmc.api import MCMC as MCMC
 from .mcmc.api import NUTS as NUTS
 from .mcmc.api import ChEESHMC as ChEESHMC
+from .mcmc.api import UntilESS as UntilESS
 from .mcmc.api import from_store as from_store
+from .mcmc.api import sample as sample
 from .minimization import Minima as Minima
 from .minimization import minimize as minimize
 from .target import Target as Target

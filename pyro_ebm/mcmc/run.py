@@ -33,6 +33,14 @@ class Problem(NamedTuple):
     record: Callable[..., Callable]
 
 
+class Stop(NamedTuple):
+    """When to end before all draws are made: asked at each number of draws in ``looks``, which
+    rise, of the positions of so many draws of every chain [draw, coordinate, chain]."""
+
+    looks: tuple[int, ...]
+    is_enough: Callable[[Tensor], bool]
+
+
 class Plan(NamedTuple):
     """How long: draws kept per chain, every ``thinning``-th transition, and which coordinates."""
 
@@ -41,6 +49,7 @@ class Plan(NamedTuple):
     thinning: int = 1
     coordinates: Tensor | None = None
     keep_warmup: bool = False
+    stop: Stop | None = None
 
 
 class Progress(NamedTuple):
@@ -272,7 +281,14 @@ def _keep(
     draws: Draws | StoredDraws,
 ) -> Iterator[RunState]:
     """Settle, then keep every ``thinning``-th transition until the slowest chain is done."""
+    looks = [] if plan.stop is None else [*plan.stop.looks]
     while draws.complete < plan.num_samples:
+        while plan.stop is not None and looks and draws.complete >= looks[0]:
+            look = looks.pop(0)
+            if plan.stop.is_enough(draws.positions[:look]):
+                # What faster chains made beyond counts no more than it would at the end.
+                draws.rows = look
+                return
         block = _noise(kernel, state, generator)
         state = state._replace(chain=kernel.make_room(state.chain, len(block)))
         for noise in block:

@@ -7,5 +7,17 @@ from .kernels import HMC as HMC
 from .kernels import NUTS as NUTS
 from .mcmc import MCMC as MCMC
 from .record import RunRecord as RunRecord
+from .sample import sample as sample
+from .stopping import UntilESS as UntilESS
 
-__all__ = ["HMC", "MCMC", "NUTS", "ChEESHMC", "RunRecord", "build_groups", "from_store"]
+__all__ = [
+    "HMC",
+    "MCMC",
+    "NUTS",
+    "ChEESHMC",
+    "RunRecord",
+    "UntilESS",
+    "build_groups",
+    "from_store",
+    "sample",
+]

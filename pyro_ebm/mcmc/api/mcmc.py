@@ -39,6 +39,7 @@ from .outcome import outcome, tell
 from .progress import ProgressBar
 from .samples import diagnostics, get_samples
 from .starts import Starts, given_starts, initial_starts, one_chain_of, starts_after, validate
+from .stopping import UntilESS
 from .store import Contents, RunStore, StoreOptions, check_free, check_same, read_contents
 
 
@@ -72,6 +73,8 @@ class MCMC:
         what :meth:`resume` needs. :func:`.from_store` reads it without the model.
     :param checkpoint_seconds: with ``store``, the time between two states from which a run that
         was killed can be resumed; one is written when a run ends too, however it ends.
+    :param stop: ends the run at fewer draws than ``num_samples`` when these are worth enough:
+        :class:`.UntilESS`. Not with ``store``, which goes on where it is told to.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class MCMC:
         save_warmup: bool = False,
         store: str | PathLike[str] | None = None,
         checkpoint_seconds: float | int = 60.0,
+        stop: UntilESS | None = None,
     ) -> None:
         check_kernel(kernel)
         steps = 0 if warmup_steps is None else warmup_steps
@@ -112,6 +116,10 @@ class MCMC:
             raise ValueError(
                 f"checkpoint_seconds must be a time of 0 or more seconds, got {checkpoint_seconds}."
             )
+        if stop is not None and (store is not None or sites or save_params):
+            raise ValueError(
+                "stop= looks at all coordinates in memory: leave out store= and sites=."
+            )
         if transforms is not None and kernel.potential_fn is not None:
             kernel.transforms = transforms
         self.kernel = kernel
@@ -128,6 +136,7 @@ class MCMC:
         self.save_warmup = save_warmup
         self.store = None if store is None else Path(store)
         self.checkpoint_seconds = float(checkpoint_seconds)
+        self.stop = stop
         self._resumes = False
         self._record: RunRecord | None = None
         self._result: Result | None = None
@@ -204,11 +213,13 @@ class MCMC:
                 )
                 store = stack.enter_context(opened(self.store, contents, target, options))
             began = time.perf_counter()
-            result = self._run(target, starts.positions, generator, gear, store)
+            result = self._run(target, starts.positions, generator, gear, starts.superchains, store)
             seconds = time.perf_counter() - began if store is None else store.sampling_time
         self._result = result
         settings = None if result.state is None else result.state.settings
         learned = {} if settings is None else self.kernel.learned(settings)
+        if self.stop is not None:
+            learned = {**learned, "stopped": result.draws.rows < self.num_samples}
         self._record = make_record(
             target,
             result,
@@ -247,6 +258,7 @@ class MCMC:
         start: Tensor,
         generator: torch.Generator,
         gear: Gear,
+        superchain_ids: Tensor | None,
         store: RunStore | None,
     ) -> Result:
         assert self.warmup_steps is not None
@@ -256,6 +268,7 @@ class MCMC:
             thinning=self.thinning,
             coordinates=self._coordinates(target),
             keep_warmup=self.save_warmup,
+            stop=None if self.stop is None else self.stop.stop(self.num_samples, superchain_ids),
         )
         settings = None if self.warmup_from is None else self.warmup_from._state().settings
         with ProgressBar(disable=self.disable_progbar) as bar:

@@ -14,6 +14,7 @@ def outcome(result: Result, seconds: float) -> dict[str, Any]:
     """What is known of a run when it has ended."""
     return {
         "complete": result.error is None,
+        "num_samples": result.draws.rows,
         "gradient_steps": 0 if result.state is None else result.state.num_steps,
         "warmup_gradient_steps": result.warmup_num_steps,
         "sampling_time": seconds,

@@ -1,0 +1,83 @@
+"""Draws of a model for those who give only the model: how many is found out while it runs."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from .diagnosis import diagnose, findings
+from .kernels import NUTS
+from .mcmc import MCMC
+from .stopping import UntilESS
+
+_CHAINS, _FEWEST_CHAINS, _WARMUP = 64, 8, 150
+# Draws of a chain beyond which more would seldom help.
+_MOST_DRAWS = 3200
+# Numbers of one evaluation beyond which more chains cost in proportion.
+_NUMBERS = 2**24
+
+
+def sample(
+    model: Any,
+    *args: Any,
+    stop: Any = None,
+    num_chains: int | None = None,
+    warmup_steps: int = _WARMUP,
+    max_samples: int = _MOST_DRAWS,
+    disable_progbar: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """Sample a model by NUTS until the draws are worth enough, as ArviZ data.
+
+    The attributes of the data hold what was chosen, the sentences of the diagnosis among them.
+
+    Args:
+        model: a Pyro model, an EnergyDistribution, an Energy or a Target.
+        args: arguments of the model, as are keyword arguments that are not named here.
+        stop: when it is enough; `UntilESS(1000)` unless given.
+        num_chains: 64 unless given, fewer where one evaluation of the model is large.
+        warmup_steps: transitions of every chain before.
+        max_samples: draws of every chain at most.
+        disable_progbar: no progress bar; there is none anyway off a terminal.
+
+    Raises:
+        ValueError: the model cannot be sampled rightly, or no start can be found.
+        TypeError: no model, or arguments that it does not take.
+
+    Warns:
+        UserWarning: what the diagnosis finds wrong with the draws, an end at `max_samples` before
+            they were worth enough among it.
+    """
+    if stop is not None and not isinstance(stop, UntilESS):
+        raise TypeError(f"expected stop to be UntilESS(...), got {stop!r}.")
+    rule = UntilESS() if stop is None else stop
+    target = NUTS(model).target(args, kwargs, None)
+    chains = num_chains
+    if chains is None:
+        chains = _CHAINS
+        while chains > _FEWEST_CHAINS and chains * target.numbers_per_run > _NUMBERS:
+            chains //= 2
+    mcmc = MCMC(
+        NUTS(target),
+        max_samples,
+        warmup_steps,
+        num_chains=chains,
+        disable_progbar=disable_progbar,
+        stop=rule,
+    )
+    mcmc.run()
+    record = mcmc.record
+    problems = [finding for finding in findings(record) if finding.severity != "note"]
+    text = diagnose(record)
+    positions = record.positions.permute(1, 2, 0)
+    enough = record.attrs["stopped"] or rule.is_enough(positions, record.superchain_ids)
+    if not enough:
+        text = (
+            f"{record.num_draws} draws of {chains} chains are not worth {rule.ess:g} in every "
+            f"coordinate, or the chains do not agree.\n{text}"
+        )
+    if problems or not enough:
+        warnings.warn(text, stacklevel=2)
+    data = mcmc.to_arviz()
+    data.posterior.attrs["diagnosis"] = text
+    return data
