@@ -337,13 +337,22 @@ class Target:
         like = torch.empty((), dtype=self.dtype, device=self.device)
         return init_positions(
             self.program,
-            self._batched,
+            self._in_pieces,
             num_points,
             strategy=strategy,
             generator=generator,
             like=like,
             side=side,
         )
+
+    def _in_pieces(self, positions: Tensor, side: Side = NO_SIDE) -> tuple[Tensor, Tensor]:
+        """The log density and gradient of as many positions at a time as memory has room for."""
+        size = max(1, _EVALUATE_NUMBERS // self.numbers_per_run)
+        if positions.shape[1] <= size or side is not NO_SIDE:
+            return self._batched(positions, side)
+        found = [self._batched(part, side) for part in positions.split(size, dim=1)]
+        values, gradients = zip(*found, strict=True)
+        return torch.cat(values), torch.cat(gradients, dim=1)
 
     @property
     def _batched(self) -> BatchedDensity:

@@ -34,6 +34,7 @@ class Options(NamedTuple):
     sites: tuple[str, ...] | None
     save_warmup: bool
     checkpoint_seconds: float
+    chain_batch_size: int | None = None
 
 
 def new_contents(

@@ -47,6 +47,38 @@ class Sampler(Protocol):
         ...
 
 
+class Chains(NamedTuple):
+    """Where the chains start [dim, chains], and how many of them are evaluated at a time."""
+
+    positions: Tensor
+    batch_size: int | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all are evaluated at once."""
+        return self.batch_size is None or self.batch_size >= self.positions.shape[1]
+
+    def in_batches(self, density_at: Callable[[Tensor], Callable]) -> Callable:
+        """A density of all chains from densities for as many as some positions are.
+
+        What a batch needs of memory is free again before the next.
+        """
+        if self.batch_size is None or self.whole:
+            return density_at(self.positions)
+        size = self.batch_size
+        parts = self.positions.split(size, dim=1)
+        densities = {part.shape[1]: density_at(part.contiguous()) for part in (parts[0], parts[-1])}
+
+        def density(positions: Tensor) -> tuple[Tensor, Tensor]:
+            found = [
+                densities[part.shape[1]](part.contiguous()) for part in positions.split(size, dim=1)
+            ]
+            values, gradients = zip(*found, strict=True)
+            return torch.cat(values), torch.cat(gradients, dim=1)
+
+        return density
+
+
 class Gear(NamedTuple):
     """What drives a run: its name, the kernel, and the density and recorder for the loop."""
 
@@ -64,51 +96,61 @@ def check_gear(jit_compile: Any) -> None:
         raise ValueError(f'jit_compile must be True, False or "auto", got {jit_compile!r}.')
 
 
-def gear_of(sampler: Sampler, target: Target, start: Tensor, transitions: int) -> Gear:
-    """The gear of a run from these starts [dim, chains].
+def gear_of(sampler: Sampler, target: Target, starts: Chains, transitions: int) -> Gear:
+    """The gear of a run.
 
     :param transitions: of a chain, warm-up too.
     """
     wanted = sampler.jit_compile
+    start = starts.positions
     if wanted is False or not target.vectorized or start.device.type != "cpu":
-        return _traced(sampler, target, start)
+        return _traced(sampler, target, starts)
     native = _native(sampler, start)
     if wanted is True or _is_worth_it(target, start.shape[1], transitions):
-        return _compiled(sampler, native, target, start)
+        return _compiled(sampler, native, target, starts)
     if native is None:
-        return _traced(sampler, target, start)
-    return Gear("native", native, Problem(target.recorded.at(start), _as_it_is))
+        return _traced(sampler, target, starts)
+    return _with_part_in_c(native, target, starts)
 
 
-def same_gear(name: str, sampler: Sampler, target: Target, start: Tensor) -> Gear:
+def same_gear(name: str, sampler: Sampler, target: Target, starts: Chains) -> Gear:
     """The gear of that name, in which a run was begun that now goes on.
 
     :raises ValueError: where this machine has no C compiler, which the gear needs.
     """
     if name == "traced":
-        return _traced(sampler, target, start)
-    native = _native(sampler, start)
+        return _traced(sampler, target, starts)
+    native = _native(sampler, starts.positions)
     if name == "compiled":
-        return _compiled(sampler, native, target, start)
+        return _compiled(sampler, native, target, starts)
     if native is None:
         raise ValueError(
             f"The run was begun in the gear {name!r}, with bookkeeping in C, and here is no C "
             "compiler: go on with it where there is one."
         )
-    return Gear("native", native, Problem(target.recorded.at(start), _as_it_is))
+    return _with_part_in_c(native, target, starts)
 
 
-def _traced(sampler: Sampler, target: Target, start: Tensor) -> Gear:
-    problem = Problem(target.recorded, target.recorder(start))
+def _traced(sampler: Sampler, target: Target, starts: Chains) -> Gear:
+    if starts.whole:
+        problem = Problem(target.recorded, target.recorder(starts.positions))
+    else:
+        density = starts.in_batches(lambda _: target.log_density_and_gradient)
+        problem = Problem(density, traced if target.vectorized else _as_it_is)
     return Gear("traced", sampler.kernel(), problem)
 
 
-def _compiled(sampler: Sampler, native: Kernel | None, target: Target, start: Tensor) -> Gear:
+def _with_part_in_c(native: Kernel, target: Target, starts: Chains) -> Gear:
+    return Gear("native", native, Problem(starts.in_batches(target.recorded.at), _as_it_is))
+
+
+def _compiled(sampler: Sampler, native: Kernel | None, target: Target, starts: Chains) -> Gear:
+    compiled = functools.partial(traced, compile_graph=True)
     if native is not None:
-        density = traced(target.log_density_and_gradient, start, compile_graph=True)
+        density = starts.in_batches(functools.partial(compiled, target.log_density_and_gradient))
         return Gear("compiled", native, Problem(density, _as_it_is))
-    record = functools.partial(traced, compile_graph=True)
-    return Gear("compiled", sampler.kernel(), Problem(target.log_density_and_gradient, record))
+    density = starts.in_batches(lambda _: target.log_density_and_gradient)
+    return Gear("compiled", sampler.kernel(), Problem(density, compiled))
 
 
 def _as_it_is(function: Callable, *_: Any) -> Callable:

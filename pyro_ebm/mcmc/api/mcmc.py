@@ -32,7 +32,7 @@ from .beginning import (
 from .chees import ChEESHMC
 from .diagnosis import diagnose
 from .export import RunRecord, predict, to_arviz
-from .gears import Gear, gear_of, same_gear
+from .gears import Chains, Gear, gear_of, same_gear
 from .identity import identity
 from .kernels import HMC, NUTS
 from .outcome import outcome, tell
@@ -73,6 +73,8 @@ class MCMC:
         what :meth:`resume` needs. :func:`.from_store` reads it without the model.
     :param checkpoint_seconds: with ``store``, the time between two states from which a run that
         was killed can be resumed; one is written when a run ends too, however it ends.
+    :param chain_batch_size: evaluate the density for so many chains at a time, which bounds the
+        memory that large data or nets need; all at once unless given.
     :param stop: ends the run at fewer draws than ``num_samples`` when these are worth enough:
         :class:`.UntilESS`. Not with ``store``, which goes on where it is told to.
     """
@@ -98,6 +100,7 @@ class MCMC:
         store: str | PathLike[str] | None = None,
         checkpoint_seconds: float | int = 60.0,
         stop: UntilESS | None = None,
+        chain_batch_size: int | None = None,
     ) -> None:
         check_kernel(kernel)
         steps = 0 if warmup_steps is None else warmup_steps
@@ -105,6 +108,8 @@ class MCMC:
         check_whole("num_chains", num_chains, 1)
         check_whole("thinning", thinning, 1)
         check_whole("warmup_steps", steps, 0)
+        if chain_batch_size is not None:
+            check_whole("chain_batch_size", chain_batch_size, 1)
         kernel.check_num_chains(num_chains)
         if sites is not None and save_params is not None and set(sites) != set(save_params):
             raise ValueError("sites and save_params name the same thing; give one of them.")
@@ -137,6 +142,7 @@ class MCMC:
         self.store = None if store is None else Path(store)
         self.checkpoint_seconds = float(checkpoint_seconds)
         self.stop = stop
+        self.chain_batch_size = chain_batch_size
         self._resumes = False
         self._record: RunRecord | None = None
         self._result: Result | None = None
@@ -243,14 +249,16 @@ class MCMC:
             self.sites,
             self.save_warmup,
             self.checkpoint_seconds,
+            self.chain_batch_size,
         )
 
     def _gear(self, target: Target, start: Tensor, contents: Contents | None) -> Gear:
+        chains = Chains(start, self.chain_batch_size)
         if contents is not None:
-            return same_gear(contents.run.about["attrs"]["gear"], self.kernel, target, start)
+            return same_gear(contents.run.about["attrs"]["gear"], self.kernel, target, chains)
         assert self.warmup_steps is not None
         transitions = self.warmup_steps + self.num_samples * self.thinning
-        return gear_of(self.kernel, target, start, transitions)
+        return gear_of(self.kernel, target, chains, transitions)
 
     def _run(
         self,
@@ -336,6 +344,7 @@ class MCMC:
             "device": str(target.device),
             "vectorized": target.vectorized,
             "gear": gear.name,
+            **({"chain_batch_size": self.chain_batch_size} if self.chain_batch_size else {}),
         }
 
     @property
