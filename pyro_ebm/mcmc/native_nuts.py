@@ -144,6 +144,8 @@ def native_nuts(*, max_tree_depth: int = 10) -> Kernel:
         made = workbench.prepared(state, noise, settings, max_tree_depth)
         made.open(made.pointer)
         log_density, gradient = log_density_and_gradient(made.next)
+        # Named, so that they live until the call is over.
+        log_density, gradient = log_density.contiguous(), gradient.contiguous()
         made.close(made.pointer, log_density.data_ptr(), gradient.data_ptr())
         return state, made.transition
 

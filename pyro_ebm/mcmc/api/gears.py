@@ -39,8 +39,8 @@ class Sampler(Protocol):
         """The pure kernel, in torch."""
         ...
 
-    def native_kernel(self) -> Kernel | None:
-        """The same with its bookkeeping in C; None where there is no such.
+    def native_kernel(self, target: Target) -> Kernel | None:
+        """The same with its bookkeeping in C; None where there is no such, or it is no faster.
 
         :raises NoLibrary: where it cannot be compiled.
         """
@@ -105,7 +105,7 @@ def gear_of(sampler: Sampler, target: Target, starts: Chains, transitions: int) 
     start = starts.positions
     if wanted is False or not target.vectorized or start.device.type != "cpu":
         return _traced(sampler, target, starts)
-    native = _native(sampler, start)
+    native = _native(sampler, target)
     if wanted is True or _is_worth_it(target, start.shape[1], transitions):
         return _compiled(sampler, native, target, starts)
     if native is None:
@@ -120,7 +120,7 @@ def same_gear(name: str, sampler: Sampler, target: Target, starts: Chains) -> Ge
     """
     if name == "traced":
         return _traced(sampler, target, starts)
-    native = _native(sampler, starts.positions)
+    native = _native(sampler, target)
     if name == "compiled":
         return _compiled(sampler, native, target, starts)
     if native is None:
@@ -162,12 +162,12 @@ def _is_worth_it(target: Target, chains: int, transitions: int) -> bool:
     return _STEPS_A_TRANSITION * transitions * a_step > _COMPILATION
 
 
-def _native(sampler: Sampler, start: Tensor) -> Kernel | None:
+def _native(sampler: Sampler, target: Target) -> Kernel | None:
     """The same sampler with its bookkeeping in C, where there is one and the machine can."""
-    if start.dtype not in (torch.float32, torch.float64):
+    if target.dtype not in (torch.float32, torch.float64):
         return None
     try:
-        return sampler.native_kernel()
+        return sampler.native_kernel(target)
     except NoLibrary as error:
         _tell(str(error))
         return None

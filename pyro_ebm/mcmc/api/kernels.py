@@ -21,6 +21,9 @@ from ..native_nuts import native_nuts
 from ..nuts import nuts
 from .gears import check_gear
 
+# Beyond it torch's products of matrices outweigh all else that a step does.
+_LARGEST_DENSE = 500
+
 
 class _PyroKernel:
     """What all kernels share: the target they are given, and how it is adapted to."""
@@ -117,8 +120,8 @@ class _PyroKernel:
         """The pure kernel behind the class."""
         raise TypeError(f"{type(self).__name__} is not a kernel; use NUTS or HMC.")
 
-    def native_kernel(self) -> Kernel | None:
-        """The same with its bookkeeping in C; None where there is no such.
+    def native_kernel(self, target: Target) -> Kernel | None:
+        """The same with its bookkeeping in C; None where there is no such, or it is no faster.
 
         :raises NoLibrary: where it cannot be compiled.
         """
@@ -223,8 +226,10 @@ class NUTS(_PyroKernel):
         """The pure kernel: multinomial NUTS."""
         return nuts(max_tree_depth=self.max_tree_depth)
 
-    def native_kernel(self) -> Kernel:
-        """The same with its bookkeeping in C."""
+    def native_kernel(self, target: Target) -> Kernel | None:
+        """The same with its bookkeeping in C, but for large dense metrics: torch is faster."""
+        if target.dim > _LARGEST_DENSE and isinstance(_metric_kind(self.full_mass, target), Dense):
+            return None
         return native_nuts(max_tree_depth=self.max_tree_depth)
 
 
