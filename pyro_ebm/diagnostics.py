@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Num
@@ -23,6 +23,9 @@ RELIABLE_DRAWS = 50
 SPLIT_THRESHOLD = 1.01
 # From this many chains on they share starts, and are judged by nested R-hat.
 NESTED_FROM_CHAINS = 128
+
+# A shift of all chains together is told from so many on, beyond so many errors and deviations.
+_CHAINS_THAT_TELL, _MOST_SCORE, _MOST_SHIFT = 32, 6.0, 0.05
 
 Draws = Num[np.ndarray, "chain draw *event"] | Num[Tensor, "chain draw *event"]
 Figures = Float[np.ndarray, "*event"]
@@ -66,6 +69,42 @@ def nested_rhat(draws: Draws, superchain_ids: ArrayLike | Tensor) -> Figures:
         np.concatenate([np.flatnonzero(group == k)[: counts.min()] for k in range(len(counts))])
     )
     return _per_variable("rhat_nested", values[chosen], at_least=4, superchain_ids=group[chosen])
+
+
+class Shift(NamedTuple):
+    """How far the mean of all chains moves from the first half of the draws to the second: in
+    standard deviations of a draw, and in standard errors of that."""
+
+    size: Figures
+    score: Figures
+
+
+def half_shift(draws: Draws) -> Shift:
+    """Whether all chains move together, which no comparison between chains can see.
+
+    The error is made of the scatter over chains, so that it holds for autocorrelated draws, however
+    few; it needs some tens of chains. Draws count up to five robust standard deviations from the
+    median of all.
+    """
+    values = _as_array(draws).astype(float)
+    chains, length = values.shape[:2]
+    low, middle, high = np.quantile(
+        values.reshape(-1, *values.shape[2:]), [0.16, 0.5, 0.84], axis=0
+    )
+    with np.errstate(all="ignore"):
+        scaled = np.clip((values - middle) / (0.5 * (high - low)), -5.0, 5.0)
+        half = length // 2
+        moved = scaled[:, length - half :].mean(1) - scaled[:, :half].mean(1)
+        size = moved.mean(0)
+        error = moved.std(0, ddof=1) / math.sqrt(chains) if chains > 1 else np.inf
+        score = size / error
+    return Shift(np.nan_to_num(np.abs(size)), np.nan_to_num(np.abs(score)))
+
+
+def still_moves(shift: Shift, *, num_chains: int) -> np.ndarray:
+    """Where chains have not arrived together: beyond chance, and by more than hardly matters."""
+    enough = num_chains >= _CHAINS_THAT_TELL
+    return enough & (shift.score > _MOST_SCORE) & (shift.size > _MOST_SHIFT)
 
 
 def rhat_threshold(*, num_chains: int, chains_per_superchain: int | None = None) -> float:

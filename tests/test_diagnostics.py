@@ -126,3 +126,32 @@ def test_ess_counts_only_from_chains_of_fifty_draws():
     # of 8 cannot see it.
     truth = 256 * 8 * (1 - 0.9) / (1 + 0.9)
     assert ess_bulk(autoregression(256, 8, rho=0.9)) > 4 * truth
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.95])
+@pytest.mark.parametrize("shape", [(32, 100), (1024, 16), (256, 5)])
+def test_chains_that_have_arrived_do_not_move_together(rho, shape):
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        draws = rng.standard_normal((*shape, 50))
+        for t in range(1, shape[1]):
+            draws[:, t] = rho * draws[:, t - 1] + np.sqrt(1 - rho**2) * draws[:, t]
+        shift = diagnostics.half_shift(np.exp(draws))
+        assert not diagnostics.still_moves(shift, num_chains=shape[0]).any()
+
+
+def test_chains_on_their_way_are_seen_to_move_though_they_agree():
+    """From one start, 3 deviations away; R-hat compares the chains, and they are alike."""
+    rng = np.random.default_rng(4)
+    draws = rng.standard_normal((512, 16, 1))
+    draws += 3.0 * 0.8 ** np.arange(16)[:, None]
+    shift = diagnostics.half_shift(draws)
+    assert diagnostics.still_moves(shift, num_chains=512).all()
+    assert diagnostics.nested_rhat(draws, np.arange(512) // 64)[0] < diagnostics.rhat_threshold(
+        num_chains=512, chains_per_superchain=64
+    )
+
+
+def test_a_coordinate_that_never_moves_has_no_shift():
+    shift = diagnostics.half_shift(np.ones((40, 8, 2)))
+    assert not diagnostics.still_moves(shift, num_chains=40).any()

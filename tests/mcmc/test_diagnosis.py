@@ -11,6 +11,7 @@ import torch
 import pyro_ebm as ebm
 from pyro_ebm.mcmc.api.diagnosis import diagnose, findings
 from pyro_ebm.target import Target
+from tests.models import load
 
 from .records import made_up, run
 
@@ -460,3 +461,11 @@ def test_several_problems_are_counted_and_notes_come_last(target):
     assert [line[:2] for line in lines[1:3]] == ["- ", "- "]
     assert lines[3].startswith("Of 4 chains of 500 draws:")
     assert lines[4].startswith("Note: ")
+
+
+def test_chains_that_are_all_still_on_their_way_are_told():
+    posterior = load("eight_schools")
+    mcmc = ebm.MCMC(ebm.NUTS(posterior.model), 12, 0, num_chains=512, disable_progbar=True)
+    mcmc.run(*posterior.args, **posterior.kwargs)
+    assert any(finding.name == "moving" for finding in findings(mcmc.record))
+    assert "Raise warmup_steps (it was 0)" in mcmc.diagnose()

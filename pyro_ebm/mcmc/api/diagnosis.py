@@ -122,6 +122,8 @@ def _checks(record: RunRecord, seen: _Seen) -> Iterator[Finding]:
     if len(sizes) > 1:
         yield sentences.modes(sizes, apart, record, seen.deep)
     else:
+        if (moving := figures.moving(at)) is not None:
+            yield sentences.moving(record, *moving)
         yield from _length(record, seen, cause, measurable=not len(stuck))
     yield from _slow(record)
     yield from _coarse(record)

@@ -19,9 +19,11 @@ from pyro_ebm.diagnostics import (
     ess_is_reliable,
     ess_mean,
     ess_tail,
+    half_shift,
     nested_rhat,
     rhat_threshold,
     split_rhat,
+    still_moves,
 )
 
 from .inputs import as_array
@@ -37,6 +39,7 @@ _HUGE = 1e6
 # A chain that moves in fewer of its transitions is stuck.
 _STILL = 0.05
 _FEWEST_DRAWS = 20
+_FEWEST_FOR_HALVES = 4
 # Standard errors of a chi-square that excuse an R-hat, and that a longer run is to be safe from.
 _EXCUSED, _SAFE = 3.0, 2.0
 # The share of an autocorrelation time that centred chains hide, in units of time over length.
@@ -121,6 +124,19 @@ def _variances(draws: np.ndarray, half: int) -> tuple[np.ndarray, ...]:
         halves = np.concatenate([draws[:, :half], draws[:, -half:]])
         steps = np.square(np.diff(draws, axis=1)).mean(1)
         return halves.mean(1), halves.var(1), steps, draws.var(1)
+
+
+def moving(found: Coordinates) -> tuple[str, float] | None:
+    """The coordinate that all chains move along most, with the move in standard deviations; None
+    where they have arrived, or nothing can be told."""
+    if found.draws.shape[1] < _FEWEST_FOR_HALVES:
+        return None
+    shift = half_shift(found.draws)
+    moves = still_moves(shift, num_chains=len(found.draws))
+    if not moves.any():
+        return None
+    worst = int(np.where(moves, shift.score, 0.0).argmax())
+    return found.names[worst], float(shift.size[worst])
 
 
 def rhat(record: RunRecord, found: Coordinates) -> Rhat:

@@ -64,6 +64,18 @@ def no_draws() -> Finding:
     )
 
 
+def moving(record: RunRecord, name: str, size: float) -> Finding:
+    """All chains are still on their way."""
+    steps = record.attrs.get("warmup_steps", 0)
+    return Finding(
+        "problem",
+        "moving",
+        f"The chains are still on their way, all together: from the first half of the draws to the "
+        f"second their mean of {name} moves by {size:.2g} standard deviations.",
+        f"Raise warmup_steps (it was {steps}), and keep none of these draws.",
+    )
+
+
 def partial(record: RunRecord) -> Finding:
     """The run was interrupted."""
     return Finding(

@@ -18,9 +18,11 @@ from pyro_ebm.diagnostics import (
     RELIABLE_DRAWS,
     ess_bulk,
     ess_tail,
+    half_shift,
     nested_rhat,
     rhat_threshold,
     split_rhat,
+    still_moves,
 )
 
 from ..run import Stop
@@ -67,6 +69,8 @@ class UntilESS:
 
 def _agree(draws: np.ndarray, superchain_ids: Tensor | None) -> bool:
     chains = len(draws)
+    if still_moves(half_shift(draws), num_chains=chains).any():
+        return False
     if superchain_ids is None:
         return bool((split_rhat(draws) < rhat_threshold(num_chains=chains)).all())
     ids = as_array(superchain_ids)
