@@ -289,6 +289,25 @@ def test_nothing_is_written_over(tmp_path: Path):
         begun(5, store=tmp_path / "mine")
 
 
+def test_of_two_new_runs_in_one_folder_the_first_goes_on(tmp_path: Path):
+    path = tmp_path / "deep" / "run.zarr"
+    second = begun(DRAWS)
+
+    def late(*_: object) -> None:
+        """The second run has looked before the first had made its folder."""
+
+    def hook(kernel: Any, samples: torch.Tensor, stage: str, i: int) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("pyro_ebm.mcmc.api.mcmc.check_free", late)
+            with pytest.raises(FileExistsError):
+                begun(5, store=path)
+        assert (path / "run.npz").exists()
+
+    first = begun(DRAWS, store=path, hook_fn=hook)
+    assert torch.equal(first.record.positions, second.record.positions)
+    assert ebm.from_store(path).posterior.sizes["draw"] == DRAWS
+
+
 @pytest.mark.parametrize("seconds", [-1.0, float("nan")])
 def test_a_time_between_checkpoints_is_no_less_than_nothing(seconds: float, tmp_path: Path):
     with pytest.raises(ValueError, match="checkpoint_seconds"):

@@ -21,7 +21,7 @@ from .export import Parts, build_groups
 from .identity import Identity
 from .record import RunRecord
 from .starts import Starts
-from .store import Contents, RunStore, StoreOptions, about_run, alone, check_free, create, probes
+from .store import Contents, RunStore, StoreOptions, about_run, alone, claim, create, probes
 from .stored_group import Layout, SiteLayout
 
 
@@ -96,21 +96,22 @@ def opened(
 ) -> Iterator[RunStore]:
     """The folder of a run to write to; a new one is made, and is gone if no step was made in it.
 
+    :raises FileExistsError: a new run is to go where something is.
     :raises RuntimeError: another process is writing to it.
     """
     new = not contents.checkpoint.arrays
     if new:
-        check_free(path)
-    store = None
-    try:
-        if new:
-            create(path, contents.run)
-        with alone(path):
+        claim(path)
+    with alone(path):
+        store = None
+        try:
+            if new:
+                create(path, contents.run)
             store = RunStore(path, contents, target, options)
             yield store
-    finally:
-        if new and (store is None or not store.begun):
-            shutil.rmtree(path, ignore_errors=True)
+        finally:
+            if new and (store is None or not store.begun):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def warn_if_elsewhere(path: Path, contents: Contents, attributes: Mapping[str, Any]) -> None:

@@ -237,8 +237,21 @@ class RunStore:
         return self.draws.kept, None if before is None else before.kept
 
 
+def claim(path: Path) -> None:
+    """Make the folder of a new run; of several processes one makes it.
+
+    :raises FileExistsError: something is there already.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir()
+    except FileExistsError:
+        check_free(path)
+        raise
+
+
 def create(path: Path, run: Saved) -> None:
-    """Make the folder of a new run."""
+    """Say in the folder of a new run what it is."""
     write_metadata(path, {"node_type": "group"})
     checkpoint.write(path / _RUN, run)
 
