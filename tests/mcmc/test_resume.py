@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -19,7 +20,7 @@ import torch
 
 import pyro_ebm as ebm
 from pyro_ebm.mcmc import checkpoint
-from pyro_ebm.mcmc.api.identity import density_differs
+from pyro_ebm.mcmc.api.identity import _digest, density_differs, values_differ
 from pyro_ebm.mcmc.api.zarr_array import ZarrArray
 
 from .stored_run import CHAINS, DRAWS, SIGMA, WARMUP, Y, begun, model, resumed
@@ -265,6 +266,20 @@ def other_site(sigma: torch.Tensor, y: torch.Tensor) -> None:
     pyro.sample("more", dist.Normal(0.0, 1.0))
 
 
+def other_function(sigma: torch.Tensor, y: torch.Tensor) -> None:
+    mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+    tau = pyro.sample("tau", dist.HalfCauchy(5.0))
+    with pyro.plate("school", len(sigma)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.deterministic("theta", mu + 1.001 * tau * z, event_dim=0)
+        pyro.sample("y", dist.Normal(mu + tau * z, sigma), obs=y)
+
+
+def other_derived(sigma: torch.Tensor, y: torch.Tensor) -> None:
+    model(sigma, y)
+    pyro.deterministic("one", torch.ones(2))
+
+
 def other_support(sigma: torch.Tensor, y: torch.Tensor) -> None:
     with pyro.poutine.condition(data={}):
         mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
@@ -277,6 +292,12 @@ def other_support(sigma: torch.Tensor, y: torch.Tensor) -> None:
 WRONG: dict[str, tuple[Callable[[], Any], tuple, str]] = {
     "another density": (lambda: ebm.NUTS(other_prior), (SIGMA, Y), "the log density at a stored"),
     "another site": (lambda: ebm.NUTS(other_site), (SIGMA, Y), "site 'more' is new"),
+    "another function": (
+        lambda: ebm.NUTS(other_function),
+        (SIGMA, Y),
+        "site 'theta' has other val",
+    ),
+    "another derived": (lambda: ebm.NUTS(other_derived), (SIGMA, Y), "site 'one' is new"),
     "another support": (lambda: ebm.NUTS(other_support), (SIGMA, Y), "site 'tau' is another"),
     "other data": (lambda: ebm.NUTS(model), (SIGMA, Y + 1e-3), "data of site 'y' is another"),
     "another argument": (lambda: ebm.NUTS(model), (SIGMA * 1.001, Y), "argument 'sigma'"),
@@ -308,6 +329,48 @@ def test_another_density_at_one_stored_point_is_seen(part: str, value: float):
     now = before[0].clone(), before[1].clone()
     now[part == "gradient"][..., 1] = value
     assert part in str(density_differs(before, now))
+
+
+def test_other_values_of_a_site_are_seen():
+    old = torch.tensor([1.0, float("nan")])
+    assert not values_differ({"x": old}, {"x": old * (1 + 1e-6)})
+    for new in (old * 1.01, old.double(), old[:, None], torch.ones(2), None):
+        now = {} if new is None else {"x": new}
+        assert "'x'" in values_differ({"x": old}, now)[0]
+    assert values_differ({"n": torch.tensor([1, 2])}, {"n": torch.tensor([1, 3])})
+
+
+class Study:
+    """An object as users make them; it leads back to itself."""
+
+    def __init__(self, weight: float, name: str) -> None:
+        self.weights, self.names, self.itself = torch.full((2,), weight), {name, "b"}, self
+
+
+class Column:
+    """What NumPy reads."""
+
+    def __init__(self, value: float) -> None:
+        self._value = value
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.full(2, self._value)
+
+
+ARGUMENTS: dict[str, Callable[[float, str], Any]] = {
+    "table": lambda number, name: pd.DataFrame({name: [number, 2.0], "y": ["u", "v"]}),
+    "series": lambda number, name: pd.Series([number, 2.0], index=[name, "y"]),
+    "object": Study,
+    "objects": lambda number, name: np.array([Study(number, name), None]),
+    "array": lambda number, name: {name: Column(number)},
+}
+
+
+@pytest.mark.parametrize("make", ARGUMENTS.values(), ids=ARGUMENTS)
+def test_arguments_are_told_apart_by_what_they_hold(make: Callable[[float, str], Any]):
+    hashes = [_digest(make(*given)) for given in ((1.0, "a"), (1.5, "a"), (1.0, "c"))]
+    assert hashes[0] == _digest(make(1.0, "a"))
+    assert len(set(hashes)) == 3
 
 
 def test_a_site_that_cannot_be_evaluated_loses_nothing_before(tmp_path: Path):

@@ -69,7 +69,7 @@ def new_contents(
         for site in target.sites
         if options.sites is None or site.name in options.sites
     }
-    arrays = probes(target, starts.positions)
+    arrays = probes(target, starts.positions, layout.sites)
     for group in ("observed_data", "constant_data"):
         arrays |= {f"{group}/{n}": value for n, value in parts.groups.get(group, {}).items()}
     if starts.superchains is not None:

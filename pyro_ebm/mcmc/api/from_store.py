@@ -35,7 +35,7 @@ def from_store(path: str | PathLike[str]) -> Any:
         groups |= _sampled(folder, contents, "warmup_", rows)
     for name, value in contents.run.arrays.items():
         group, _, variable = name.partition("/")
-        if variable:
+        if group in ("observed_data", "constant_data"):
             groups.setdefault(group, {})[variable] = value
     attributes = {
         **about["attrs"],

@@ -2,11 +2,15 @@
 
 Sites are compared by name, shape and support, data and arguments by a hash, a kernel by its
 settings. What none of these sees, a constant within the model or the weights of a net, changes the
-log density and its gradient, which are compared at stored points.
+log density, its gradient or the values of sites, which are compared at stored points.
+
+Arguments of unknown classes are hashed by what they convert to (``to_numpy()``, ``__array__``), or
+by their attributes. Of what has neither, as functions, only the class counts.
 """
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -27,6 +31,22 @@ _NO_SETTINGS = ("model", "potential_fn", "transforms", "init_strategy")
 # Roundings of a log density that differ between machines and versions.
 _ROUNDINGS = 1e3
 
+# Whose repr() is all that they are.
+_PLAIN = (
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    np.generic,
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+)
+# What names the columns and the rows of a table.
+_LABELS = ("columns", "index")
+
 Identity = dict[str, dict[str, Any]]
 
 
@@ -35,9 +55,11 @@ def identity(target: Target, kernel: Any, args: tuple, kwargs: Mapping[str, Any]
     program = target.program
     observed: dict[str, Any] = {}
     given: dict[str, Any] = {}
+    determined: dict[str, Any] = {}
     if isinstance(program, ModelProgram):
         facts = site_facts(program)
         observed = {n: _digest(fact.value) for n, fact in facts.items() if fact.value is not None}
+        determined = {n: list(f.shape) for n, f in facts.items() if f.kind == "deterministic"}
         given = by_parameter(program.user_model, args, kwargs)
     supports = _supports(target)
     return {
@@ -45,6 +67,7 @@ def identity(target: Target, kernel: Any, args: tuple, kwargs: Mapping[str, Any]
             site.name: [list(site.shape), list(site.unconstrained_shape), supports[site.name]]
             for site in target.sites
         },
+        "deterministic site": determined,
         "data of site": observed,
         "argument": {name: _digest(value) for name, value in given.items()},
         "kernel": {"class": type(kernel).__name__, **_settings(kernel)},
@@ -55,7 +78,7 @@ def identity(target: Target, kernel: Any, args: tuple, kwargs: Mapping[str, Any]
 def differences(before: Identity, now: Identity) -> list[str]:
     """In what two identities differ, a few words each."""
     found = []
-    for group in before:
+    for group in [name for name in now if name in before]:
         old, new = before[group], now[group]
         for name in sorted({*old, *new}):
             if name not in new:
@@ -82,6 +105,35 @@ def density_differs(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -
     if not bool(((new_gradient - old_gradient).abs() <= tolerance * scale).all()):
         return "the gradient of the log density at a stored point is another"
     return None
+
+
+def values_differ(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> list[str]:
+    """In words in which sites values [points, *shape] at the same points differ."""
+    found = []
+    for name, old in before.items():
+        new = now.get(name)
+        if new is None:
+            found.append(f"site {name!r} is gone")
+        elif new.shape != old.shape or new.dtype != old.dtype:
+            found.append(
+                f"site {name!r} is another: it was {old.dtype} of shape {list(old.shape[1:])} and "
+                f"is {new.dtype} of shape {list(new.shape[1:])}"
+            )
+        elif not _agree(old, new):
+            found.append(f"site {name!r} has other values at a stored point")
+    return found
+
+
+def _agree(old: Tensor, new: Tensor) -> bool:
+    """Whether values are the same up to rounding, and numbers that are none in the same places."""
+    if not old.is_floating_point():
+        return torch.equal(old, new)
+    finite = old.isfinite()
+    if not torch.equal(finite, new.isfinite()):
+        return False
+    old, new = old[finite], new[finite]
+    scale = 1 + old.abs().max() if old.numel() else 1
+    return bool(((new - old).abs() <= _ROUNDINGS * torch.finfo(old.dtype).eps * scale).all())
 
 
 def _supports(target: Target) -> dict[str, str]:
@@ -127,8 +179,11 @@ def _digest(value: Any) -> str:
     return digest.hexdigest()
 
 
-def _parts(value: Any) -> Iterator[bytes]:
-    """The bytes of nested tensors, arrays and plain values; of anything else its class."""
+def _parts(value: Any, within: tuple[int, ...] = ()) -> Iterator[bytes]:
+    """The bytes of nested tensors, arrays, plain values and attributes; else of the class.
+
+    :param within: objects that contain this one, as attributes may lead back to them.
+    """
     if isinstance(value, Tensor):
         value = value.detach().cpu().resolve_conj().resolve_neg()
         # Types that NumPy does not know have bytes too.
@@ -136,18 +191,43 @@ def _parts(value: Any) -> Iterator[bytes]:
         yield value.contiguous().flatten().view(torch.uint8).numpy().tobytes()
     elif isinstance(value, np.ndarray):
         yield f"{value.dtype}{value.shape}".encode()
-        yield repr(value.tolist()).encode() if value.dtype == object else value.tobytes()
-    elif isinstance(value, nn.Module):
-        yield from _parts(value.state_dict())
+        if value.dtype.hasobject:
+            yield from _parts(value.tolist(), within)
+        else:
+            yield value.tobytes()
+    elif value is None or isinstance(value, _PLAIN):
+        yield f"{type(value).__name__}{value!r}".encode()
+    elif id(value) not in within:
+        yield from _nested(value, (*within, id(value)))
+
+
+def _nested(value: Any, within: tuple[int, ...]) -> Iterator[bytes]:
+    """The bytes of what consists of other things."""
+    if isinstance(value, nn.Module):
+        yield from _parts(value.state_dict(), within)
     elif isinstance(value, Mapping):
         for name, part in value.items():
             yield repr(name).encode()
-            yield from _parts(part)
+            yield from _parts(part, within)
     elif isinstance(value, list | tuple):
         yield f"{type(value).__name__}{len(value)}".encode()
         for part in value:
-            yield from _parts(part)
-    elif value is None or isinstance(value, bool | int | float | complex | str | bytes | np.number):
-        yield f"{type(value).__name__}{value!r}".encode()
+            yield from _parts(part, within)
+    elif isinstance(value, set | frozenset):
+        yield f"set{len(value)}".encode()
+        yield from sorted(_digest(part).encode() for part in value)
     else:
-        yield f"{type(value).__module__}.{type(value).__qualname__}".encode()
+        kind = value if isinstance(value, type) else type(value)
+        yield f"{kind.__module__}.{kind.__qualname__}".encode()
+        if kind is value:
+            return
+        if hasattr(value, "to_numpy"):
+            # Of a table the names of its columns and rows too.
+            yield from _parts([list(getattr(value, name, ())) for name in _LABELS], within)
+            yield from _parts(value.to_numpy(), within)
+        elif hasattr(value, "__array__"):
+            yield from _parts(np.asarray(value), within)
+        else:
+            for name, part in sorted(getattr(value, "__dict__", {}).items()):
+                yield name.encode()
+                yield from _parts(part, within)

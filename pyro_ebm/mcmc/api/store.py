@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,13 +23,14 @@ from .. import checkpoint
 from ..checkpoint import Saved
 from ..draws import StoredDraws
 from ..run import RunState
-from .identity import Identity, density_differs, differences
+from .identity import Identity, density_differs, differences, values_differ
 from .stored_group import Layout, StoredGroup, constrain_in_pieces
 from .zarr_array import consolidate, write_metadata
 
 _RUN, _STATE = "run.npz", "checkpoint.npz"
 _FORMAT = 1
 _PROBES = 8
+_PROBED = "probe_site:"
 
 
 class Contents(NamedTuple):
@@ -268,13 +269,15 @@ def check_free(path: Path) -> None:
         )
 
 
-def probes(target: Target, start: Tensor) -> dict[str, np.ndarray]:
-    """Log densities and gradients at a few of the starts [dim, chains]."""
+def probes(target: Target, start: Tensor, sites: Collection[str]) -> dict[str, np.ndarray]:
+    """Log densities, gradients and values of sites at a few of the starts [dim, chains]."""
     chosen = torch.linspace(0, start.shape[1] - 1, min(start.shape[1], _PROBES)).long()
     points = start[:, chosen.to(start.device)].contiguous()
     found = (points, *target.log_density_and_gradient(points))
     names = ("probe", "probe_log_density", "probe_gradient")
-    return {name: value.cpu().numpy() for name, value in zip(names, found, strict=True)}
+    values = {_PROBED + n: v for n, v in target.constrain(points.T).items() if n in sites}
+    named = {**dict(zip(names, found, strict=True)), **values}
+    return {name: value.cpu().numpy() for name, value in named.items()}
 
 
 def check_same(path: Path, contents: Contents, target: Target, now: Identity) -> None:
@@ -288,6 +291,12 @@ def check_same(path: Path, contents: Contents, target: Target, now: Identity) ->
         points, old, old_gradient = (t.to(target.device) for t in before if t is not None)
         seen = density_differs((old, old_gradient), target.log_density_and_gradient(points))
         found = [] if seen is None else [seen]
+        known = {
+            name.removeprefix(_PROBED): torch.from_numpy(value).to(target.device)
+            for name, value in contents.run.arrays.items()
+            if name.startswith(_PROBED)
+        }
+        found += values_differ(known, target.constrain(points.T))
     if found:
         shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
         raise ValueError(
