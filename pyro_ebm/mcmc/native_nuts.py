@@ -35,7 +35,9 @@ _STATE = (
     *("checkpoints", "position", "gradient", "log_density"),
 )
 # What the code in C alone reads and writes is kept by blocks of chains; as nuts.c has it.
-_BLOCK = 16
+_BLOCK, _BLOCKED = 16, 12
+# Deeper trees have more leaves than can be counted.
+_MOST_DEPTH = 60
 _SETTINGS = ("published_step", "scale", "factor", "directions", "stretch")
 _REPORT = (
     *("acceptance_rate", "energy", "energy_error"),
@@ -202,10 +204,9 @@ class _Workbench:
         dim, chains = state.position.shape
         step, like = self._step, state.position
         step.chains, step.dim, step.rows = chains, dim, state.checkpoints.shape[1]
+        _check(state)
         for name in _STATE:
-            part = getattr(state, name)
-            assert part.is_contiguous(), name
-            setattr(step, name, part.data_ptr())
+            setattr(step, name, getattr(state, name).data_ptr())
         kind = _DTYPES[like.dtype]
         real, whole = like.new_empty(3, chains), torch.empty(2, chains, dtype=torch.long)
         flags = torch.empty(2, chains, dtype=torch.bool)
@@ -252,6 +253,32 @@ class _Workbench:
         work = like.new_empty(work_size(step.dim, step.rank))
         step.work = work.data_ptr()
         self._settings, self._held = settings, [*held, work]
+
+
+def _check(state: NativeNUTSState) -> None:
+    """Refuse a state that would lead the code in C out of its arrays, as a damaged file may hold.
+
+    :raises ValueError: such a state.
+    """
+    dim, chains = state.position.shape
+    blocked, own = (-(-chains // _BLOCK), dim, _BLOCK), {"position": (dim, chains)}
+    own |= {"gradient": (dim, chains), "checkpoints": (chains, *state.checkpoints.shape[1:])}
+    for number, (name, part) in enumerate(state._asdict().items()):
+        shape = own.get(name, blocked if number < _BLOCKED else (chains,))
+        if part.shape != shape or not part.is_contiguous():
+            raise ValueError(f"expected {name} of shape {shape} in a state, got {part.shape}.")
+    rows = state.checkpoints.shape[1]
+    deepest = torch.clamp(state.depth, 0, _MOST_DEPTH)
+    sound = (
+        (state.leaf >= 0)
+        & (state.leaf < torch.ones_like(state.leaf) << deepest)
+        & (state.depth == deepest)
+        & (num_rows(1) + 2 * (state.depth - 1) <= rows)
+        & (state.version >= 0)
+        & (state.version <= 1)
+    )
+    if state.checkpoints.shape[2:] != (2, dim) or not bool(sound.all()):
+        raise ValueError("expected a state of trees, got counters that no tree can have.")
 
 
 def _by_blocks(x: Tensor) -> Tensor:

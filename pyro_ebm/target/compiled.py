@@ -11,13 +11,14 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from pyro_ebm.cache import cache_folder, kept_whole, key_of
+from pyro_ebm.cache import kept
 
 # Code that only hands tensors over takes most of the time to compile, and none to run.
 _OPTIONS = {"aot_inductor.compile_wrapper_opt_level": "O0"}
@@ -84,15 +85,17 @@ def _compiled(graph: GraphModule, example: Sequence[Tensor]) -> Callable:
 
 def _load(graph: GraphModule, arguments: Sequence[Tensor]) -> Any:
     kinds = [f"{tuple(a.shape)} {a.stride()} {a.dtype} {a.device}" for a in arguments]
-    threads = str(torch.get_num_threads())
-    kept = cache_folder() / f"{key_of((graph.code, *kinds, threads, torch.__version__))}.pt2"
-    if not kept.exists():
-        with kept_whole(kept) as made, warnings.catch_warnings(), _quiet("torch"):
+    settings = (torch.get_num_threads(), torch.get_default_dtype(), torch.__version__, _OPTIONS)
+
+    def make(path: Path) -> None:
+        with warnings.catch_warnings(), _quiet("torch"):
             warnings.simplefilter("ignore")
-            _compile(graph, arguments, str(made))
+            _compile(graph, arguments, str(path))
+
+    path = kept("step", ".pt2", (graph.code, *kinds, *map(str, settings)), make)
     # What the public loader does, without importing the compiler.
     private: Any = torch._C
-    return private._aoti.AOTIModelPackageLoader(str(kept), "model", False, 1, -1)
+    return private._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
 
 
 def _compile(graph: GraphModule, arguments: Sequence[Tensor], path: str) -> None:
@@ -101,7 +104,7 @@ def _compile(graph: GraphModule, arguments: Sequence[Tensor], path: str) -> None
     with torch.no_grad():
         example = tuple(argument.clone() for argument in arguments)
         program = torch.export.export(graph, example, strict=False)
-        aoti_compile_and_package(program, package_path=path, inductor_configs=_OPTIONS)
+        aoti_compile_and_package(program, package_path=path, inductor_configs=dict(_OPTIONS))
 
 
 class _quiet:

@@ -157,26 +157,30 @@ def traced(function: Callable, *example: Any, compile_graph: bool = False) -> Ca
             return function
     graph.graph.eliminate_dead_code()
     graph.recompile()
-    return Recording(_run_of(graph, leaves, compile_graph), rebuild_output[-1])
+    run = None
+    if compile_graph and not on_cuda(leaves):
+        run = compiled(graph, leaves)
+    is_compiled = run is not None
+    return Recording(run or _run_of(graph, leaves), rebuild_output[-1], compiled=is_compiled)
 
 
-def _run_of(graph: torch.fx.GraphModule, leaves: list[Tensor], compile_graph: bool) -> Callable:
-    """What runs a recording fastest."""
+def _run_of(graph: torch.fx.GraphModule, leaves: list[Tensor]) -> Callable:
+    """What runs a recording fastest without a compiler."""
     if on_cuda(leaves):
         return captured(graph.forward, leaves)
-    run = compiled(graph, leaves) if compile_graph else None
-    run = run or _interpreted(graph, leaves)
+    run = _interpreted(graph, leaves)
     return graph.forward if run is None else run
 
 
 class Recording:
     """A recorded function, called as the function is.
 
-    ``module`` is what TorchScript's interpreter runs, None where something else runs it.
+    ``module`` is what TorchScript's interpreter runs, None where something else runs it;
+    ``compiled`` tells whether it was compiled.
     """
 
-    def __init__(self, run: Callable, restore: Callable) -> None:
-        self._run, self._restore = run, restore
+    def __init__(self, run: Callable, restore: Callable, *, compiled: bool = False) -> None:
+        self._run, self._restore, self.compiled = run, restore, compiled
         self.module = run if isinstance(run, torch.jit.ScriptModule) else None
 
     def __call__(self, *args: Any) -> Any:

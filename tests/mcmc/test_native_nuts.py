@@ -62,6 +62,8 @@ def test_every_step_is_that_of_the_kernel_in_torch(name, chains, kind):
         diverged += int(expected.diverging.sum())
         done = expected.done
         for field, value in found._asdict().items():
+            if value is None:
+                continue
             # Of a draw only the end of a transition tells.
             target = getattr(expected, field)
             if field in ("position", "gradient", "log_density"):
@@ -109,3 +111,29 @@ def test_a_state_before_a_block_of_steps_is_kept_as_it_was():
         state, _ = kernel.step(density, state, noise, settings)
     assert all(torch.equal(a, b) for a, b in zip(kept, before, strict=True))
     assert not torch.equal(state.position, before.position)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("leaf", lambda part: part + 5),
+        ("leaf", lambda part: part - 1),
+        ("depth", lambda part: part + 50),
+        ("version", lambda part: part + 2),
+        ("half_sum", lambda part: part[:, :1].contiguous()),
+        ("tree_weight", lambda part: part[:3].contiguous()),
+        ("checkpoints", lambda part: part[:, :, :1].contiguous()),
+        ("moving_force", lambda part: part.transpose(0, 2)),
+    ],
+)
+def test_a_damaged_state_is_refused_before_c_sees_it(name, damage):
+    energy, step_size = ENERGIES["banana"]
+    density = problem_of(energy).log_density_and_gradient
+    start = energy.exact_sample((16,)).T.contiguous()
+    settings = settings_of(step_size, identity(2), max_tree_depth=MAX_DEPTH)
+    kernel = native_nuts(max_tree_depth=MAX_DEPTH)
+    state = kernel.init(start, *density(start), settings)
+    ours, _ = next(random_numbers((2, 16), 5, torch.float64))
+    kernel.step(density, state, ours, settings)
+    with pytest.raises(ValueError, match=r"in a state|no tree can have"):
+        kernel.step(density, state._replace(**{name: damage(getattr(state, name))}), ours, settings)

@@ -105,7 +105,12 @@ def gear_of(sampler: Sampler, target: Target, starts: Chains, transitions: int) 
     start = starts.positions
     if wanted is False or not target.vectorized or start.device.type != "cpu":
         return _traced(sampler, target, starts)
-    native = _native(sampler, target)
+    try:
+        native = sampler.native_kernel(target)
+    except NoLibrary as error:
+        # Who cannot compile C cannot compile what else there is, either.
+        _tell(str(error))
+        return _traced(sampler, target, starts)
     if wanted is True or _is_worth_it(target, start.shape[1], transitions):
         return _compiled(sampler, native, target, starts)
     if native is None:
@@ -120,14 +125,15 @@ def same_gear(name: str, sampler: Sampler, target: Target, starts: Chains) -> Ge
     """
     if name == "traced":
         return _traced(sampler, target, starts)
-    native = _native(sampler, target)
-    if name == "compiled":
-        return _compiled(sampler, native, target, starts)
-    if native is None:
+    try:
+        native = sampler.native_kernel(target)
+    except NoLibrary as error:
         raise ValueError(
-            f"The run was begun in the gear {name!r}, with bookkeeping in C, and here is no C "
-            "compiler: go on with it where there is one."
-        )
+            f"The run was begun in the gear {name!r}, which needs a C compiler, and {error}. Go "
+            "on with it where there is one."
+        ) from error
+    if name == "compiled" or native is None:
+        return _compiled(sampler, native, target, starts)
     return _with_part_in_c(native, target, starts)
 
 
@@ -146,11 +152,19 @@ def _with_part_in_c(native: Kernel, target: Target, starts: Chains) -> Gear:
 
 def _compiled(sampler: Sampler, native: Kernel | None, target: Target, starts: Chains) -> Gear:
     compiled = functools.partial(traced, compile_graph=True)
-    if native is not None:
-        density = starts.in_batches(functools.partial(compiled, target.log_density_and_gradient))
-        return Gear("compiled", native, Problem(density, _as_it_is))
-    density = starts.in_batches(lambda _: target.log_density_and_gradient)
-    return Gear("compiled", sampler.kernel(), Problem(density, compiled))
+    if native is None:
+        density = starts.in_batches(lambda _: target.log_density_and_gradient)
+        return Gear("compiled", sampler.kernel(), Problem(density, compiled))
+    made: list[Any] = []
+
+    def density_at(positions: Tensor) -> Callable:
+        made.append(compiled(target.log_density_and_gradient, positions))
+        return made[-1]
+
+    density = starts.in_batches(density_at)
+    # What could not be compiled runs as recorded, in the gear that this is.
+    name = "compiled" if all(getattr(each, "compiled", False) for each in made) else "native"
+    return Gear(name, native, Problem(density, _as_it_is))
 
 
 def _as_it_is(function: Callable, *_: Any) -> Callable:
@@ -160,17 +174,6 @@ def _as_it_is(function: Callable, *_: Any) -> Callable:
 def _is_worth_it(target: Target, chains: int, transitions: int) -> bool:
     a_step = _A_STEP + _A_NUMBER * target.numbers_per_run * chains
     return _STEPS_A_TRANSITION * transitions * a_step > _COMPILATION
-
-
-def _native(sampler: Sampler, target: Target) -> Kernel | None:
-    """The same sampler with its bookkeeping in C, where there is one and the machine can."""
-    if target.dtype not in (torch.float32, torch.float64):
-        return None
-    try:
-        return sampler.native_kernel(target)
-    except NoLibrary as error:
-        _tell(str(error))
-        return None
 
 
 @functools.cache

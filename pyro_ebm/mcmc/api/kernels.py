@@ -228,6 +228,8 @@ class NUTS(_PyroKernel):
 
     def native_kernel(self, target: Target) -> Kernel | None:
         """The same with its bookkeeping in C, but for large dense metrics: torch is faster."""
+        if target.dtype not in (torch.float32, torch.float64):
+            return None
         if target.dim > _LARGEST_DENSE and isinstance(_metric_kind(self.full_mass, target), Dense):
             return None
         return native_nuts(max_tree_depth=self.max_tree_depth)

@@ -1,8 +1,4 @@
-"""Compiles a C file of this folder with the machine's own compiler, once, and loads it.
-
-The library is kept in the user's cache folder, under a name made of everything that it depends on:
-the source, the compiler and its options, the processor.
-"""
+"""Compiles a C file of this folder with the machine's own compiler, once, and loads it."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from pyro_ebm.cache import cache_folder, kept_whole, key_of
+from pyro_ebm.cache import kept
 
 _OPTIONS = (
     "-O3",
@@ -34,39 +30,60 @@ class NoLibrary(Exception):
     """Why there is no compiled library, in a few words."""
 
 
-@functools.cache
 def library(name: str) -> ctypes.CDLL:
     """The library of ``name``.c, compiled now if no earlier process has.
 
     :raises NoLibrary: no compiler, one that fails, or nowhere to keep what it makes.
     """
-    source = Path(__file__).with_name(f"{name}.c")
-    compiler = os.environ.get("CC") or next(filter(shutil.which, _COMPILERS), None)
-    if compiler is None:
-        raise NoLibrary(f"no C compiler is found ({', '.join(_COMPILERS)}, or $CC)")
-    key = key_of((source.read_bytes(), compiler, _version(compiler), *_OPTIONS))
+    found = _library(name)
+    if isinstance(found, str):
+        raise NoLibrary(found)
+    return found
+
+
+@functools.cache
+def _library(name: str) -> ctypes.CDLL | str:
+    """The library, or why there is none: what fails once in a process is not tried again."""
     try:
-        kept = cache_folder() / f"{name}-{key}.so"
-        if not kept.exists():
-            _compile(compiler, source, kept)
-        return ctypes.CDLL(str(kept))
+        return _loaded(name)
+    except NoLibrary as error:
+        return str(error)
     except OSError as error:
-        raise NoLibrary(f"the compiled code cannot be kept or loaded: {error}") from error
+        return f"the compiled code cannot be kept or loaded: {error}"
 
 
-def _compile(compiler: str, source: Path, kept: Path) -> None:
-    with kept_whole(kept) as made:
-        command = [*compiler.split(), *_OPTIONS, "-o", str(made), str(source), "-lm"]
-        try:
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=_SECONDS)
-        except subprocess.CalledProcessError as error:
-            lines = (error.stderr or "it says nothing").strip().splitlines()
-            raise NoLibrary(f"{compiler} fails: {lines[0]}") from error
-        except subprocess.TimeoutExpired as error:
-            raise NoLibrary(f"{compiler} takes more than {_SECONDS:.0f} s") from error
+def _loaded(name: str) -> ctypes.CDLL:
+    source = Path(__file__).with_name(f"{name}.c")
+    compiler = _compiler()
+    stamp = os.stat(compiler[0]).st_mtime_ns
+    parts = (source.read_bytes(), *map(str, compiler), str(stamp), *_OPTIONS)
+    path = kept(name, ".so", parts, functools.partial(_compile, compiler, source))
+    return ctypes.CDLL(str(path))
 
 
-def _version(compiler: str) -> str:
-    """The compiler's file with its time, which costs less to ask for than its version."""
-    path = shutil.which(compiler.split()[0])
-    return f"{os.path.realpath(path)} {os.stat(path).st_mtime_ns}" if path else ""
+def _compiler() -> list[str]:
+    """The command, its program by its whole path: $CC, else the first that there is."""
+    given = (os.environ.get("CC") or "").split()
+    for command in [given] if given else [[each] for each in _COMPILERS]:
+        program = shutil.which(command[0])
+        if program is not None:
+            return [os.path.realpath(program) if not given else program, *command[1:]]
+    names = (
+        f"$CC is {' '.join(given)!r}, which is no program"
+        if given
+        else "none of " + ", ".join(_COMPILERS)
+    )
+    raise NoLibrary(f"no C compiler is found ({names})")
+
+
+def _compile(compiler: list[str], source: Path, made: Path) -> None:
+    command = [*compiler, *_OPTIONS, "-o", str(made), str(source), "-lm"]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=_SECONDS)
+    except subprocess.CalledProcessError as error:
+        lines = (error.stderr or "").strip().splitlines() or ["it says nothing"]
+        raise NoLibrary(f"{compiler[0]} fails: {lines[0]}") from error
+    except subprocess.TimeoutExpired as error:
+        raise NoLibrary(f"{compiler[0]} takes more than {_SECONDS:.0f} s") from error
+    if not made.exists():
+        raise NoLibrary(f"{compiler[0]} makes nothing")

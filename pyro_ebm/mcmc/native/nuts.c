@@ -373,7 +373,7 @@ static inline __attribute__((always_inline)) void NAME(weigh_leaf)(
         const REAL high = old[c] > -rise ? old[c] : -rise, apart = old[c] + rise;
         const REAL share = NAME(decay)(apart > 0 ? -apart : apart);
         const REAL sum = high + NAME(log_one_plus)(share);
-        const int some = high > -INFINITY;
+        const int some = high > -INFINITY && high < INFINITY;
         made->diverging[c] = rise > MAX_ENERGY_ERROR;
         made->accepted[c] = NAME(decay)(rise > 0 ? -rise : 0);
         made->half_weight[c] = some ? sum : high;
