@@ -75,6 +75,10 @@ class Archive(Protocol):
         """Write records by row and chain: positions [n, coordinates], each statistic [n]."""
         ...
 
+    def derive(self, rows: Tensor) -> None:
+        """Write what follows from the positions of the first ``rows`` [chains] of every chain."""
+        ...
+
     def positions(self, rows: int) -> Tensor:
         """The first rows, [rows, coordinates, chains]."""
         ...
@@ -139,6 +143,7 @@ class StoredDraws:
         fullest = int((self.kept - self.written).max())
         if 2 * fullest > self._room:
             self.flush()
+            self.derive()
             fullest = 0
         self._writes_before_look = self._room - fullest
 
@@ -163,6 +168,13 @@ class StoredDraws:
         )
         self.written = self.kept
         self._writes_before_look = self._room
+
+    def derive(self) -> None:
+        """Write what follows from the positions that are written; these count without it.
+
+        :raises Exception: the model cannot be evaluated. It may be called again.
+        """
+        self._archive.derive(self.written)
 
     def close(self) -> None:
         """Write out what waits, or else forget it.

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -212,7 +213,9 @@ def test_a_full_disk_loses_nothing(
             begun(store=path, checkpoint_seconds=0.0, save_warmup=True, hook_fn=hook)
         assert "MCMC.resume" in caught.value.__notes__[0]
         monkeypatch.undo()
-        done = ebm.from_store(path).posterior.sizes["draw"]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "(?s).*have values of sites")
+            done = ebm.from_store(path).posterior.sizes["draw"]
         assert DRAWS // 4 < done < DRAWS
         assert_is_part_of(resumed(path), whole)
 
@@ -390,11 +393,56 @@ def test_a_site_that_cannot_be_evaluated_loses_nothing_before(tmp_path: Path):
     with pytest.raises(RuntimeError, match="not to be had") as caught:
         mcmc.run()
     assert "from_store" in caught.value.__notes__[0]
-    assert ebm.from_store(tmp_path / "r").posterior.sizes["draw"] >= 10
+    assert "in unconstrained coordinates only" in caught.value.__notes__[0]
+    with pytest.warns(UserWarning, match="have values of sites"):
+        there = ebm.from_store(tmp_path / "r")
+    assert there.unconstrained_posterior.sizes["draw"] >= 10
+    assert there.sample_stats.sizes["draw"] == there.unconstrained_posterior.sizes["draw"]
     fails = False
     again = ebm.MCMC.resume(tmp_path / "r", ebm.NUTS(failing))
     again.run()
-    assert torch.equal(again.record.positions[:, :10], mcmc.record.positions[:, :10])
+    done = mcmc.record.num_draws
+    assert torch.equal(again.record.positions[:, :done], mcmc.record.positions)
+    filled = ebm.from_store(tmp_path / "r").posterior
+    assert np.array_equal(filled["twice"].values, 2 * filled["x"].values)
+    assert np.array_equal(filled["x"].values, again.record.positions[..., 0].numpy())
+
+
+def test_an_energy_that_raises_for_good_loses_no_draw(tmp_path: Path):
+    path, fails = tmp_path / "run.zarr", False
+
+    def failing() -> None:
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        if fails:
+            raise RuntimeError("not to be had")
+        pyro.deterministic("twice", 2 * x)
+
+    def run(hook: Any = None, **options: Any) -> ebm.MCMC:
+        pyro.set_rng_seed(0)
+        mcmc = ebm.MCMC(ebm.NUTS(failing), 40, 20, num_chains=2, hook_fn=hook, **options)
+        mcmc.run()
+        return mcmc
+
+    def hook(kernel: Any, samples: torch.Tensor, stage: str, i: int) -> None:
+        nonlocal fails
+        if stage == "sample" and i >= 20:
+            fails = True
+            raise RuntimeError("the machine is gone")
+
+    expected = run().to_arviz().posterior
+    with pytest.raises(RuntimeError, match="the machine is gone"):
+        run(hook, store=path, save_warmup=True)
+    with pytest.warns(UserWarning, match="have values of sites"):
+        there = ebm.from_store(path)
+    done = there.unconstrained_posterior.sizes["draw"]
+    assert done >= 20
+    seen = there.unconstrained_posterior["x"].values
+    assert np.array_equal(seen, expected["x"].values[:, :done])
+    fails = False
+    again = ebm.MCMC.resume(path, ebm.NUTS(failing))
+    again.run()
+    for name in ("x", "twice"):
+        assert np.array_equal(ebm.from_store(path).posterior[name].values, expected[name].values)
 
 
 def test_fewer_draws_than_there_are_is_refused(short: Path):

@@ -22,7 +22,7 @@ from .identity import Identity
 from .record import RunRecord
 from .starts import Starts
 from .store import Contents, RunStore, StoreOptions, about_run, alone, claim, create, probes
-from .stored_group import Layout, SiteLayout
+from .stored_group import Layout, SiteLayout, StoredGroup
 
 
 class Options(NamedTuple):
@@ -141,8 +141,15 @@ def closed(result: Result, store: RunStore) -> Result:
         if result.error is None:
             result = result._replace(error=error)
     if result.error is not None:
+        ready, drawn = int(store.group.derived.min()), result.draws.complete
+        but = (
+            f" (of {drawn} draws of every chain the last {drawn - ready} are there in "
+            "unconstrained coordinates only, as their sites could not be evaluated)"
+            if ready < drawn
+            else ""
+        )
         result.error.add_note(
-            f"What was drawn is in {store.path}: from_store() reads it, and "
+            f"What was drawn is in {store.path}{but}: from_store() reads it, and "
             "MCMC.resume(path, kernel) goes on with the run."
         )
     return result
@@ -167,10 +174,16 @@ def make_record(target: Target, result: Result, store: RunStore | None, **fields
         )
     if store is None or not store.begun:
         return record
-    record = record._replace(folder=store.path, stored=store.group.sites(draws.complete))
+    stored = _stored_sites(store.group, draws.complete)
+    record = record._replace(folder=store.path, stored=stored)
     if store.warmup_group is None or before is None:
         return record
-    return record._replace(warmup_stored=store.warmup_group.sites(before.complete))
+    return record._replace(warmup_stored=_stored_sites(store.warmup_group, before.complete))
+
+
+def _stored_sites(group: StoredGroup, rows: int) -> dict[str, np.ndarray]:
+    """The sites of a stage where all are there; else they have to be evaluated."""
+    return group.sites(rows) if rows <= int(group.derived.min()) else {}
 
 
 def _example(

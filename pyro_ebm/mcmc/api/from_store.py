@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ def from_store(path: str | PathLike[str]) -> Any:
 
     It may be finished, interrupted or still going on; what counts are the draws that every chain
     had at the last checkpoint. They are mapped from the disk: what is not looked at is not read.
+    Where the model could not be evaluated any more, the last draws are there as unconstrained
+    coordinates only; a warning tells how many.
     Log likelihoods and energies need the model: ``MCMC.resume(path, kernel)`` and ``to_arviz()``.
 
     :returns: InferenceData, or DataTree from ArviZ 1.
@@ -64,13 +67,21 @@ def _sampled(
     stored = contents.run.arrays.get("coordinates")
     if stored is None:
         stored = np.arange(positions.shape[2])
+    ready = min(rows, int(contents.derived(prefix).min()))
+    if ready < rows:
+        warnings.warn(
+            f"{folder}: of {rows} draws of every chain {ready} have values of sites, as the model "
+            f"could not be evaluated. All are in {prefix}unconstrained_posterior and "
+            f"{prefix}sample_stats; MCMC.resume(path, kernel).run() fills in the sites.",
+            stacklevel=3,
+        )
     unconstrained = {}
     for name, (offset, shape) in contents.run.about["unconstrained"].items():
         first = int(np.searchsorted(stored, offset))
         part = positions[..., first : first + int(np.prod(shape))]
         unconstrained[name] = part.reshape(*part.shape[:2], *shape)
     return {
-        f"{prefix}posterior": group.sites(rows),
+        f"{prefix}posterior": group.sites(ready),
         f"{prefix}unconstrained_posterior": unconstrained,
         f"{prefix}sample_stats": statistics,
     }

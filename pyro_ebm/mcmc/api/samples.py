@@ -32,9 +32,9 @@ def get_samples(
 
 
 def _latents(record: RunRecord) -> dict[str, Tensor]:
-    """Latent sites [chain, draw, ...]; mapped where the run is on disk."""
+    """Latent sites [chain, draw, ...]; mapped where they are on disk."""
     device, sites = record.positions.device, record.target.sites
-    if record.folder is not None:
+    if record.stored:
         names = [site.name for site in sites if record.keeps(site.name)]
         return {name: torch.from_numpy(record.stored[name]).to(device) for name in names}
     positions = record.target.complete(record.positions, record.coordinates)

@@ -49,6 +49,12 @@ class Contents(NamedTuple):
         """The number of draws that every chain has."""
         return min(self.checkpoint.about["num_samples"], int(self.checkpoint.arrays["kept"].min()))
 
+    def derived(self, prefix: str = "") -> np.ndarray:
+        """How many draws of every chain have their sites."""
+        arrays = self.checkpoint.arrays
+        none = np.zeros(self.layout.chains, dtype=np.int64)
+        return arrays.get(f"{prefix}derived", arrays.get(f"{prefix}kept", none))
+
     def array(self, name: str) -> Tensor | None:
         """One of the arrays of the run as a tensor, None where it has none."""
         found = self.run.arrays.get(name)
@@ -116,12 +122,14 @@ class RunStore:
             return StoredDraws(rows, layout.coordinates, like, group, kept)
 
         new = self._saved is None
-        self._groups = [StoredGroup(path, layout, constrain=constrain, create=new)]
+        kind: dict[str, Any] = {"constrain": constrain, "create": new}
+        self._groups = [StoredGroup(path, layout, derived=contents.derived(), **kind)]
         self.draws = draws(self._groups[0], num_samples, "kept")
         self.warmup_draws: StoredDraws | None = None
         if about["save_warmup"]:
             steps = about["warmup_steps"]
-            warm = StoredGroup(path, layout, prefix="warmup_", constrain=constrain, create=new)
+            ready = contents.derived("warmup_")
+            warm = StoredGroup(path, layout, prefix="warmup_", derived=ready, **kind)
             self._groups.append(warm)
             self.warmup_draws = draws(warm, steps, "warmup_kept")
         self._flushed = self.draws.written
@@ -177,19 +185,24 @@ class RunStore:
         """Write the draws and the latest state; of the draws first, so that they are there.
 
         :raises OSError: the disk is full; the checkpoint before is then still there.
+        :raises Exception: sites cannot be evaluated; all else is then written.
         """
         assert self._latest is not None
         state, kept, warmup_kept = self._latest
         arrays = checkpoint.flatten(state, "state") | {"kept": kept.cpu().numpy()}
         self.draws.flush()
+        failed = self._derive()
+        arrays["derived"] = np.minimum(self._groups[0].derived, arrays["kept"])
         self._groups[0].sync(min(self._num_samples, int(kept.min())))
         if self.warmup_draws is not None and warmup_kept is not None:
             self.warmup_draws.flush()
+            failed = failed or self._derive(warmup=True)
             self._groups[1].sync(min(self.warmup_draws.rows, int(warmup_kept.min())))
             arrays["warmup_kept"] = warmup_kept.cpu().numpy()
+            arrays["warmup_derived"] = np.minimum(self._groups[1].derived, arrays["warmup_kept"])
         about = {
             "num_samples": self._num_samples,
-            "finished": finished,
+            "finished": finished and failed is None,
             "sampling_time": self.sampling_time,
             "gradient_steps": state.num_steps,
             "warmup_gradient_steps": state.warmup_num_steps,
@@ -197,6 +210,18 @@ class RunStore:
         consolidate(self.path)
         checkpoint.write(self.path / _STATE, Saved(arrays, about))
         self._last = time.monotonic()
+        if failed is not None:
+            raise failed
+
+    def _derive(self, *, warmup: bool = False) -> Exception | None:
+        """Fill in the sites; what keeps them from being evaluated."""
+        draws = self.warmup_draws if warmup else self.draws
+        assert draws is not None
+        try:
+            draws.derive()
+        except Exception as error:
+            return error
+        return None
 
     @property
     def begun(self) -> bool:
@@ -219,7 +244,7 @@ class RunStore:
             for counted in (self._latest, self._safe):
                 if counted is not None and self._has_draws_of(counted):
                     self._latest = counted
-                    with contextlib.suppress(OSError):
+                    with contextlib.suppress(Exception):
                         self.checkpoint(finished=False)
                     break
             raise failed

@@ -2,12 +2,14 @@
 
 Sites are written beside the coordinates, so that whoever has the folder can read the posterior
 without the model. They are evaluated in pieces of one size: then their rounding does not depend on
-when a buffer happened to be full.
+when a buffer happened to be full. Where the model cannot be evaluated, positions and statistics are
+there without them, and ``derived`` [chains] says how many rows of every chain have theirs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -67,6 +69,7 @@ class StoredGroup:
 
     :param constrain: from positions [n, coordinates] to sites; needed for writing only.
     :param create: make the arrays.
+    :param derived: [chains] rows whose sites are there already.
     :raises ValueError: an array is missing.
     """
 
@@ -78,9 +81,11 @@ class StoredGroup:
         prefix: str = "",
         constrain: Constrain | None = None,
         create: bool = False,
+        derived: np.ndarray | None = None,
     ) -> None:
         self._path, self._constrain = path, constrain
         chains = layout.chains
+        self.derived = np.zeros(chains, dtype=np.int64) if derived is None else derived
         rows = max(1, layout.warmup_rows if prefix else layout.rows)
 
         def array(
@@ -116,9 +121,28 @@ class StoredGroup:
         at = as_array(rows), as_array(chains)
         grown = [self._position.write(*at, as_array(positions))]
         grown += [self._statistics[name].write(*at, as_array(v)) for name, v in statistics.items()]
-        grown += self._write_sites(*at, positions)
         if any(grown):
             consolidate(self._path)
+
+    def derive(self, rows: Tensor) -> None:
+        """Write the sites of the first ``rows`` [chains] of every chain that are not there yet.
+
+        :raises Exception: the model cannot be evaluated, or the disk is full.
+        """
+        wanted = as_array(rows)
+        if not self._sites:
+            self.derived = wanted.copy()
+            return
+        at_once = max(1, _NUMBERS // max(1, prod(self._position.shape)))
+        while bool((self.derived < wanted).any()):
+            until = np.clip(wanted, self.derived, self.derived + at_once)
+            count = until - self.derived
+            row, chain = np.nonzero(np.arange(int(count.max()))[:, None] < count)
+            row += self.derived[chain]
+            positions = self._position.read(int(until.max()))[row, chain]
+            if any(self._write_sites(row, chain, torch.from_numpy(positions))):
+                consolidate(self._path)
+            self.derived = until
 
     def _write_sites(self, rows: np.ndarray, chains: np.ndarray, positions: Tensor) -> list[bool]:
         if not self._sites:
@@ -153,15 +177,19 @@ class StoredGroup:
         """
         for array in self._arrays:
             array.check(rows)
+        for array in self._sites.values():
+            array.check(min(rows, int(self.derived.max())))
 
     def sync(self, rows: int) -> None:
         """Make what is written survive a loss of power; of it so many rows are complete."""
         for array in self._arrays:
             array.sync(rows)
+        for array in self._sites.values():
+            array.sync(min(rows, int(self.derived.min())))
 
     @property
     def _arrays(self) -> list[ZarrArray]:
-        return [self._position, *self._statistics.values(), *self._sites.values()]
+        return [self._position, *self._statistics.values()]
 
 
 def constrain_in_pieces(target: Target, coordinates: Tensor | None) -> Constrain:
@@ -171,7 +199,7 @@ def constrain_in_pieces(target: Target, coordinates: Tensor | None) -> Constrain
     size = max(64, min(_LARGEST_PIECE, numbers) // 64 * 64)
 
     def constrain(stored: Tensor) -> dict[str, Tensor]:
-        pieces = [whole(piece) for piece in stored.split(size)]
+        pieces = [whole(piece) for piece in stored.to(target.device).split(size)]
         return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
 
     def whole(piece: Tensor) -> dict[str, Tensor]:
