@@ -38,6 +38,8 @@ def test_a_compiled_step_makes_the_same_decisions(kernel: Kernel):
         other, found = compiled(other, one, settings)
         finished += int(expected.done.sum())
         for name, value in found._asdict().items():
+            if value is None:
+                continue
             target = getattr(expected, name)
             if value.is_floating_point():
                 torch.testing.assert_close(value, target, atol=1e-9, rtol=1e-9)
