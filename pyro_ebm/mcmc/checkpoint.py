@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,20 +47,29 @@ def flatten(tree: Any, name: str = "") -> dict[str, np.ndarray]:
     return found
 
 
-def rebuild(structure: Any, arrays: Mapping[str, np.ndarray], name: str = "") -> Any:
-    """The nest of which :func:`flatten` made arrays; sizes of axes are those of the arrays.
+def rebuild(
+    structure: Any,
+    arrays: Mapping[str, np.ndarray],
+    name: str = "",
+    *,
+    free: Mapping[str, int] = {},
+) -> Any:
+    """The nest of which :func:`flatten` made arrays.
 
     :param structure: a nest of the same kind. Parts of it that were None become None.
-    :raises ValueError: arrays of another dtype or rank, or more or fewer of them.
+    :param free: by a pattern of names, the axis whose size is that of the array.
+    :raises ValueError: arrays of another dtype or shape, or more or fewer of them.
     """
     left = dict(arrays)
-    tree = _rebuilt(structure, left, name)
+    tree = _rebuilt(structure, left, name, free)
     if left:
         raise ValueError(f"expected no {', '.join(sorted(left)[:3])}: this state has none.")
     return tree
 
 
-def _rebuilt(structure: Any, left: dict[str, np.ndarray], name: str) -> Any:
+def _rebuilt(
+    structure: Any, left: dict[str, np.ndarray], name: str, free: Mapping[str, int]
+) -> Any:
     if left.pop(name + _NONE, None) is not None:
         return None
     if structure is None or isinstance(structure, Tensor | bool | int | float):
@@ -67,6 +77,8 @@ def _rebuilt(structure: Any, left: dict[str, np.ndarray], name: str) -> Any:
             raise ValueError(f"expected {'no ' if structure is None else ''}{name} in this state.")
         found = left.pop(name)
         if not isinstance(structure, Tensor):
+            if found.ndim:
+                raise ValueError(f"expected {name} as one number, got shape {found.shape}.")
             return type(structure)(found)
         tensor = torch.from_numpy(found.copy())
         if tensor.dtype != structure.dtype or tensor.dim() != structure.dim():
@@ -74,9 +86,14 @@ def _rebuilt(structure: Any, left: dict[str, np.ndarray], name: str) -> Any:
                 f"expected {name} as {structure.dtype} with {structure.dim()} axes, got "
                 f"{tensor.dtype} with {tensor.dim()}."
             )
+        expected = list(structure.shape)
+        for axis in (axis for pattern, axis in free.items() if re.fullmatch(pattern, name)):
+            expected[axis] = max(1, tensor.shape[axis])
+        if list(tensor.shape) != expected:
+            raise ValueError(f"expected {name} of shape {expected}, got {list(tensor.shape)}.")
         return tensor.to(structure.device)
     parts = {
-        key: _rebuilt(branch, left, _below(name, key))
+        key: _rebuilt(branch, left, _below(name, key), free)
         for key, branch in _branches(structure, name).items()
     }
     if isinstance(structure, Mapping):

@@ -63,7 +63,8 @@ def test_every_kind_of_state_comes_back(tmp_path: Path):
     checkpoint.write(tmp_path / "state.npz", Saved(flatten(saved), {"where": "here"}))
     read = checkpoint.read(tmp_path / "state.npz")
     assert read.about == {"where": "here"}
-    found = rebuild(state(), read.arrays)
+    sized = {r"inner\.values": 1, r"pair\.\d": 0, r"by_name\.a": 0}
+    found = rebuild(state(), read.arrays, free=sized)
     assert equal(found, saved)
     assert isinstance(found.inner, Inner)
     assert found.gone is None
@@ -89,6 +90,11 @@ def test_states_of_kernels_and_of_adaptation_come_back(kind: MetricKind, kernel:
         (lambda arrays: arrays.update(count2=np.zeros(1)), "count2"),
         (lambda arrays: arrays.update({"pair.0": np.zeros(3)}), "int64"),
         (lambda arrays: arrays.update({"pair.0": np.zeros((3, 1), dtype=int)}), "axes"),
+        (
+            lambda arrays: arrays.update({"pair.0": np.zeros(2, dtype=int)}),
+            r"shape \[3\], got \[2\]",
+        ),
+        (lambda arrays: arrays.update(count=np.zeros(2)), "one number"),
         (lambda arrays: arrays.pop("inner.maybe:none"), "no inner.maybe"),
     ],
 )

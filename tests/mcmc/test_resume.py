@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -445,9 +446,54 @@ def test_an_energy_that_raises_for_good_loses_no_draw(tmp_path: Path):
         assert np.array_equal(ebm.from_store(path).posterior[name].values, expected[name].values)
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("state.position", lambda value: value[:, :-1]),
+        ("state.chain.version", lambda value: value[:-1]),
+        ("state.settings.metric.scale", lambda value: value[:, :-1]),
+        ("state.settings.metric.scale", lambda value: value[:0]),
+        ("kept", lambda value: -value),
+        ("kept", lambda value: value[:-1]),
+    ],
+)
+def test_a_state_of_other_sizes_is_refused(
+    name: str, change: Callable, short: Path, tmp_path: Path
+):
+    path = tmp_path / "run.zarr"
+    shutil.copytree(short, path)
+    state = checkpoint.read(path / "checkpoint.npz")
+    changed = {**state.arrays, name: change(state.arrays[name])}
+    checkpoint.write(path / "checkpoint.npz", state._replace(arrays=changed))
+    with pytest.raises(ValueError, match=name):
+        resumed(path, 10)
+
+
 def test_fewer_draws_than_there_are_is_refused(short: Path):
     with pytest.raises(ValueError, match="at least the 5 draws"):
         ebm.MCMC.resume(short, ebm.NUTS(model), num_samples=4)
+
+
+def test_a_run_is_never_made_shorter(tmp_path: Path):
+    path = tmp_path / "run.zarr"
+    begun(5, store=path)
+    default = ebm.MCMC.resume(path, ebm.NUTS(model))
+    explicit = ebm.MCMC.resume(path, ebm.NUTS(model), num_samples=6)
+    resumed(path, 12)
+    with pytest.raises(ValueError, match="at least the 12 draws"):
+        explicit.run(SIGMA, Y)
+    default.run(SIGMA, Y)
+    assert default.num_samples == 12
+    assert ebm.from_store(path).posterior.sizes["draw"] == 12
+
+
+def test_a_run_that_ends_earlier_keeps_its_plan(whole: ebm.MCMC, tmp_path: Path):
+    path = tmp_path / "run.zarr"
+    with pytest.warns(UserWarning, match="Interrupted"):
+        begun(store=path, hook_fn=interrupting("sample", 1))
+    assert resumed(path, DRAWS // 2).record.num_draws == DRAWS // 2
+    assert ebm.from_store(path).posterior.attrs["complete"] == 0
+    assert_is_part_of(resumed(path), whole)
 
 
 def test_a_run_that_is_not_there_is_refused(tmp_path: Path):
@@ -500,6 +546,13 @@ def test_a_potential_is_resumed_without_its_starts(tmp_path: Path):
     found = ebm.MCMC.resume(tmp_path / "run.zarr", kernel, num_samples=15)
     found.run()
     assert torch.equal(found.record.positions, run(15).record.positions)
+
+
+def test_how_a_step_is_run_is_kept_from_the_beginning(short: Path):
+    expected = ebm.from_store(short).posterior["mu"].values
+    for jit_compile in (False, "auto"):
+        found = resumed(short, kernel=ebm.NUTS(model, jit_compile=jit_compile))
+        assert np.array_equal(found.get_samples(group_by_chain=True)["mu"].numpy(), expected)
 
 
 def test_constants_of_the_run_are_those_that_it_was_begun_with(short: Path):

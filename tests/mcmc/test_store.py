@@ -17,6 +17,7 @@ import xarray as xr
 import pyro_ebm as ebm
 from pyro_ebm.mcmc import draws as draws_module
 from pyro_ebm.mcmc.api import zarr_array
+from pyro_ebm.mcmc.api.arguments import check_seconds, folder_of
 from pyro_ebm.mcmc.api.stored_group import Layout, StoredGroup
 from pyro_ebm.mcmc.api.zarr_array import ZarrArray
 from pyro_ebm.mcmc.draws import STATISTICS, Draws, StoredDraws
@@ -312,6 +313,36 @@ def test_of_two_new_runs_in_one_folder_the_first_goes_on(tmp_path: Path):
 def test_a_time_between_checkpoints_is_no_less_than_nothing(seconds: float, tmp_path: Path):
     with pytest.raises(ValueError, match="checkpoint_seconds"):
         begun(5, store=tmp_path / "run.zarr", checkpoint_seconds=seconds)
+
+
+@pytest.mark.parametrize("seconds", ["x", None, True])
+def test_a_time_between_checkpoints_is_a_number(seconds: Any):
+    with pytest.raises(TypeError, match="checkpoint_seconds must be a number"):
+        check_seconds("checkpoint_seconds", seconds)
+
+
+def test_a_store_has_a_name():
+    with pytest.raises(ValueError, match="store must be the path"):
+        ebm.MCMC(ebm.NUTS(model), 5, store="")
+    with pytest.raises(ValueError, match="path must be the path"):
+        ebm.MCMC.resume("", ebm.NUTS(model))
+    for store in (5, b"run"):
+        with pytest.raises(TypeError, match="store must be the path"):
+            folder_of("store", store)
+
+
+def test_a_store_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    mcmc = ebm.MCMC(ebm.NUTS(ebm.Banana()), 5, 5, store="run.zarr")
+    monkeypatch.chdir("elsewhere")
+    mcmc.run()
+    monkeypatch.chdir(tmp_path)
+    assert ebm.from_store("run.zarr").posterior.sizes["draw"] == 5
+    again = ebm.MCMC.resume("run.zarr", ebm.NUTS(ebm.Banana()), num_samples=8)
+    monkeypatch.chdir("elsewhere")
+    again.run()
+    assert ebm.from_store(tmp_path / "run.zarr").posterior.sizes["draw"] == 8
 
 
 def test_a_folder_without_a_run_is_no_store(tmp_path: Path):

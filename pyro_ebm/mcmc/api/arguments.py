@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from .chees import ChEESHMC
@@ -28,3 +30,28 @@ def check_whole(name: str, value: Any, least: int) -> None:
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value}.")
+
+
+def check_seconds(name: str, value: Any) -> None:
+    """Refuse what is no time of 0 or more seconds.
+
+    :raises TypeError: it is no number.
+    :raises ValueError: it is less, or NaN.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number of seconds, got {value!r}.")
+    if not value >= 0:
+        raise ValueError(f"{name} must be a time of 0 or more seconds, got {value}.")
+
+
+def folder_of(name: str, value: Any) -> Path:
+    """The absolute path of a folder, which stays the same when the working directory changes.
+
+    :raises TypeError: it is no path.
+    :raises ValueError: it is empty.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} must be the path of a folder, got {value!r}.")
+    if not os.fspath(value):
+        raise ValueError(f'{name} must be the path of a folder ("run.zarr"), got an empty one.')
+    return Path(value).absolute()

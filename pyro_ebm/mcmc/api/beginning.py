@@ -21,7 +21,17 @@ from .export import Parts, build_groups
 from .identity import Identity
 from .record import RunRecord
 from .starts import Starts
-from .store import Contents, RunStore, StoreOptions, about_run, alone, claim, create, probes
+from .store import (
+    Contents,
+    RunStore,
+    StoreOptions,
+    about_run,
+    alone,
+    claim,
+    create,
+    probes,
+    read_contents,
+)
 from .stored_group import Layout, SiteLayout, StoredGroup
 
 
@@ -96,13 +106,15 @@ def opened(
 ) -> Iterator[RunStore]:
     """The folder of a run to write to; a new one is made, and is gone if no step was made in it.
 
+    That of an earlier run is held by :func:`taken_up` already.
+
     :raises FileExistsError: a new run is to go where something is.
     :raises RuntimeError: another process is writing to it.
     """
     new = not contents.checkpoint.arrays
     if new:
         claim(path)
-    with alone(path):
+    with alone(path) if new else contextlib.nullcontext():
         store = None
         try:
             if new:
@@ -112,6 +124,16 @@ def opened(
         finally:
             if new and (store is None or not store.begun):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def taken_up(path: Path) -> Iterator[Contents]:
+    """What the folder of an earlier run says now, and goes on saying, as no other writes to it.
+
+    :raises RuntimeError: another process is writing to it.
+    """
+    with alone(path):
+        yield read_contents(path)
 
 
 def warn_if_elsewhere(path: Path, contents: Contents, attributes: Mapping[str, Any]) -> None:
@@ -235,6 +257,15 @@ def example_of(contents: Contents) -> dict[str, Tensor]:
 
 
 def starts_of(contents: Contents, target: Target) -> Starts:
-    """Where a run stands, in place of where it began."""
+    """Where a run stands, in place of where it began.
+
+    :raises ValueError: the checkpoint is damaged.
+    """
+    found = contents.checkpoint.arrays["state.position"].shape
+    if found != (target.dim, contents.layout.chains):
+        raise ValueError(
+            f"The checkpoint is damaged: expected state.position of shape "
+            f"{(target.dim, contents.layout.chains)}, got {found}."
+        )
     position = torch.from_numpy(contents.checkpoint.arrays["state.position"]).to(target.device)
     return Starts(position, contents.array("superchains"))

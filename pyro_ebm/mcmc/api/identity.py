@@ -26,8 +26,9 @@ from pyro_ebm.target.simple_programs import EnergyProgram
 from .inputs import by_parameter
 from .sites import site_facts
 
-# What a kernel takes that is no setting: what it samples is compared by itself.
-_NO_SETTINGS = ("model", "potential_fn", "transforms", "init_strategy")
+# What a kernel takes that is no setting: what it samples is compared by itself, and how its step is
+# run is kept from the beginning of a run.
+_NO_SETTINGS = ("model", "potential_fn", "transforms", "init_strategy", "jit_compile")
 # Roundings of a log density that differ between machines and versions.
 _ROUNDINGS = 1e3
 
@@ -80,6 +81,9 @@ def differences(before: Identity, now: Identity) -> list[str]:
     found = []
     for group in [name for name in now if name in before]:
         old, new = before[group], now[group]
+        if group == "kernel":
+            # What is no setting may have been one when the run was begun.
+            old = {name: value for name, value in old.items() if name not in _NO_SETTINGS}
         for name in sorted({*old, *new}):
             if name not in new:
                 found.append(f"{group} {name!r} is gone")

@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from pyro_ebm.inference_data import print_table
 from pyro_ebm.target import Target, worthwhile_threads
 
 from ..run import Plan, Progress, Result, run_chains
-from .arguments import check_kernel, check_whole
+from .arguments import check_kernel, check_seconds, check_whole, folder_of
 from .beginning import (
     Options,
     closed,
@@ -27,6 +26,7 @@ from .beginning import (
     opened,
     options_of,
     starts_of,
+    taken_up,
     warn_if_elsewhere,
 )
 from .chees import ChEESHMC
@@ -117,10 +117,7 @@ class MCMC:
             raise ValueError(
                 "Give initial_params or warmup_from, not both: both say where to start."
             )
-        if not checkpoint_seconds >= 0:
-            raise ValueError(
-                f"checkpoint_seconds must be a time of 0 or more seconds, got {checkpoint_seconds}."
-            )
+        check_seconds("checkpoint_seconds", checkpoint_seconds)
         if stop is not None and (store is not None or sites or save_params):
             raise ValueError(
                 "stop= looks at all coordinates in memory: leave out store= and sites=."
@@ -139,11 +136,12 @@ class MCMC:
         self.sites = tuple(sites or save_params or ()) or None
         self.warmup_from = warmup_from
         self.save_warmup = save_warmup
-        self.store = None if store is None else Path(store)
+        self.store = None if store is None else folder_of("store", store)
         self.checkpoint_seconds = float(checkpoint_seconds)
         self.stop = stop
         self.chain_batch_size = chain_batch_size
         self._resumes = False
+        self._wanted: int | None = None
         self._record: RunRecord | None = None
         self._result: Result | None = None
 
@@ -167,10 +165,10 @@ class MCMC:
         :raises ValueError: a file is damaged, or fewer draws are asked for than there are. And
             :meth:`run` raises it where kernel, model or arguments are not those of the run.
         """
-        folder = Path(path)
+        folder = folder_of("path", path)
         options, wanted = options_of(folder, read_contents(folder), num_samples)
         mcmc = cls(kernel, wanted, store=folder, **options._asdict())
-        mcmc._resumes = True
+        mcmc._resumes, mcmc._wanted = True, num_samples
         return mcmc
 
     def run(self, *args: Any, **kwargs: Any) -> None:
@@ -183,10 +181,13 @@ class MCMC:
         :raises FileExistsError: ``store`` is there already.
         """
         self._record = self._result = None
-        contents = read_contents(self.store) if self.store and self._resumes else None
-        if self.store and contents is None:
-            check_free(self.store)
+        contents = None
         with poutine.block(), contextlib.ExitStack() as stack:
+            if self.store and self._resumes:
+                contents = stack.enter_context(taken_up(self.store))
+                _, self.num_samples = options_of(self.store, contents, self._wanted)
+            elif self.store:
+                check_free(self.store)
             target = self.kernel.target(args, kwargs, self._example_params(contents))
             seed = int(torch.randint(2**63 - 1, ()))
             if contents is not None:

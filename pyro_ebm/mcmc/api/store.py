@@ -30,6 +30,13 @@ from .zarr_array import consolidate, write_metadata
 _RUN, _STATE = "run.npz", "checkpoint.npz"
 _FORMAT = 1
 _PROBES = 8
+# What changes its size while a run goes on: rows of checkpoints of trees, versions of a metric.
+_FREE_AXES = {
+    r"state\.chain\.checkpoints\.\w+": 0,
+    r"state\.chain\.checked": 0,
+    r"state\.chain\.checkpoints": 1,
+    r".*\.metric\.\w+": 0,
+}
 _PROBED = "probe_site:"
 
 
@@ -51,9 +58,8 @@ class Contents(NamedTuple):
 
     def derived(self, prefix: str = "") -> np.ndarray:
         """How many draws of every chain have their sites."""
-        arrays = self.checkpoint.arrays
-        none = np.zeros(self.layout.chains, dtype=np.int64)
-        return arrays.get(f"{prefix}derived", arrays.get(f"{prefix}kept", none))
+        known = f"{prefix}derived" in self.checkpoint.arrays
+        return _counts_in(self, f"{prefix}derived" if known else f"{prefix}kept")
 
     def array(self, name: str) -> Tensor | None:
         """One of the arrays of the run as a tensor, None where it has none."""
@@ -94,6 +100,21 @@ class _Counted(NamedTuple):
     warmup_kept: Tensor | None
 
 
+def _counts_in(contents: Contents, name: str) -> np.ndarray:
+    """Draws of every chain [chains] as a checkpoint counts them; none where there is none yet.
+
+    :raises ValueError: they are no numbers of draws.
+    """
+    none = np.zeros(contents.layout.chains, dtype=np.int64)
+    found = contents.checkpoint.arrays.get(name, none)
+    if found.shape != none.shape or found.dtype != none.dtype or bool((found < 0).any()):
+        raise ValueError(
+            f"{_STATE} is damaged: expected {name} as numbers of draws of {len(none)} chains, got "
+            f"{found.dtype} of shape {found.shape}."
+        )
+    return found
+
+
 class RunStore:
     """The folder of a run that is going on; the sampling loop writes to it.
 
@@ -106,6 +127,8 @@ class RunStore:
         self.path, self._seconds = path, options.seconds
         self._num_samples = num_samples = options.num_samples
         self._saved: Saved | None = contents.checkpoint if contents.checkpoint.arrays else None
+        # A run that is told to end earlier than it was to leaves its plan as it was.
+        self._planned = max(num_samples, contents.checkpoint.about.get("num_samples", 0))
         self._spent = float(contents.checkpoint.about.get("sampling_time", 0.0))
         self._began = self._last = time.monotonic()
         # Two states: all draws of the one before the last flush are surely on disk.
@@ -116,7 +139,7 @@ class RunStore:
         like = torch.empty((), dtype=target.dtype, device=target.device)
 
         def draws(group: StoredGroup, rows: int, name: str) -> StoredDraws:
-            before = contents.checkpoint.arrays.get(name, np.zeros(layout.chains, dtype=np.int64))
+            before = _counts_in(contents, name)
             group.check(int(before.max()))
             kept = torch.from_numpy(before).to(target.device)
             return StoredDraws(rows, layout.coordinates, like, group, kept)
@@ -164,7 +187,7 @@ class RunStore:
             return state
         arrays = {k: v for k, v in self._saved.arrays.items() if k.startswith("state.")}
         try:
-            saved: RunState = checkpoint.rebuild(state, arrays, "state")
+            saved: RunState = checkpoint.rebuild(state, arrays, "state", free=_FREE_AXES)
         except ValueError as error:
             raise ValueError(f"{self.path / _STATE} is another kernel's: {error}") from error
         self._latest = _Counted(saved, *self._counts())
@@ -193,7 +216,7 @@ class RunStore:
         self.draws.flush()
         failed = self._derive()
         arrays["derived"] = np.minimum(self._groups[0].derived, arrays["kept"])
-        self._groups[0].sync(min(self._num_samples, int(kept.min())))
+        self._groups[0].sync(min(self._planned, int(kept.min())))
         if self.warmup_draws is not None and warmup_kept is not None:
             self.warmup_draws.flush()
             failed = failed or self._derive(warmup=True)
@@ -201,8 +224,8 @@ class RunStore:
             arrays["warmup_kept"] = warmup_kept.cpu().numpy()
             arrays["warmup_derived"] = np.minimum(self._groups[1].derived, arrays["warmup_kept"])
         about = {
-            "num_samples": self._num_samples,
-            "finished": finished and failed is None,
+            "num_samples": self._planned,
+            "finished": finished and failed is None and self._num_samples == self._planned,
             "sampling_time": self.sampling_time,
             "gradient_steps": state.num_steps,
             "warmup_gradient_steps": state.warmup_num_steps,
