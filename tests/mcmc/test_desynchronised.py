@@ -83,7 +83,8 @@ def test_each_transition_is_that_of_a_plain_sampler(twins: Twins, kind: str):
     for one in noise:
         state, transition = stepper.step(state, one, settings)
         for chain in transition.done.nonzero()[:, 0].tolist():
-            ours.setdefault(chain, [part[..., chain] for part in transition])
+            own = [None if part is None else part[..., chain] for part in transition]
+            ours.setdefault(chain, own)
 
     matrix = inverse_mass_matrix(metric)
     root = metric.factor[0] if isinstance(metric, DenseMetric) else matrix.sqrt().diag()
