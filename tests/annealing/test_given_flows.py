@@ -114,6 +114,6 @@ def test_a_flow_over_a_bounded_site_has_the_jacobian_of_its_support():
         [nearly_even(affine_autoregressive(2, hidden_dims=[8])), dist.transforms.ExpTransform()],
     )
     moves = HMCMoves(num_steps=1)
-    run = AIS(model, base=flow, num_particles=256, schedule=Linear(6), moves=moves, reverse=False)
+    run = AIS(model, base=flow, num_particles=512, schedule=Linear(6), moves=moves, reverse=False)
     found = run.run()
     assert abs(found.log_z - 2 * math.log(0.5)) < 4 * found.std_error < 0.6
