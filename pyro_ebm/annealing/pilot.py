@@ -75,7 +75,8 @@ def pilot(
     if len(steps.betas) < 2 or steps.betas[-1] < 1.0 or len(steps.acceptance) < len(steps.barrier):
         return Pilot(mover, first)
     barrier = sum(steps.barrier)
-    if barrier > largest_barrier:
+    # It is infinite where all weight was lost at once: no temperatures can be made of that.
+    if barrier > largest_barrier or not math.isfinite(barrier):
         return Pilot(mover, first)
     number = min(_MOST, max(_FEWEST, math.ceil(2.0 * barrier**2)))
     betas = equal_barriers(steps.betas, steps.barrier, number)
