@@ -37,6 +37,7 @@ from .vectorize import (
     BatchedDensity,
     RecordedDensity,
     composed,
+    in_pieces,
     looped,
     probe,
     tensors_of,
@@ -350,9 +351,7 @@ class Target:
         size = max(1, _EVALUATE_NUMBERS // self.numbers_per_run)
         if positions.shape[1] <= size or side is not NO_SIDE:
             return self._batched(positions, side)
-        found = [self._batched(part, side) for part in positions.split(size, dim=1)]
-        values, gradients = zip(*found, strict=True)
-        return torch.cat(values), torch.cat(gradients, dim=1)
+        return in_pieces(self._batched, positions, size)
 
     @property
     def _batched(self) -> BatchedDensity:

@@ -51,6 +51,16 @@ def vectorized(density: Density) -> BatchedDensity:
     return batched
 
 
+def in_pieces(
+    density: Callable[..., tuple[Tensor, Tensor]], positions: Tensor, size: int
+) -> tuple[Tensor, Tensor]:
+    """A batched density of so many chains at a time: what one piece needs of memory is free again
+    before the next."""
+    found = [density(part.contiguous()) for part in positions.split(size, dim=1)]
+    values, gradients = zip(*found, strict=True)
+    return torch.cat(values), torch.cat(gradients, dim=1)
+
+
 def looped(density: Density) -> BatchedDensity:
     """The same function by a Python loop over chains, for models that vmap refuses."""
 

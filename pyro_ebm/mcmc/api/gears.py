@@ -13,11 +13,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
 from pyro_ebm.target import Target
-from pyro_ebm.target.vectorize import traced
+from pyro_ebm.target.vectorize import in_pieces, traced
 
 from ..kernel import Kernel
 from ..native.library import NoLibrary
@@ -59,10 +58,7 @@ class Chains(NamedTuple):
         return self.batch_size is None or self.batch_size >= self.positions.shape[1]
 
     def in_batches(self, density_at: Callable[[Tensor], Callable]) -> Callable:
-        """A density of all chains from densities for as many as some positions are.
-
-        What a batch needs of memory is free again before the next.
-        """
+        """A density of all chains from densities for as many as some positions are."""
         if self.batch_size is None or self.whole:
             return density_at(self.positions)
         size = self.batch_size
@@ -70,11 +66,7 @@ class Chains(NamedTuple):
         densities = {part.shape[1]: density_at(part.contiguous()) for part in (parts[0], parts[-1])}
 
         def density(positions: Tensor) -> tuple[Tensor, Tensor]:
-            found = [
-                densities[part.shape[1]](part.contiguous()) for part in positions.split(size, dim=1)
-            ]
-            values, gradients = zip(*found, strict=True)
-            return torch.cat(values), torch.cat(gradients, dim=1)
+            return in_pieces(lambda part: densities[part.shape[1]](part), positions, size)
 
         return density
 
