@@ -110,6 +110,26 @@ class Energy(nn.Module):
         """
         return None
 
+    def energy_changes(self, x: Tensor) -> Tensor | None:
+        """What each single change of a discrete configuration does: E(x with site i in state k)
+        - E(x), zero where x_i is in state k already.
+
+        Args:
+            x: configurations [N, *event].
+
+        Returns:
+            A tensor [N, *event, K], the states in ascending order; None when nothing is known that
+            is cheaper than K energies for every site.
+        """
+        return None
+
+    @property
+    def interactions(self) -> Tensor | None:
+        """Pairs [m, 2] of different sites, as places in the flattened event, that share a term of
+        a discrete energy: given all others, two sites that are no pair are independent. None when
+        unknown: any two may be."""
+        return None
+
     @staticmethod
     def from_function(
         function: Callable[..., Tensor],
