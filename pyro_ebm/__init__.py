@@ -29,6 +29,7 @@ from .energies import ClassifierEnergy as ClassifierEnergy
 from .energies import DiagonalGaussian as DiagonalGaussian
 from .energies import DoubleWell as DoubleWell
 from .energies import Energy as Energy
+from .energies import Enumeration as Enumeration
 from .energies import Funnel as Funnel
 from .energies import Gaussian as Gaussian
 from .energies import GaussianMixtureEnergy as GaussianMixtureEnergy
@@ -46,6 +47,7 @@ from .energies import Tilted as Tilted
 from .energies import as_energy as as_energy
 from .energies import blocks_of as blocks_of
 from .energies import clamp as clamp
+from .energies import exact_enumeration as exact_enumeration
 from .energies import spin as spin
 from .factor import energy_factor as energy_factor
 from .mcmc.adaptation import Dense as Dense
@@ -82,6 +84,7 @@ __all__ = [
     "DoubleWell",
     "Energy",
     "EnergyDistribution",
+    "Enumeration",
     "ExactDraws",
     "Funnel",
     "Gaussian",
@@ -115,6 +118,7 @@ __all__ = [
     "clamp",
     "compare_evidence",
     "energy_factor",
+    "exact_enumeration",
     "from_store",
     "minimize",
     "plot_calibration",

@@ -21,6 +21,8 @@ from .classifier import ClassifierEnergy as ClassifierEnergy
 from .colouring import blocks_of as blocks_of
 from .couplings import Bonds as Bonds
 from .double_well import DoubleWell as DoubleWell
+from .enumeration import Enumeration as Enumeration
+from .enumeration import exact_enumeration as exact_enumeration
 from .funnel import Funnel as Funnel
 from .gaussian import DiagonalGaussian as DiagonalGaussian
 from .gaussian import Gaussian as Gaussian
