@@ -23,6 +23,7 @@ from .calibration import calibrate as calibrate
 from .calibration_plot import plot_calibration as plot_calibration
 from .distribution import EnergyDistribution as EnergyDistribution
 from .energies import RBM as RBM
+from .energies import XY as XY
 from .energies import Banana as Banana
 from .energies import BoltzmannMachine as BoltzmannMachine
 from .energies import ClassifierEnergy as ClassifierEnergy
@@ -30,11 +31,14 @@ from .energies import DiagonalGaussian as DiagonalGaussian
 from .energies import DoubleWell as DoubleWell
 from .energies import Energy as Energy
 from .energies import Enumeration as Enumeration
+from .energies import ExponentialRandomGraph as ExponentialRandomGraph
 from .energies import Funnel as Funnel
 from .energies import Gaussian as Gaussian
 from .energies import GaussianMixtureEnergy as GaussianMixtureEnergy
+from .energies import GaussianRBM as GaussianRBM
 from .energies import Hopfield as Hopfield
 from .energies import Ising as Ising
+from .energies import LennardJones as LennardJones
 from .energies import Mixture as Mixture
 from .energies import MLPEnergy as MLPEnergy
 from .energies import MuellerBrown as MuellerBrown
@@ -71,6 +75,7 @@ __all__ = [
     "NUTS",
     "RBM",
     "SMC",
+    "XY",
     "Adaptive",
     "Banana",
     "BoltzmannMachine",
@@ -86,13 +91,16 @@ __all__ = [
     "EnergyDistribution",
     "Enumeration",
     "ExactDraws",
+    "ExponentialRandomGraph",
     "Funnel",
     "Gaussian",
     "GaussianMixtureEnergy",
+    "GaussianRBM",
     "HMCMoves",
     "Hopfield",
     "InverseTemperatures",
     "Ising",
+    "LennardJones",
     "Linear",
     "LogZ",
     "LowRank",

@@ -27,14 +27,17 @@ from .funnel import Funnel as Funnel
 from .gaussian import DiagonalGaussian as DiagonalGaussian
 from .gaussian import Gaussian as Gaussian
 from .gaussian_mixture import GaussianMixtureEnergy as GaussianMixtureEnergy
+from .gaussian_rbm import GaussianRBM as GaussianRBM
 from .hopfield import Hopfield as Hopfield
 from .ising import Ising as Ising
+from .lennard_jones import LennardJones as LennardJones
 from .mixture import Mixture as Mixture
 from .mlp import MLPEnergy as MLPEnergy
 from .mueller_brown import MuellerBrown as MuellerBrown
 from .phi4 import Phi4 as Phi4
 from .potts import Potts as Potts
 from .quartic import Quartic as Quartic
+from .random_graph import ExponentialRandomGraph as ExponentialRandomGraph
 from .rbm import RBM as RBM
 from .states import spin as spin
 from .states import states_of as states_of
@@ -44,3 +47,4 @@ from .tilted import Tilted as Tilted
 from .wrappers import FunctionEnergy as FunctionEnergy
 from .wrappers import ModuleEnergy as ModuleEnergy
 from .wrappers import Restricted as Restricted
+from .xy import XY as XY
