@@ -22,24 +22,37 @@ from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
 from .calibration_plot import plot_calibration as plot_calibration
 from .distribution import EnergyDistribution as EnergyDistribution
+from .energies import RBM as RBM
+from .energies import XY as XY
 from .energies import Banana as Banana
+from .energies import BoltzmannMachine as BoltzmannMachine
 from .energies import ClassifierEnergy as ClassifierEnergy
 from .energies import DiagonalGaussian as DiagonalGaussian
 from .energies import DoubleWell as DoubleWell
 from .energies import Energy as Energy
+from .energies import Enumeration as Enumeration
+from .energies import ExponentialRandomGraph as ExponentialRandomGraph
 from .energies import Funnel as Funnel
 from .energies import Gaussian as Gaussian
 from .energies import GaussianMixtureEnergy as GaussianMixtureEnergy
+from .energies import GaussianRBM as GaussianRBM
+from .energies import Hopfield as Hopfield
+from .energies import Ising as Ising
+from .energies import LennardJones as LennardJones
 from .energies import Mixture as Mixture
 from .energies import MLPEnergy as MLPEnergy
 from .energies import MuellerBrown as MuellerBrown
 from .energies import Phi4 as Phi4
+from .energies import Potts as Potts
 from .energies import ProductOfExperts as ProductOfExperts
 from .energies import Quartic as Quartic
 from .energies import StudentT as StudentT
 from .energies import Tilted as Tilted
 from .energies import as_energy as as_energy
+from .energies import blocks_of as blocks_of
 from .energies import clamp as clamp
+from .energies import exact_enumeration as exact_enumeration
+from .energies import spin as spin
 from .factor import energy_factor as energy_factor
 from .mcmc.adaptation import Dense as Dense
 from .mcmc.adaptation import Diagonal as Diagonal
@@ -60,9 +73,12 @@ __all__ = [
     "HMC",
     "MCMC",
     "NUTS",
+    "RBM",
     "SMC",
+    "XY",
     "Adaptive",
     "Banana",
+    "BoltzmannMachine",
     "Calibration",
     "ChEESHMC",
     "ClassifierEnergy",
@@ -73,12 +89,18 @@ __all__ = [
     "DoubleWell",
     "Energy",
     "EnergyDistribution",
+    "Enumeration",
     "ExactDraws",
+    "ExponentialRandomGraph",
     "Funnel",
     "Gaussian",
     "GaussianMixtureEnergy",
+    "GaussianRBM",
     "HMCMoves",
+    "Hopfield",
     "InverseTemperatures",
+    "Ising",
+    "LennardJones",
     "Linear",
     "LogZ",
     "LowRank",
@@ -90,6 +112,7 @@ __all__ = [
     "Optimized",
     "ParallelTempering",
     "Phi4",
+    "Potts",
     "ProductOfExperts",
     "Quartic",
     "StudentT",
@@ -97,15 +120,18 @@ __all__ = [
     "ThermodynamicIntegration",
     "Tilted",
     "as_energy",
+    "blocks_of",
     "bridge_sampling",
     "calibrate",
     "clamp",
     "compare_evidence",
     "energy_factor",
+    "exact_enumeration",
     "from_store",
     "minimize",
     "plot_calibration",
     "plot_path",
     "plot_weights",
     "plot_works",
+    "spin",
 ]
