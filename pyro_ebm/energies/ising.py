@@ -41,8 +41,8 @@ class Ising(PairwiseEnergy):
         cls,
         shape: Sequence[int],
         coupling: float | Tensor = 1.0,
-        *,
         field: float | Tensor = 0.0,
+        *,
         periodic: bool = True,
     ) -> Ising:
         """Neighbours on a hypercubic lattice; the event shape is the lattice's.

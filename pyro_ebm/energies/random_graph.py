@@ -32,11 +32,11 @@ class ExponentialRandomGraph(Energy):
 
     Args:
         num_nodes: n, at least 2.
+        statistics: pairs of a function, from adjacency matrices [N, n, n] (symmetric, of
+            zeros and ones, with a zero diagonal) to [N], and its coefficient.
         edges: the coefficient of the number of edges.
         two_stars: that of the number of pairs of edges that share a node.
         triangles: that of the number of triangles.
-        statistics: more: pairs of a function, from adjacency matrices [N, n, n] (symmetric, of
-            zeros and ones, with a zero diagonal) to [N], and its coefficient.
 
     Raises:
         TypeError: the number of nodes is no integer; coefficients that are no numbers; a statistic
@@ -51,11 +51,11 @@ class ExponentialRandomGraph(Energy):
     def __init__(
         self,
         num_nodes: object,
+        statistics: Sequence[Any] = (),
         *,
         edges: float | Tensor | None = None,
         two_stars: float | Tensor | None = None,
         triangles: float | Tensor | None = None,
-        statistics: Sequence[Any] = (),
     ) -> None:
         nodes = checked_dim(num_nodes, least=2, name="num_nodes")
         super().__init__((nodes * (nodes - 1) // 2,), support=constraints.boolean)

@@ -56,8 +56,8 @@ class XY(Energy):
         cls,
         shape: Sequence[int],
         coupling: float | Tensor = 1.0,
-        *,
         field: float | Tensor = 0.0,
+        *,
         periodic: bool = True,
     ) -> XY:
         """Neighbours on a hypercubic lattice; the event shape is the lattice's.

@@ -149,7 +149,7 @@ STANDARD = [
     Case("xy-ring", lambda: XY.lattice((4,), coupling=tensor(0.7))),
     Case("xy-chain", lambda: XY.lattice((3,), coupling=tensor(-1.2), periodic=False)),
     Case("xy-square", lambda: XY.lattice((3, 2), field=tensor(0.3))),
-    Case("lennard-jones", lambda: LennardJones(3, confinement=tensor(0.5))),
+    Case("lennard-jones", lambda: LennardJones(3, radius=tensor(1.5), stiffness=tensor(0.5))),
     Case("mlp", lambda: MLPEnergy((2,), (8, 8))),
     Case("mlp-scalar", lambda: MLPEnergy((), (4,), confinement=1.0)),
     Case("mlp-matrix", lambda: MLPEnergy((2, 3), (8,), activation=nn.Tanh)),

@@ -222,8 +222,12 @@ def test_regular_clusters_have_their_energies():
         * tensor([[1.0, 1.0, 1.0], [1.0, -1.0, -1.0], [-1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]])
     )
     close(LennardJones(4)(tetrahedron), tensor(-6.0))
-    trapped = LennardJones(4, confinement=2.0).double()
-    close(trapped(tetrahedron), -6.0 + tetrahedron.square().sum())
+    # All four atoms lie at one distance from the origin.
+    distance = float(tetrahedron[0].norm())
+    held = LennardJones(4, radius=tensor(distance + 0.1))
+    close(held(tetrahedron), tensor(-6.0))
+    walled = LennardJones(4, radius=tensor(distance - 0.1), stiffness=tensor(30.0))
+    close(walled(tetrahedron), tensor(-6.0 + 4 * 0.5 * 30.0 * 0.1**2))
     assert LennardJones(2)(torch.zeros(2, 3)) == math.inf
 
 
@@ -295,7 +299,7 @@ def graph(**settings):
         (lambda: graph(statistics=[torch.det]), TypeError, "pair \\(function, coefficient\\)"),
         (lambda: ExponentialRandomGraph(1, edges=0.0), ValueError, "num_nodes to be at least 2"),
         (lambda: LennardJones(1), ValueError, "num_atoms to be at least 2"),
-        (lambda: LennardJones(3, confinement=-1.0), ValueError, "confinement to be not negative"),
+        (lambda: LennardJones(3, radius=-1.0), ValueError, "radius to be positive"),
         (lambda: exact_enumeration(LennardJones(3)), ValueError, "finitely many states"),
         (lambda: exact_enumeration(Ising.lattice((5, 5))), ValueError, "at most 2\\^22"),
         (lambda: blocks_of(torch.tensor([[0, 5]]), 3), ValueError, "sites from 0 to 2"),
