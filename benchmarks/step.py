@@ -57,6 +57,9 @@ def measure(target: Target, chains: int, *, num_samples: int, compile_graph: boo
 
     def report(progress: Progress) -> None:
         nonlocal began
+        if progress.total - progress.done <= kernel.block:
+            # The last blocks are shorter.
+            return
         steps.append(time.process_time() - began)
         began = time.process_time()
         for _ in range(kernel.block):

@@ -343,6 +343,8 @@ def _check(state: NativeNUTSState, dim: int) -> None:
         & (num_rows(1) + 2 * (state.depth - 1) <= rows)
         & (state.version >= 0)
         & (state.version <= 1)
+        # Which of two ends moves: a byte that is neither leads to a third.
+        & (state.forward.view(torch.uint8) <= 1)
     )
     if not bool(sound.all()):
         raise ValueError("expected a state of trees, got counters that no tree can have.")

@@ -21,8 +21,8 @@ from .draws import Keeping, StoredDraws
 from .kernel import Kernel, LogDensityAndGradient, Noise, Settings, Transition
 from .metric import DiagonalMetric
 
-# Random numbers drawn at once.
-_NOISE_NUMBERS = 2**20
+# Random numbers drawn at once, and steps of a block even where fewer may be enough.
+_NOISE_NUMBERS, _SHORT_BLOCK = 2**20, 16
 
 
 class Problem(NamedTuple):
@@ -246,7 +246,7 @@ def _warm_up(
     warmup = plan.warmup
     adapting = warmup.num_steps > SETTLE
     while adapting:
-        block = _noise(kernel, state, generator)
+        block = _noise(kernel, state, generator, most=kernel.block)
         state = state._replace(chain=kernel.make_room(state.chain, len(block.normal)))
         for noise in _each_step(block):
             chain, transition, record = advance(state.chain, noise, state.settings)
@@ -296,7 +296,9 @@ def _keep(
                 # What faster chains made beyond counts no more than it would at the end.
                 draws.rows = look
                 return
-        block = _noise(kernel, state, generator)
+        # Every draw that lacks takes a step at least.
+        needed = (plan.num_samples - draws.complete) * plan.thinning
+        block = _noise(kernel, state, generator, most=max(_SHORT_BLOCK, needed))
         state = state._replace(chain=kernel.make_room(state.chain, len(block.normal)))
         keep_block = _keep_step_by_step if kernel.keep_block is None else _keep_at_once
         state = keep_block(advance, plan, state, block, before, draws)
@@ -355,11 +357,11 @@ def _keep_at_once(
     )
 
 
-def _noise(kernel: Kernel, state: RunState, generator: torch.Generator) -> Noise:
+def _noise(kernel: Kernel, state: RunState, generator: torch.Generator, *, most: int) -> Noise:
     """The random numbers of the next block of steps, which are the first axis."""
     like = state.position
     dim, chains = like.shape
-    steps = max(1, min(kernel.block, _NOISE_NUMBERS // (dim * chains)))
+    steps = max(1, min(kernel.block, most, _NOISE_NUMBERS // (dim * chains)))
     kind = {"generator": generator, "dtype": like.dtype, "device": like.device}
     if kernel.normals:
         normal = torch.randn((steps, dim, chains), **kind)

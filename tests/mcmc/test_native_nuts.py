@@ -155,6 +155,7 @@ def test_a_state_before_a_block_of_steps_is_kept_as_it_was():
         ("leaf", lambda part: part - 1),
         ("depth", lambda part: part + 50),
         ("version", lambda part: part + 2),
+        ("forward", lambda part: torch.full_like(part, 7, dtype=torch.uint8).view(torch.bool)),
         ("vectors", lambda part: part[:, :1].contiguous()),
         ("tree_weight", lambda part: part[:3].contiguous()),
         ("checkpoints", lambda part: part[:, :, :1].contiguous()),
