@@ -25,7 +25,9 @@ STATISTICS = (
 )
 # Numbers that wait to be written to disk.
 _BUFFERED = 2**24
-_LEAST_ROWS, _MOST_ROWS = 64, 4096
+# No fewer than the steps of a block: of those _NOISE_NUMBERS in run.py leaves fewer than _BUFFERED
+# does of rows.
+_LEAST_ROWS, _MOST_ROWS = 16, 4096
 
 
 class Sink(NamedTuple):
