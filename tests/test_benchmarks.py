@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import pyro_ebm as ebm
 from benchmarks.answers import judge
 from benchmarks.contestants import COLUMNS, LIBRARIES, NUMPYRO, NUTPIE, OURS, PYRO, contestants
 from benchmarks.goals import goals
@@ -16,6 +17,7 @@ from benchmarks.process import Failure, measure
 from benchmarks.run import Results
 from benchmarks.speed import COLD, WARM, Run, read
 from benchmarks.statistics import agreement, worst
+from benchmarks.step import measure as measure_step
 from benchmarks.table import Table, number, write
 from benchmarks.tables import best, first_seconds, per_second, throughput, uncounted
 from benchmarks.targets import (
@@ -287,6 +289,14 @@ def test_our_worker_hands_over_right_draws_with_what_they_cost():
     assert sum(outcome.seconds.values()) < outcome.until_draws
     assert outcome.facts["alone"] > 0
     assert outcome.facts["memory"] > 50
+
+
+def test_the_cost_of_a_step_stands_beside_that_of_its_gradient():
+    posterior = load("eight_schools")
+    target = ebm.NUTS(posterior.model).target(posterior.args, posterior.kwargs, None)
+    cost = measure_step(target, 8, num_samples=120, compile_graph=False)
+    assert cost.ratio == cost.step / cost.gradient
+    assert 0 < cost.gradient < cost.step
 
 
 def test_results_are_written_as_markdown_and_json(tmp_path):

@@ -7,7 +7,7 @@ the others by any number of rows: what it made is kept, and counts when the othe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -25,7 +25,37 @@ STATISTICS = (
 )
 # Numbers that wait to be written to disk.
 _BUFFERED = 2**24
-_MOST_ROWS = 4096
+# No fewer than the steps of a block: of those _NOISE_NUMBERS in run.py leaves fewer than _BUFFERED
+# does of rows.
+_LEAST_ROWS, _MOST_ROWS = 16, 4096
+
+
+class Sink(NamedTuple):
+    """Where a kernel that makes a whole block of steps writes its draws by itself, in place.
+
+    ``buffer`` [chains, rows and more, coordinates + 9]; the next record of a chain belongs into row
+    ``kept - written``, unless there are no more ``rows``, and is counted in ``kept`` [chains].
+    """
+
+    buffer: Tensor
+    kept: Tensor
+    written: Tensor
+    rows: int
+
+
+class Keeping(NamedTuple):
+    """What such a kernel counts and keeps: every ``thinning``-th transition after ``keep_from``.
+
+    ``transitions`` [chains] are counted in place. Records of transitions up to ``keep_from`` go to
+    ``before``, if anywhere; ``coordinates`` are those that are kept, all unless given.
+    """
+
+    transitions: Tensor
+    keep_from: Tensor
+    thinning: int
+    coordinates: Tensor | None
+    draws: Sink
+    before: Sink | None
 
 
 class Draws:
@@ -36,8 +66,9 @@ class Draws:
     """
 
     def __init__(self, rows: int, coordinates: int, chains: int, like: Tensor) -> None:
-        # One row more takes the writes of chains that have nothing to keep.
-        self._buffer = like.new_zeros(rows + 1, coordinates + len(STATISTICS), chains)
+        # A chain's records lie one after another, each as a whole. One row more takes the writes
+        # of chains that have nothing to keep.
+        self._buffer = like.new_empty(chains, rows + 1, coordinates + len(STATISTICS))
         self._coordinates = coordinates
         self.rows = rows
         self.kept = torch.zeros(chains, dtype=torch.long, device=like.device)
@@ -50,19 +81,30 @@ class Draws:
     @property
     def positions(self) -> Tensor:
         """The first draws of every chain, [complete, coordinates, chains]."""
-        return self._buffer[: self.complete, : self._coordinates]
+        return self._buffer[:, : self.complete, : self._coordinates].permute(1, 2, 0)
 
     @property
     def statistics(self) -> dict[str, Tensor]:
         """Per statistic [complete, chains]."""
-        block = self._buffer[: self.complete, self._coordinates :]
-        return {name: block[:, i] for i, name in enumerate(STATISTICS)}
+        block = self._buffer[:, : self.complete, self._coordinates :]
+        return {name: block[..., i].T for i, name in enumerate(STATISTICS)}
 
     def write(self, keep: Tensor, record: Tensor) -> None:
         """Append one record [coordinates + 9, chains] to the chains that keep it."""
         row = torch.where(keep & (self.kept < self.rows), self.kept, self.rows)
-        self._buffer.scatter_(0, row.expand(1, *record.shape), record[None])
+        _write(self._buffer, row, record)
         self.kept = self.kept + keep
+
+    def sink(self, num_writes: int) -> Sink:
+        """For at most so many writes a chain; counts that were read before stay as they were."""
+        self.kept = self.kept.clone()
+        return Sink(self._buffer, self.kept, torch.zeros_like(self.kept), self.rows)
+
+
+def _write(buffer: Tensor, row: Tensor, record: Tensor) -> None:
+    """A record [width, chains] into a row of each chain of a buffer [chains, rows, width]."""
+    index = row[:, None, None].expand(-1, 1, buffer.shape[2])
+    buffer.scatter_(1, index, record.T[:, None])
 
 
 @runtime_checkable
@@ -101,8 +143,8 @@ class StoredDraws:
         self, rows: int, coordinates: int, like: Tensor, archive: Archive, kept: Tensor
     ) -> None:
         width, chains = coordinates + len(STATISTICS), len(kept)
-        self._room = max(16, min(_BUFFERED // (width * chains), _MOST_ROWS))
-        self._buffer = like.new_zeros(self._room + 1, width, chains)
+        self._room = max(_LEAST_ROWS, min(_BUFFERED // (width * chains), _MOST_ROWS))
+        self._buffer = like.new_empty(chains, self._room + 1, width)
         self._archive, self._coordinates = archive, coordinates
         self._writes_before_look = self._room
         self.rows = rows
@@ -131,21 +173,32 @@ class StoredDraws:
 
         :raises OSError: the disk is full.
         """
-        if self._writes_before_look == 0:
-            self._make_room()
+        self._make_room(1)
         row = torch.where(keep, self.kept - self.written, self._room)
-        self._buffer.scatter_(0, row.expand(1, *record.shape), record[None])
+        _write(self._buffer, row, record)
         self.kept = self.kept + keep
-        self._writes_before_look -= 1
 
-    def _make_room(self) -> None:
+    def sink(self, num_writes: int) -> Sink:
+        """For at most so many writes a chain; counts that were read before stay as they were.
+
+        :raises OSError: the disk is full.
+        """
+        if num_writes > self._room:
+            raise ValueError(f"expected at most {self._room} writes at once, got {num_writes}.")
+        self._make_room(num_writes)
+        self.kept = self.kept.clone()
+        return Sink(self._buffer, self.kept, self.written, self._room)
+
+    def _make_room(self, num_writes: int) -> None:
         # A chain adds at most one row a write, so that most writes need not look.
-        fullest = int((self.kept - self.written).max())
-        if 2 * fullest > self._room:
-            self.flush()
-            self.derive()
-            fullest = 0
-        self._writes_before_look = self._room - fullest
+        if self._writes_before_look < num_writes:
+            fullest = int((self.kept - self.written).max())
+            if 2 * fullest > self._room or self._room - fullest < num_writes:
+                self.flush()
+                self.derive()
+                fullest = 0
+            self._writes_before_look = self._room - fullest
+        self._writes_before_look -= num_writes
 
     def flush(self) -> None:
         """Write out what waits. Interrupted or failed, it may be called again.
@@ -158,7 +211,7 @@ class StoredDraws:
             return
         place = torch.arange(fullest, device=waiting.device)[:, None]
         row, chain = (place < waiting).nonzero(as_tuple=True)
-        records = self._buffer[row, :, chain]
+        records = self._buffer[chain, row]
         values = records[:, self._coordinates :]
         self._archive.write(
             self.written[chain] + row,

@@ -85,7 +85,10 @@ class Kernel(NamedTuple):
     ``make_room(state, num_steps) -> state`` is called between blocks of steps, and may change the
     size of arrays in which a state remembers; a step must not depend on that size.
     ``normals`` says whether a step takes normal numbers; else ``Noise.normal`` is a key, one
-    integer, from which it makes its own.
+    integer, from which it makes its own. ``block`` is the most steps between two looks.
+    ``keep_block(log_density_and_gradient, state, noise, settings, keeping) -> (state, position)``
+    is there where a kernel makes a whole block of steps, on noise with a leading axis for them, and
+    does itself what ``keeping`` says; ``position`` [dim, chains] are the latest draws.
     """
 
     init: Callable[[Tensor, Tensor, Tensor, Settings], Any]
@@ -93,6 +96,8 @@ class Kernel(NamedTuple):
     uniforms: int
     make_room: Callable[[Any, int], Any] = lambda state, num_steps: state
     normals: bool = True
+    block: int = 16
+    keep_block: Callable[..., tuple[Any, Tensor]] | None = None
 
 
 # A trajectory whose energy rises by more than this has left the region where it can be followed.

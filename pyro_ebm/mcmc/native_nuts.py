@@ -1,20 +1,23 @@
 """NUTS with its bookkeeping in C: the sampler of :mod:`.nuts`, the same decisions, in place.
 
 A step of :func:`.nuts.nuts` passes some fifteen arrays of all chains through memory, most of which
-it leaves as they are, and its checkpoints besides. The C code goes through the chains in small
-blocks and touches what changes; the gradient alone is left to torch. Momenta come from a
-counter-based generator with one key a step, and are made for the chains that need one.
+it leaves as they are, and its checkpoints besides. The C code goes from chain to chain and touches
+what changes; it counts transitions and writes draws to where they stay. The gradient alone is left
+to torch. Random numbers come from a counter-based generator with one key a step, and are made for
+the chains that need one.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from .draws import Keeping, Sink
 from .kernel import Kernel, LogDensityAndGradient, Noise, Settings, Transition
 from .metric import DenseMetric, DiagonalMetric, LowRankMetric, Metric
 from .native.library import library
@@ -22,60 +25,69 @@ from .trajectory import num_rows
 
 _DIAGONAL, _DENSE, _LOW_RANK = 0, 1, 2
 _NUMBERS = (
-    *("chains", "dim", "rows", "metric", "versions", "rank"),
-    *("step_stride", "published_version", "published_depth", "key"),
+    *("chains", "dim", "size", "rows", "metric", "rank"),
+    *("step_stride", "published_version", "published_depth", "thinning", "kept_coordinates"),
 )
 _STATE = (
-    *("moving_position", "moving_momentum", "moving_force"),
-    *("idle_position", "idle_momentum", "idle_force"),
-    *("tree_position", "tree_gradient", "half_position", "half_gradient", "tree_sum", "half_sum"),
+    *("vectors", "checkpoints"),
     *("tree_density", "tree_energy", "half_density", "half_energy"),
     *("tree_weight", "half_weight", "initial_energy", "acceptance_sum", "step_size"),
     *("leaf", "depth", "max_depth", "n_steps", "version", "fresh", "forward", "turning"),
-    *("checkpoints", "position", "gradient", "log_density"),
 )
-# What the code in C alone reads and writes is kept by blocks of chains; as nuts.c has it.
-_BLOCK, _BLOCKED = 16, 12
-# Deeper trees have more leaves than can be counted.
-_MOST_DEPTH = 60
-_SETTINGS = ("published_step", "scale", "factor", "directions", "stretch")
 _REPORT = (
-    *("acceptance_rate", "energy", "energy_error"),
+    *("log_density", "acceptance_rate", "energy", "energy_error"),
     *("tree_depth", "reported_steps", "diverging", "reached"),
 )
+_SETTINGS = ("published_step", "scale", "factor", "transposed", "directions", "stretch")
+_COUNTED = ("keys", "transitions", "keep_from", "coordinates")
+# A chain's vectors in their order, and bytes to whole multiples of which they are filled up.
+_VECTORS, _TREE_POSITION, _TREE_GRADIENT, _LATEST = 13, 6, 7, 12
+_VECTOR_BYTES = 64
+# Deeper trees have more leaves than can be counted.
+_MOST_DEPTH = 60
+# What a block of steps costs besides, above all the copy of the state, is shared by so many.
+_BLOCK = 64
 _DTYPES = {torch.float32: "float", torch.float64: "double"}
 
 
+class _Sink(ctypes.Structure):
+    """Where draws go, as step.h declares it."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("buffer", "kept", "written")),
+        *((name, ctypes.c_int64) for name in ("rows", "chain_stride")),
+    )
+
+    @classmethod
+    def of(cls, sink: Sink | None) -> _Sink:
+        if sink is None:
+            return cls()
+        addresses = (part.data_ptr() for part in (sink.buffer, sink.kept, sink.written))
+        return cls(*addresses, sink.rows, sink.buffer.stride(0))
+
+
 class _Step(ctypes.Structure):
-    """What a step works on, as nuts.c declares it."""
+    """What a step works on, as step.h declares it."""
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in _NUMBERS),
         *((name, ctypes.c_void_p) for name in _STATE),
-        *((name, ctypes.c_void_p) for name in (*_REPORT, "next", "work", *_SETTINGS, "uniform")),
+        *((name, ctypes.c_void_p) for name in (*_REPORT, "next", "work", "along", *_SETTINGS)),
+        *((name, ctypes.c_void_p) for name in _COUNTED),
+        *((name, _Sink) for name in ("draws", "before")),
     )
 
 
 class NativeNUTSState(NamedTuple):
     """Everything a chain needs in the middle of its tree, as :class:`.nuts.NUTSState`.
 
-    Positions, gradients, momenta and their sums are [blocks, dim, chains of a block]; checkpoints
-    are [chains, rows, 2, dim]: momentum, and sum of momenta up to it. The last three are those of
-    the latest draw, [dim, chains] and [chains].
+    ``vectors`` are those of a chain in the order of step.h, [chains, 13, size], with coordinates
+    filled up by zeros to ``size``; ``checkpoints`` are [chains, rows, 2, size]: momentum, and sum
+    of momenta up to it; all else is [chains].
     """
 
-    moving_position: Tensor
-    moving_momentum: Tensor
-    moving_force: Tensor
-    idle_position: Tensor
-    idle_momentum: Tensor
-    idle_force: Tensor
-    tree_position: Tensor
-    tree_gradient: Tensor
-    half_position: Tensor
-    half_gradient: Tensor
-    tree_sum: Tensor
-    half_sum: Tensor
+    vectors: Tensor
+    checkpoints: Tensor
     tree_density: Tensor
     tree_energy: Tensor
     half_density: Tensor
@@ -93,10 +105,6 @@ class NativeNUTSState(NamedTuple):
     fresh: Tensor
     forward: Tensor
     turning: Tensor
-    checkpoints: Tensor
-    position: Tensor
-    gradient: Tensor
-    log_density: Tensor
 
 
 def native_nuts(*, max_tree_depth: int = 10) -> Kernel:
@@ -109,8 +117,7 @@ def native_nuts(*, max_tree_depth: int = 10) -> Kernel:
     """
     if max_tree_depth < 1:
         raise ValueError(f"max_tree_depth must be at least 1, got {max_tree_depth}.")
-    native = library("nuts")
-    workbench = _Workbench(native)
+    workbench = _Workbench(library("nuts"), max_tree_depth)
 
     def init(
         position: Tensor, log_density: Tensor, gradient: Tensor, settings: Settings
@@ -121,19 +128,18 @@ def native_nuts(*, max_tree_depth: int = 10) -> Kernel:
                 f"{position.dtype} on {position.device}."
             )
         dim, chains = position.shape
+        vectors = position.new_zeros(chains, _VECTORS, _padded(dim, position.dtype))
+        vectors[:, _TREE_POSITION, :dim] = vectors[:, _LATEST, :dim] = position.T
+        vectors[:, _TREE_GRADIENT, :dim] = gradient.T
         zero = torch.zeros_like(log_density)
         count = torch.zeros(chains, dtype=torch.long)
         no = torch.zeros(chains, dtype=torch.bool)
-        x, g = _by_blocks(position), _by_blocks(gradient)
-        empty = torch.zeros_like(x)
         first = NativeNUTSState(
-            *(x, empty, empty, x, empty, empty, x, g, x, g, empty, empty),
+            *(vectors, vectors.new_zeros(chains, num_rows(1), 2, vectors.shape[-1])),
             *(log_density, zero, log_density, zero, zero, zero - torch.inf, zero, zero),
             settings.step_size.expand(chains).to(position),
             *(count, count, count + max_tree_depth, count, settings.version.expand(chains)),
             *(~no, ~no, no),
-            position.new_zeros(chains, num_rows(1), 2, dim),
-            *(position.contiguous(), gradient.contiguous(), log_density),
         )
         return NativeNUTSState(*(part.clone() for part in first))
 
@@ -143,13 +149,24 @@ def native_nuts(*, max_tree_depth: int = 10) -> Kernel:
         noise: Noise,
         settings: Settings,
     ) -> tuple[NativeNUTSState, Transition]:
-        made = workbench.prepared(state, noise, settings, max_tree_depth)
-        made.open(made.pointer)
-        log_density, gradient = log_density_and_gradient(made.next)
-        # Named, so that they live until the call is over.
-        log_density, gradient = log_density.contiguous(), gradient.contiguous()
-        made.close(made.pointer, log_density.data_ptr(), gradient.data_ptr())
+        made = workbench.prepared(state, noise.normal, settings)
+        made.open()
+        made.close(*log_density_and_gradient(made.next))
         return state, made.transition
+
+    def keep_block(
+        log_density_and_gradient: LogDensityAndGradient,
+        state: NativeNUTSState,
+        noise: Noise,
+        settings: Settings,
+        keeping: Keeping,
+    ) -> tuple[NativeNUTSState, Tensor]:
+        made = workbench.prepared(state, noise.normal, settings, keeping)
+        made.open()
+        for _ in range(len(noise.normal) - 1):
+            made.turn(*log_density_and_gradient(made.next))
+        made.close(*log_density_and_gradient(made.next))
+        return state, made.transition.position
 
     def make_room(state: NativeNUTSState, num_steps: int) -> NativeNUTSState:
         """A copy with as many rows of checkpoints as the trees can need in so many steps.
@@ -158,19 +175,29 @@ def native_nuts(*, max_tree_depth: int = 10) -> Kernel:
         """
         levels = max(int(state.depth.max()), (num_steps - 1).bit_length(), 1)
         more = max(0, num_rows(levels) - state.checkpoints.shape[1])
+        copied = NativeNUTSState(*(part.clone() for part in state))
+        if not more:
+            return copied
         checkpoints = torch.nn.functional.pad(state.checkpoints, (0, 0, 0, 0, 0, more))
-        copied = (part.clone() for part in state._replace(checkpoints=checkpoints))
-        return NativeNUTSState(*copied)
+        return copied._replace(checkpoints=checkpoints)
 
-    return Kernel(init, step, uniforms=3, make_room=make_room, normals=False)
+    return Kernel(
+        init,
+        step,
+        uniforms=0,
+        make_room=make_room,
+        normals=False,
+        block=_BLOCK,
+        keep_block=keep_block,
+    )
 
 
-class _Prepared(NamedTuple):
-    """The C functions, the structure they take, and the arrays in which they report."""
+class _Calls(NamedTuple):
+    """The C functions on the structure they take, and the tensors on either side of them."""
 
-    pointer: Any
-    open: Callable
-    close: Callable
+    open: Callable[[], None]
+    turn: Callable[[Tensor, Tensor], None]
+    close: Callable[[Tensor, Tensor], None]
     next: Tensor
     transition: Transition
 
@@ -178,96 +205,136 @@ class _Prepared(NamedTuple):
 class _Workbench:
     """The structure that C works on, made anew where a state or settings are others than before."""
 
-    def __init__(self, native: ctypes.CDLL) -> None:
-        self._native = native
+    def __init__(self, native: ctypes.CDLL, max_tree_depth: int) -> None:
+        self._native, self._max_tree_depth = native, max_tree_depth
         self._state: NativeNUTSState | None = None
         self._settings: Settings | None = None
         self._step = _Step()
         # What the structure points to and nothing else owns.
         self._report: tuple[Tensor, ...] = ()
         self._held: list[Tensor] = []
-        self._prepared: _Prepared | None = None
+        self._calls: _Calls | None = None
 
     def prepared(
-        self, state: NativeNUTSState, noise: Noise, settings: Settings, max_tree_depth: int
-    ) -> _Prepared:
+        self,
+        state: NativeNUTSState,
+        keys: Tensor,
+        settings: Settings,
+        keeping: Keeping | None = None,
+    ) -> _Calls:
+        """The calls for steps with these keys; the tensors given must live until they are over."""
         if state is not self._state:
-            self._take(state)
+            self._take(state, settings.metric[0].shape[-1])
         if settings is not self._settings:
-            self._publish(settings, max_tree_depth)
-        self._step.key = int(noise.normal)
-        self._step.uniform = noise.uniform.data_ptr()
-        assert self._prepared is not None
-        return self._prepared
+            self._publish(settings)
+        self._step.keys = keys.data_ptr()
+        self._step.transitions = None
+        if keeping is not None:
+            self._count(keeping)
+        assert self._calls is not None
+        return self._calls
 
-    def _take(self, state: NativeNUTSState) -> None:
-        dim, chains = state.position.shape
-        step, like = self._step, state.position
-        step.chains, step.dim, step.rows = chains, dim, state.checkpoints.shape[1]
-        _check(state)
+    def _take(self, state: NativeNUTSState, dim: int) -> None:
+        step, like = self._step, state.vectors
+        _check(state, dim)
+        step.chains, step.dim, step.size = len(like), dim, like.shape[-1]
+        step.rows = state.checkpoints.shape[1]
         for name in _STATE:
             setattr(step, name, getattr(state, name).data_ptr())
-        kind = _DTYPES[like.dtype]
-        real, whole = like.new_empty(3, chains), torch.empty(2, chains, dtype=torch.long)
-        flags = torch.empty(2, chains, dtype=torch.bool)
-        report, following = (*real, *whole, *flags), torch.empty_like(like)
-        step.next = following.data_ptr()
-        for name, part in zip(_REPORT, report, strict=True):
+        real, whole = like.new_zeros(4, len(like)), torch.zeros(2, len(like), dtype=torch.long)
+        flags = torch.zeros(2, len(like), dtype=torch.bool)
+        self._report = (*real, *whole, *flags)
+        for name, part in zip(_REPORT, self._report, strict=True):
             setattr(step, name, part.data_ptr())
-        self._report = report
-        self._state, self._settings = state, None
         transition = Transition(
             done=state.fresh,
-            position=state.position,
-            gradient=state.gradient,
-            log_density=state.log_density,
-            acceptance_rate=real[0],
-            energy=real[1],
-            energy_error=real[2],
+            position=like[:, _LATEST, :dim].T,
+            # The tree's draw is that of the transition until the next half joins.
+            gradient=like[:, _TREE_GRADIENT, :dim].T,
+            log_density=real[0],
+            acceptance_rate=real[1],
+            energy=real[2],
+            energy_error=real[3],
             tree_depth=whole[0],
             n_steps=whole[1],
             diverging=flags[0],
             reached_max_treedepth=flags[1],
             step_size=state.step_size,
         )
-        opening, closing = (getattr(self._native, f"{name}_{kind}") for name in ("open", "close"))
-        opening.argtypes, opening.restype = [ctypes.c_void_p], None
-        closing.argtypes, closing.restype = [ctypes.c_void_p] * 3, None
-        self._prepared = _Prepared(ctypes.addressof(step), opening, closing, following, transition)
+        following = like.new_empty(dim, len(like))
+        step.next = following.data_ptr()
+        self._calls = self._calls_on(following, transition)
+        self._state, self._settings = state, None
 
-    def _publish(self, settings: Settings, max_tree_depth: int) -> None:
+    def _calls_on(self, following: Tensor, transition: Transition) -> _Calls:
+        kind, pointer = _DTYPES[following.dtype], ctypes.addressof(self._step)
+        opening, turning, closing = (
+            getattr(self._native, f"{name}_{kind}") for name in ("open", "turn", "close")
+        )
+        opening.argtypes, opening.restype = [ctypes.c_void_p], None
+
+        def on_gradient(function: Any) -> Callable[[Tensor, Tensor], None]:
+            function.argtypes, function.restype = [ctypes.c_void_p] * 3, None
+
+            def call(log_density: Tensor, gradient: Tensor) -> None:
+                # Named, so that they live until the call is over.
+                log_density, gradient = log_density.contiguous(), gradient.contiguous()
+                function(pointer, log_density.data_ptr(), gradient.data_ptr())
+
+            return call
+
+        return _Calls(
+            functools.partial(opening, pointer),
+            on_gradient(turning),
+            on_gradient(closing),
+            following,
+            transition,
+        )
+
+    def _publish(self, settings: Settings) -> None:
         assert self._state is not None
-        step, like = self._step, self._state.position
-        kind, arrays = _arrays(settings.metric)
+        step, like = self._step, self._state.vectors
+        kind, arrays = _arrays(settings.metric, like)
         sizes = settings.step_size.to(like).contiguous()
-        held = [sizes, *(part.to(like).contiguous() for part in arrays.values())]
+        held = [sizes, *arrays.values()]
         for name, part in zip(("published_step", *arrays), held, strict=True):
             setattr(step, name, part.data_ptr())
-        step.metric, step.versions = kind, settings.metric[0].shape[0]
+        step.metric = kind
         step.rank = arrays["stretch"].shape[-1] if "stretch" in arrays else 0
         step.step_stride = int(sizes.dim() > 0)
         step.published_version = int(settings.version)
-        step.published_depth = min(int(settings.max_tree_depth), max_tree_depth)
+        step.published_depth = min(int(settings.max_tree_depth), self._max_tree_depth)
         work_size = getattr(self._native, f"work_size_{_DTYPES[like.dtype]}")
-        work_size.argtypes, work_size.restype = [ctypes.c_int64] * 2, ctypes.c_int64
-        work = like.new_empty(work_size(step.dim, step.rank))
-        step.work = work.data_ptr()
-        self._settings, self._held = settings, [*held, work]
+        work_size.argtypes, work_size.restype = [ctypes.c_int64], ctypes.c_int64
+        # Coordinates that are filled up stay zero.
+        work, along = like.new_zeros(work_size(step.size)), like.new_empty(step.rank)
+        step.work, step.along = work.data_ptr(), along.data_ptr()
+        self._settings, self._held = settings, [*held, work, along]
+
+    def _count(self, keeping: Keeping) -> None:
+        step = self._step
+        chosen = keeping.coordinates
+        step.transitions, step.keep_from = (
+            part.data_ptr() for part in (keeping.transitions, keeping.keep_from)
+        )
+        step.coordinates = None if chosen is None else chosen.data_ptr()
+        step.kept_coordinates = step.dim if chosen is None else len(chosen)
+        step.thinning = keeping.thinning
+        step.draws, step.before = _Sink.of(keeping.draws), _Sink.of(keeping.before)
 
 
-def _check(state: NativeNUTSState) -> None:
+def _check(state: NativeNUTSState, dim: int) -> None:
     """Refuse a state that would lead the code in C out of its arrays, as a damaged file may hold.
 
     :raises ValueError: such a state.
     """
-    dim, chains = state.position.shape
-    blocked, own = (-(-chains // _BLOCK), dim, _BLOCK), {"position": (dim, chains)}
-    own |= {"gradient": (dim, chains), "checkpoints": (chains, *state.checkpoints.shape[1:])}
-    for number, (name, part) in enumerate(state._asdict().items()):
-        shape = own.get(name, blocked if number < _BLOCKED else (chains,))
+    chains, size = len(state.fresh), _padded(dim, state.vectors.dtype)
+    rows = state.checkpoints.shape[1]
+    own = {"vectors": (chains, _VECTORS, size), "checkpoints": (chains, rows, 2, size)}
+    for name, part in state._asdict().items():
+        shape = own.get(name, (chains,))
         if part.shape != shape or not part.is_contiguous():
             raise ValueError(f"expected {name} of shape {shape} in a state, got {part.shape}.")
-    rows = state.checkpoints.shape[1]
     deepest = torch.clamp(state.depth, 0, _MOST_DEPTH)
     sound = (
         (state.leaf >= 0)
@@ -276,36 +343,43 @@ def _check(state: NativeNUTSState) -> None:
         & (num_rows(1) + 2 * (state.depth - 1) <= rows)
         & (state.version >= 0)
         & (state.version <= 1)
+        # Which of two ends moves: a byte that is neither leads to a third.
+        & (state.forward.view(torch.uint8) <= 1)
     )
-    if state.checkpoints.shape[2:] != (2, dim) or not bool(sound.all()):
+    if not bool(sound.all()):
         raise ValueError("expected a state of trees, got counters that no tree can have.")
 
 
-def _by_blocks(x: Tensor) -> Tensor:
-    """[dim, chains] as [blocks, dim, chains of a block]; the last block is filled with zeros."""
-    dim, chains = x.shape
-    filled = torch.nn.functional.pad(x, (0, -chains % _BLOCK))
-    return filled.reshape(dim, -1, _BLOCK).transpose(0, 1).contiguous()
+def _padded(dim: int, dtype: torch.dtype) -> int:
+    """Coordinates filled up to whole vectors of the machine."""
+    lanes = _VECTOR_BYTES // dtype.itemsize
+    return -(-dim // lanes) * lanes
 
 
-def _arrays(metric: Metric) -> tuple[int, dict[str, Tensor]]:
-    """The kind of a metric as nuts.c counts them, and its arrays by their names there."""
+def _arrays(metric: Metric, like: Tensor) -> tuple[int, dict[str, Tensor]]:
+    """The kind of a metric as step.h counts them, and its arrays by their names there."""
+
+    def padded(part: Tensor) -> Tensor:
+        more = like.shape[-1] - part.shape[-1]
+        return torch.nn.functional.pad(part.to(like), (0, more)).contiguous()
+
     if isinstance(metric, DiagonalMetric):
-        return _DIAGONAL, {"scale": metric.scale}
+        return _DIAGONAL, {"scale": padded(metric.scale)}
     if isinstance(metric, DenseMetric):
-        return _DENSE, {"factor": metric.factor}
+        factor = metric.factor
+        return _DENSE, {"factor": padded(factor), "transposed": padded(factor.mT)}
     assert isinstance(metric, LowRankMetric)
-    arrays = {"scale": metric.scale, "directions": metric.directions, "stretch": metric.stretch}
-    return _LOW_RANK, arrays
+    arrays = {"scale": padded(metric.scale), "directions": padded(metric.directions.mT)}
+    return _LOW_RANK, {**arrays, "stretch": metric.stretch.to(like).contiguous()}
 
 
-def momenta(key: int, like: Tensor) -> Tensor:
-    """The standard normal numbers [dim, chains] that chains which begin at a step with this key
-    draw."""
+def random_numbers(key: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """What a step with this key draws: the momenta [dim, chains] of the chains that begin, and
+    uniform numbers [3, chains], as :func:`.nuts.nuts` takes them."""
     dim, chains = like.shape
-    out, work = torch.empty_like(like).contiguous(), like.new_empty(dim)
-    fill = getattr(library("nuts"), f"momenta_{_DTYPES[like.dtype]}")
-    fill.argtypes = [ctypes.c_uint64, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 2]
-    fill.restype = None
-    fill(key, dim, chains, out.data_ptr(), work.data_ptr())
-    return out
+    normal, uniform = torch.empty_like(like).contiguous(), like.new_empty(3, chains)
+    work = like.new_empty(_padded(dim, like.dtype))
+    fill = getattr(library("nuts"), f"drawn_{_DTYPES[like.dtype]}")
+    fill.argtypes, fill.restype = [*[ctypes.c_int64] * 3, *[ctypes.c_void_p] * 3], None
+    fill(key, dim, chains, *(part.data_ptr() for part in (normal, uniform, work)))
+    return normal, uniform

@@ -17,13 +17,12 @@ from torch import Tensor
 from .adaptation import SETTLE, Adaptation, Warmup, begin, learn
 from .draws import STATISTICS as STATISTICS
 from .draws import Draws as Draws
-from .draws import StoredDraws
+from .draws import Keeping, StoredDraws
 from .kernel import Kernel, LogDensityAndGradient, Noise, Settings, Transition
 from .metric import DiagonalMetric
 
-# Random numbers drawn at once, and steps between two looks at the counters.
-_NOISE_NUMBERS = 2**20
-_MAX_BLOCK = 16
+# Random numbers drawn at once, and steps of a block even where fewer may be enough.
+_NOISE_NUMBERS, _SHORT_BLOCK = 2**20, 16
 
 
 class Problem(NamedTuple):
@@ -187,6 +186,14 @@ class _Steps:
             self._recorded[shapes] = self._problem.record(self._step, chain, noise, settings)
         return self._recorded[shapes](chain, noise, settings)
 
+    def keep_block(
+        self, chain: Any, block: Noise, settings: Settings, keeping: Keeping
+    ) -> tuple[Any, Tensor]:
+        """A block of steps of a kernel that keeps its draws by itself."""
+        assert self._kernel.keep_block is not None
+        density = self._problem.log_density_and_gradient
+        return self._kernel.keep_block(density, chain, block, settings, keeping)
+
     def _step(self, chain: Any, noise: Noise, settings: Settings) -> tuple[Any, Transition, Tensor]:
         density = self._problem.log_density_and_gradient
         chain, transition = self._kernel.step(density, chain, noise, settings)
@@ -239,9 +246,9 @@ def _warm_up(
     warmup = plan.warmup
     adapting = warmup.num_steps > SETTLE
     while adapting:
-        block = _noise(kernel, state, generator)
-        state = state._replace(chain=kernel.make_room(state.chain, len(block)))
-        for noise in block:
+        block = _noise(kernel, state, generator, most=kernel.block)
+        state = state._replace(chain=kernel.make_room(state.chain, len(block.normal)))
+        for noise in _each_step(block):
             chain, transition, record = advance(state.chain, noise, state.settings)
             assert state.adaptation is not None
             adaptation, complete = learn(warmup, state.adaptation, transition, chain.version)
@@ -289,38 +296,82 @@ def _keep(
                 # What faster chains made beyond counts no more than it would at the end.
                 draws.rows = look
                 return
-        block = _noise(kernel, state, generator)
-        state = state._replace(chain=kernel.make_room(state.chain, len(block)))
-        for noise in block:
-            chain, transition, record = advance(state.chain, noise, state.settings)
-            transitions = state.transitions + transition.done
-            ordinal = transitions - state.keep_from
-            keep = transition.done & (ordinal > 0) & (ordinal % plan.thinning == 0)
-            draws.write(keep, record)
-            if before is not None:
-                before.write(transition.done & (ordinal <= 0), record)
-            state = state._replace(
-                chain=chain,
-                position=transition.position,
-                transitions=transitions,
-                num_steps=state.num_steps + 1,
-            )
-        state = state._replace(generator=generator.get_state())
-        yield state
+        # Every draw that lacks takes a step at least.
+        needed = (plan.num_samples - draws.complete) * plan.thinning
+        block = _noise(kernel, state, generator, most=max(_SHORT_BLOCK, needed))
+        state = state._replace(chain=kernel.make_room(state.chain, len(block.normal)))
+        keep_block = _keep_step_by_step if kernel.keep_block is None else _keep_at_once
+        state = keep_block(advance, plan, state, block, before, draws)
+        yield state._replace(generator=generator.get_state())
 
 
-def _noise(kernel: Kernel, state: RunState, generator: torch.Generator) -> list[Noise]:
-    """The random numbers of the next block of steps."""
+def _keep_step_by_step(
+    advance: _Steps,
+    plan: Plan,
+    state: RunState,
+    block: Noise,
+    before: Draws | StoredDraws | None,
+    draws: Draws | StoredDraws,
+) -> RunState:
+    for noise in _each_step(block):
+        chain, transition, record = advance(state.chain, noise, state.settings)
+        transitions = state.transitions + transition.done
+        ordinal = transitions - state.keep_from
+        keep = transition.done & (ordinal > 0) & (ordinal % plan.thinning == 0)
+        draws.write(keep, record)
+        if before is not None:
+            before.write(transition.done & (ordinal <= 0), record)
+        state = state._replace(
+            chain=chain,
+            position=transition.position,
+            transitions=transitions,
+            num_steps=state.num_steps + 1,
+        )
+    return state
+
+
+def _keep_at_once(
+    advance: _Steps,
+    plan: Plan,
+    state: RunState,
+    block: Noise,
+    before: Draws | StoredDraws | None,
+    draws: Draws | StoredDraws,
+) -> RunState:
+    """The same by a kernel that counts and writes in place, to what no earlier state holds."""
+    num_steps = len(block.normal)
+    keeping = Keeping(
+        transitions=state.transitions.clone(),
+        keep_from=state.keep_from,
+        thinning=plan.thinning,
+        coordinates=plan.coordinates,
+        draws=draws.sink(num_steps),
+        before=None if before is None else before.sink(num_steps),
+    )
+    chain, position = advance.keep_block(state.chain, block, state.settings, keeping)
+    return state._replace(
+        chain=chain,
+        position=position,
+        transitions=keeping.transitions,
+        num_steps=state.num_steps + num_steps,
+    )
+
+
+def _noise(kernel: Kernel, state: RunState, generator: torch.Generator, *, most: int) -> Noise:
+    """The random numbers of the next block of steps, which are the first axis."""
     like = state.position
     dim, chains = like.shape
-    steps = max(1, min(_MAX_BLOCK, _NOISE_NUMBERS // (dim * chains)))
+    steps = max(1, min(kernel.block, most, _NOISE_NUMBERS // (dim * chains)))
     kind = {"generator": generator, "dtype": like.dtype, "device": like.device}
     if kernel.normals:
         normal = torch.randn((steps, dim, chains), **kind)
     else:
         normal = torch.randint(2**62, (steps,), generator=generator, device=like.device)
-    uniform = torch.rand((steps, kernel.uniforms, chains), **kind)
-    return [Noise(*pair) for pair in zip(normal, uniform, strict=True)]
+    return Noise(normal, torch.rand((steps, kernel.uniforms, chains), **kind))
+
+
+def _each_step(block: Noise) -> list[Noise]:
+    return [Noise(*pair) for pair in zip(block.normal, block.uniform, strict=True)]
 
 
 def _record(transition: Transition, coordinates: Tensor | None) -> Tensor:

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from pyro_ebm.energies import Banana, Funnel
+from pyro_ebm.mcmc.adaptation import Warmup
 from pyro_ebm.mcmc.kernel import Noise
-from pyro_ebm.mcmc.native_nuts import momenta, native_nuts
+from pyro_ebm.mcmc.native_nuts import native_nuts, random_numbers
 from pyro_ebm.mcmc.nuts import nuts
+from pyro_ebm.mcmc.run import Plan, Problem, run_chains
 from pyro_ebm.target.vectorize import traced
 
 from .stage import identity, metrics, problem_of, settings_of
@@ -19,14 +21,15 @@ ENERGIES = {
 }
 
 
-def random_numbers(shape, seed, dtype):
+def noises(shape, seed, dtype):
     """Noise for the sampler in C, and the same for the one in torch."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(STEPS):
         key = torch.randint(2**62, (), generator=generator)
-        uniform = torch.rand((3, shape[1]), generator=generator, dtype=dtype)
-        normal = momenta(int(key), torch.empty(shape, dtype=dtype))
-        yield Noise(key, uniform), Noise(normal, uniform)
+        yield (
+            Noise(key, torch.empty(0, shape[1], dtype=dtype)),
+            Noise(*random_numbers(int(key), torch.empty(shape, dtype=dtype))),
+        )
 
 
 @pytest.mark.parametrize("kind", ["identity", *metrics(2)])
@@ -46,7 +49,7 @@ def test_every_step_is_that_of_the_kernel_in_torch(name, chains, kind):
     a = native.init(start, log_density, gradient, settings)
     b = plain.init(start, log_density, gradient, settings)
     finished = diverged = 0
-    for t, (ours, theirs) in enumerate(random_numbers((dim, chains), seed=3, dtype=torch.float64)):
+    for t, (ours, theirs) in enumerate(noises((dim, chains), seed=3, dtype=torch.float64)):
         if t % 30 == 29:
             # As in warm-up: the other version, and other steps, from the next transitions on.
             settings = settings._replace(
@@ -61,13 +64,12 @@ def test_every_step_is_that_of_the_kernel_in_torch(name, chains, kind):
         finished += int(expected.done.sum())
         diverged += int(expected.diverging.sum())
         done = expected.done
+        assert torch.equal(found.done, done)
         for field, value in found._asdict().items():
             if value is None:
                 continue
-            # Of a draw only the end of a transition tells.
-            target = getattr(expected, field)
-            if field in ("position", "gradient", "log_density"):
-                value, target = value[..., done], target[..., done]
+            # What is reported of a transition, its end tells.
+            value, target = value[..., done], getattr(expected, field)[..., done]
             if value.is_floating_point():
                 torch.testing.assert_close(value, target, atol=1e-7, rtol=1e-7)
             else:
@@ -79,7 +81,7 @@ def test_every_step_is_that_of_the_kernel_in_torch(name, chains, kind):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_momenta_are_standard_normal_and_their_own_in_every_chain_and_step(dtype):
     like = torch.empty((7, 20_000), dtype=dtype)
-    first, second = momenta(1, like), momenta(2, like)
+    (first, _), (second, _) = random_numbers(1, like), random_numbers(2, like)
     joint = torch.cat([first, second]).double()
     n = joint.shape[1]
     assert float(joint.mean(1).abs().max()) < 4.5 / n**0.5
@@ -87,7 +89,40 @@ def test_momenta_are_standard_normal_and_their_own_in_every_chain_and_step(dtype
     assert float((torch.cov(joint) - torch.eye(14)).abs().max()) < 4.5 * (2 / n) ** 0.5
     inside = (torch.special.ndtr(joint).sort(1).values - torch.linspace(0, 1, n)).abs().amax(1)
     assert float(inside.max()) < 2.0 / n**0.5
-    assert torch.equal(momenta(1, like), first)
+    assert torch.equal(random_numbers(1, like)[0], first)
+
+
+@pytest.mark.parametrize("coordinates", [None, [1]])
+@pytest.mark.parametrize(("thinning", "warmup"), [(1, 0), (3, 0), (2, 40)])
+def test_draws_that_c_writes_are_those_of_single_steps(thinning, warmup, coordinates):
+    energy, _ = ENERGIES["banana"]
+    problem = Problem(problem_of(energy).log_density_and_gradient, lambda function, *_: function)
+    plan = Plan(
+        30,
+        Warmup(warmup, step_size=0.2, max_tree_depth=MAX_DEPTH),
+        thinning=thinning,
+        coordinates=None if coordinates is None else torch.tensor(coordinates),
+        keep_warmup=True,
+    )
+    kernel = native_nuts(max_tree_depth=MAX_DEPTH)
+    start = energy.exact_sample((21,)).T.contiguous()
+    once, steps = (
+        run_chains(problem, each, start, plan, generator=torch.Generator().manual_seed(1))
+        for each in (kernel, kernel._replace(keep_block=None))
+    )
+    assert once.error is None
+    assert steps.error is None
+    assert once.state is not None
+    assert steps.state is not None
+    for mine, theirs in ((once.draws, steps.draws), (once.warmup_draws, steps.warmup_draws)):
+        assert mine is not None
+        assert theirs is not None
+        assert torch.equal(mine.kept, theirs.kept)
+        assert torch.equal(mine.positions, theirs.positions)
+        for name, value in mine.statistics.items():
+            assert torch.equal(value, theirs.statistics[name]), name
+    assert torch.equal(once.state.position, steps.state.position)
+    assert torch.equal(once.state.transitions, steps.state.transitions)
 
 
 def test_half_precision_is_refused():
@@ -107,10 +142,10 @@ def test_a_state_before_a_block_of_steps_is_kept_as_it_was():
     before = kernel.init(start, *density(start), settings)
     kept = [part.clone() for part in before]
     state = kernel.make_room(before, 16)
-    for _, (noise, _) in zip(range(16), random_numbers((2, 9), 5, torch.float64), strict=False):
+    for _, (noise, _) in zip(range(16), noises((2, 9), 5, torch.float64), strict=False):
         state, _ = kernel.step(density, state, noise, settings)
     assert all(torch.equal(a, b) for a, b in zip(kept, before, strict=True))
-    assert not torch.equal(state.position, before.position)
+    assert not torch.equal(state.vectors, before.vectors)
 
 
 @pytest.mark.parametrize(
@@ -120,10 +155,11 @@ def test_a_state_before_a_block_of_steps_is_kept_as_it_was():
         ("leaf", lambda part: part - 1),
         ("depth", lambda part: part + 50),
         ("version", lambda part: part + 2),
-        ("half_sum", lambda part: part[:, :1].contiguous()),
+        ("forward", lambda part: torch.full_like(part, 7, dtype=torch.uint8).view(torch.bool)),
+        ("vectors", lambda part: part[:, :1].contiguous()),
         ("tree_weight", lambda part: part[:3].contiguous()),
         ("checkpoints", lambda part: part[:, :, :1].contiguous()),
-        ("moving_force", lambda part: part.transpose(0, 2)),
+        ("vectors", lambda part: part.transpose(0, 2)),
     ],
 )
 def test_a_damaged_state_is_refused_before_c_sees_it(name, damage):
@@ -133,7 +169,7 @@ def test_a_damaged_state_is_refused_before_c_sees_it(name, damage):
     settings = settings_of(step_size, identity(2), max_tree_depth=MAX_DEPTH)
     kernel = native_nuts(max_tree_depth=MAX_DEPTH)
     state = kernel.init(start, *density(start), settings)
-    ours, _ = next(random_numbers((2, 16), 5, torch.float64))
+    ours, _ = next(noises((2, 16), 5, torch.float64))
     kernel.step(density, state, ours, settings)
     with pytest.raises(ValueError, match=r"in a state|no tree can have"):
         kernel.step(density, state._replace(**{name: damage(getattr(state, name))}), ours, settings)

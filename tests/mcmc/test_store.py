@@ -68,7 +68,7 @@ def test_chains_of_any_pace_leave_the_same_draws_on_disk(
     # What fast chains made beyond is on disk as well.
     ahead = int(memory.kept.max())
     beyond = group.positions(ahead)
-    assert torch.equal(beyond[:rows, :, -1], memory._buffer[: min(rows, ahead), :3, -1])
+    assert torch.equal(beyond[:rows, :, -1], memory._buffer[-1, : min(rows, ahead), :3])
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 100, 2**22])

@@ -56,7 +56,8 @@ def _loaded(name: str) -> ctypes.CDLL:
     source = Path(__file__).with_name(f"{name}.c")
     compiler = _compiler()
     stamp = os.stat(compiler[0]).st_mtime_ns
-    parts = (source.read_bytes(), *map(str, compiler), str(stamp), *_OPTIONS)
+    sources = [source, *sorted(source.parent.glob("*.h"))]
+    parts = (*(each.read_bytes() for each in sources), *map(str, compiler), str(stamp), *_OPTIONS)
     path = kept(name, ".so", parts, functools.partial(_compile, compiler, source))
     return ctypes.CDLL(str(path))
 

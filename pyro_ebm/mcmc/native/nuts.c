@@ -1,21 +1,20 @@
-/* The bookkeeping of one step of desynchronised NUTS, in place, for all chains.
+/* The bookkeeping of desynchronised NUTS, in place, for all chains.
 
    The same sampler as nuts.py, which teaches what happens and why; here a chain touches only what
-   changes. A step is two calls with the gradient between them: `open` brings every chain to the
-   position where it needs its gradient, `close` takes in that gradient. What torch reads or writes
-   is [dim, chains]; what only this file does is [blocks, dim, BLOCK], so that the chains of a block
-   lie together; checkpoints are [chains, rows, 2, dim], since chains keep theirs in different rows.
+   changes. A step has the gradient in its middle: `open` brings every chain to the position where
+   it needs its gradient, `close` takes in that gradient, and `turn` closes one step and opens the
+   next while a chain's numbers are at hand. What torch reads and writes is [dim, chains]. A chain's
+   own vectors lie together, each padded with zeros to whole vectors of the machine.
 
-   This file is included twice, with REAL float and double. */
+   This file and its headers are included twice, with REAL float and double. */
 
 #ifndef REAL
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
+#include "step.h"
 
 #define REAL float
 #define BITS uint32_t
 #define NAME(x) x##_float
+#define DIGITS 24
 #define EXP_TERMS 7
 #define LOG_TERMS 7
 #define LOWEST -87
@@ -24,547 +23,349 @@
 #define FIRST
 #endif
 
-#ifdef FIRST
-/* Chains that are worked on together: some vectors of the machine. */
-#define BLOCK 16
-/* Rows of checkpoints: see trajectory.py. Row 0 is not used here. */
-#define TREE 1
-#define FIRST_ROW 2
-#define TREE_ACROSS (FIRST_ROW + 1)
-#define MAX_ENERGY_ERROR 1000
-
-enum { DIAGONAL, DENSE, LOW_RANK };
-
-typedef struct {
-    int64_t chains, dim, rows, metric, versions, rank;
-    int64_t step_stride, published_version, published_depth, key;
-    /* [blocks, dim, BLOCK]: the ends of the trajectory, the draws from the tree and from the new
-       half, sums of momenta. */
-    void *moving_position, *moving_momentum, *moving_force;
-    void *idle_position, *idle_momentum, *idle_force;
-    void *tree_position, *tree_gradient, *half_position, *half_gradient;
-    void *tree_sum, *half_sum;
-    /* [chains] */
-    void *tree_density, *tree_energy, *half_density, *half_energy;
-    void *tree_weight, *half_weight, *initial_energy, *acceptance_sum, *step_size;
-    int64_t *leaf, *depth, *max_depth, *n_steps, *version;
-    uint8_t *fresh, *forward, *turning;
-    void *checkpoints;
-    /* The latest draws, [dim, chains] and [chains], and what is reported of the transition. */
-    void *position, *gradient, *log_density, *acceptance_rate, *energy, *energy_error;
-    int64_t *tree_depth, *reported_steps;
-    uint8_t *diverging, *reached;
-    /* Where the gradient is needed [dim, chains], and scratch. */
-    void *next, *work;
-    /* Settings: step sizes [chains] or one, the metric's arrays. */
-    void *published_step, *scale, *factor, *directions, *stretch;
-    /* Uniform numbers [3, chains]. */
-    void *uniform;
-} Step;
-
-static inline int popcount(int64_t n) { return __builtin_popcountll((unsigned long long)n); }
-
-static inline int trailing_ones(int64_t n) { return __builtin_ctzll(~(unsigned long long)n); }
-
-/* A stream of random numbers: Steele, Lea, Flood (2014), Fast splittable pseudorandom number
-   generators. Each chain and key begin one of their own. */
-static inline uint64_t mixed(uint64_t z) {
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
-
-#define GOLDEN 0x9E3779B97F4A7C15u
-
-static inline uint64_t next_bits(uint64_t *stream) { return mixed(*stream += GOLDEN); }
-
-static inline double next_uniform(uint64_t *stream) {
-    return ((double)(next_bits(stream) >> 11) + 0.5) / 9007199254740992.0;
-}
-
-/* The ziggurat: 256 layers of equal area under exp(-x^2 / 2); layer 0 is the lowest, with the tail
-   beyond its edge. Marsaglia, Tsang (2000), The ziggurat method for generating random variables. */
-#define LAYERS 256
-#define EDGE 3.6541528853610088
-#define AREA 0.00492867323399
-
-static double edges[LAYERS + 1], heights[LAYERS + 1];
-
-__attribute__((constructor)) static void cut_layers(void) {
-    edges[0] = AREA / exp(-0.5 * EDGE * EDGE);
-    edges[1] = EDGE;
-    for (int k = 2; k < LAYERS; k++)
-        edges[k] = sqrt(-2 * log(AREA / edges[k - 1] + exp(-0.5 * edges[k - 1] * edges[k - 1])));
-    edges[LAYERS] = 0;
-    for (int k = 0; k <= LAYERS; k++) heights[k] = exp(-0.5 * edges[k] * edges[k]);
-}
-
-static double next_normal(uint64_t *stream) {
-    for (;;) {
-        const uint64_t bits = next_bits(stream);
-        const int layer = (int)(bits & (LAYERS - 1)), negative = (int)(bits >> 8 & 1);
-        double x = (double)(bits >> 11) / 9007199254740992.0 * edges[layer];
-        if (x >= edges[layer + 1]) {
-            if (layer == 0) {
-                double y;
-                do {
-                    x = -log(next_uniform(stream)) / EDGE;
-                    y = -log(next_uniform(stream));
-                } while (2 * y < x * x);
-                x += EDGE;
-            } else {
-                const double low = heights[layer], high = heights[layer + 1];
-                if (low + next_uniform(stream) * (high - low) >= exp(-0.5 * x * x)) continue;
-            }
-        }
-        return negative ? -x : x;
-    }
-}
-#endif
-
-/* dim standard normal numbers of one chain. */
-static inline void NAME(normals)(uint64_t key, int64_t chain, int64_t dim, REAL *out) {
-    uint64_t stream = mixed(key + mixed((uint64_t)chain + GOLDEN));
-    for (int64_t d = 0; d < dim; d++) out[d] = (REAL)next_normal(&stream);
-}
-
-void NAME(momenta)(uint64_t key, int64_t dim, int64_t chains, REAL *out, REAL *work) {
-    for (int64_t c = 0; c < chains; c++) {
-        NAME(normals)(key, c, dim, work);
-        for (int64_t d = 0; d < dim; d++) out[d * chains + c] = work[d];
-    }
-}
-
-/* exp(x) for x <= 0, 0 below LOWEST: without a branch, so that a block is done at once. */
-static inline REAL NAME(decay)(REAL x) {
-    const REAL inside = x > LOWEST ? x : LOWEST;
-    const int32_t n = (int32_t)(inside * (REAL)1.4426950408889634 - (REAL)0.5);
-    const REAL rest = (inside - n * (REAL)0.693145751953125) - n * (REAL)1.42860682030941723e-6;
-    REAL sum = 1;
-    for (int k = EXP_TERMS; k > 0; k--) sum = 1 + sum * rest / k;
-    union {
-        BITS bits;
-        REAL value;
-    } power = {.bits = (BITS)(n + BIAS) << MANTISSA};
-    return x > LOWEST ? sum * power.value : 0;
-}
-
-/* log(1 + t) for 0 <= t <= 1. */
-static inline REAL NAME(log_one_plus)(REAL t) {
-    const REAL ratio = t / (2 + t), square = ratio * ratio;
-    REAL sum = 0;
-    for (int k = LOG_TERMS; k >= 0; k--) sum = sum * square + (REAL)1 / (2 * k + 1);
-    return 2 * ratio * sum;
-}
-
-static inline REAL NAME(log_add)(REAL a, REAL b) {
-    const REAL high = a > b ? a : b, low = a > b ? b : a;
-    return high == -INFINITY ? high : high + NAME(log_one_plus)(NAME(decay)(low - high));
-}
-
 #define AT(name) ((REAL *)s->name)
+
 /* Over the chains of a block, none of which meets another. */
 #define LOOP _Pragma("omp simd") for (int c = 0; c < n; c++)
 #define ALL _Pragma("omp simd") for (int c = 0; c < BLOCK; c++)
-#define BLOCKED(name) (AT(name) + first * dim)
 
-/* out = L in, or L^T in, of one version for a block [dim][BLOCK]; out is not in. */
-static void NAME(map_version)(
-    const Step *s, int64_t version, int transposed, const REAL *in, REAL *out, REAL *along) {
-    const int64_t dim = s->dim, rank = s->rank;
-    if (s->metric == DENSE) {
-        const REAL *factor = (const REAL *)s->factor + version * dim * dim;
-        for (int64_t i = 0; i < dim; i++) {
-            REAL sum[BLOCK] = {0};
-            for (int64_t j = 0; j < dim; j++) {
-                const REAL f = transposed ? factor[j * dim + i] : factor[i * dim + j];
-                const REAL *x = in + j * BLOCK;
-                ALL sum[c] += f * x[c];
-            }
-            memcpy(out + i * BLOCK, sum, sizeof sum);
-        }
-        return;
-    }
-    const REAL *scale = (const REAL *)s->scale + version * dim;
-    if (s->metric == DIAGONAL) {
-        for (int64_t d = 0; d < dim; d++)
-            ALL out[d * BLOCK + c] = scale[d] * in[d * BLOCK + c];
-        return;
-    }
-    const REAL *directions = (const REAL *)s->directions + version * dim * rank;
-    const REAL *stretch = (const REAL *)s->stretch + version * rank;
-    for (int64_t d = 0; d < dim; d++)
-        ALL
-            out[d * BLOCK + c] = transposed ? scale[d] * in[d * BLOCK + c] : in[d * BLOCK + c];
-    memset(along, 0, sizeof(REAL) * (size_t)(rank * BLOCK));
-    for (int64_t d = 0; d < dim; d++)
-        for (int64_t r = 0; r < rank; r++)
-            ALL
-                along[r * BLOCK + c] += directions[d * rank + r] * out[d * BLOCK + c];
-    for (int64_t d = 0; d < dim; d++)
-        for (int64_t r = 0; r < rank; r++)
-            ALL
-                out[d * BLOCK + c] +=
-                    directions[d * rank + r] * (stretch[r] - 1) * along[r * BLOCK + c];
-    if (!transposed)
-        for (int64_t d = 0; d < dim; d++)
-            ALL out[d * BLOCK + c] *= scale[d];
+#include "arithmetic.h"
+#include "random.h"
+#include "metric.h"
+#include "record.h"
+
+static inline REAL *NAME(vectors_of)(const Step *s, int64_t i, int64_t size) {
+    return AT(vectors) + i * VECTORS * size;
 }
 
-/* The same with the version that each chain is using. */
-static void NAME(map)(
-    const Step *s, const int64_t *version, int transposed, const REAL *in, REAL *out, REAL *spare) {
-    REAL *along = spare, *other = spare + s->rank * BLOCK;
-    int same = 1;
-    for (int c = 1; c < BLOCK; c++) same &= version[c] == version[0];
-    NAME(map_version)(s, version[0], transposed, in, out, along);
-    if (same) return;
-    NAME(map_version)(s, 1 - version[0], transposed, in, other, along);
-    for (int64_t d = 0; d < s->dim; d++)
-        ALL
-            out[d * BLOCK + c] =
-                version[c] == version[0] ? out[d * BLOCK + c] : other[d * BLOCK + c];
-}
-
-static inline void NAME(gather)(
-    const REAL *from, int64_t chains, int64_t first, int n, int64_t dim, REAL *to) {
-    for (int64_t d = 0; d < dim; d++)
-        ALL
-            to[d * BLOCK + c] = c < n ? from[d * chains + first + c] : 0;
-}
-
-/* A fresh chain draws a momentum and takes up the step size and metric that are published. */
-static void NAME(begin_transition)(const Step *s, int64_t first, int c, REAL *momentum) {
-    const int64_t dim = s->dim, i = first + c;
-    REAL square = 0;
-    NAME(normals)((uint64_t)s->key, i, dim, momentum);
+/* A chain draws a momentum and takes up the step size and metric that are published. */
+static void NAME(begin_transition)(
+    const Step *s, int64_t key, int64_t i, REAL *own, int64_t size) {
+    REAL *momentum = own + MOMENTUM * size, *push = own + FORCE * size;
+    REAL *other = own + NUMBERS_OF_END * size;
+    const REAL *position = own + TREE_POSITION * size;
+    NAME(normals)(stream_of(key, i), s->dim, momentum);
     s->version[i] = s->published_version;
     s->max_depth[i] = s->published_depth;
     AT(step_size)[i] = AT(published_step)[i * s->step_stride];
-    for (int64_t d = 0; d < dim; d++) {
-        const int64_t at = d * BLOCK + c;
-        const REAL p = momentum[d];
+    NAME(force)(s, s->version[i], size, own + TREE_GRADIENT * size, push);
+    NAME(Vector) square = {0};
+    EACH {
+        const NAME(Vector) p = V(momentum);
         square += p * p;
-        BLOCKED(moving_position)[at] = BLOCKED(idle_position)[at] = BLOCKED(tree_position)[at];
-        BLOCKED(moving_momentum)[at] = BLOCKED(idle_momentum)[at] = BLOCKED(tree_sum)[at] = p;
+        V(own + POSITION * size) = V(other + POSITION * size) = CONST_V(position);
+        V(other + MOMENTUM * size) = V(own + TREE_SUM * size) = p;
+        V(other + FORCE * size) = V(push);
     }
-    AT(tree_energy)[i] = AT(initial_energy)[i] = (REAL)0.5 * square - AT(tree_density)[i];
+    AT(tree_energy)[i] = AT(initial_energy)[i] =
+        (REAL)0.5 * NAME(total)(square) - AT(tree_density)[i];
     AT(tree_weight)[i] = 0;
 }
 
-static inline void NAME(swap)(REAL *a, REAL *b, const int32_t *where) {
-    ALL {
-        const REAL x = a[c], y = b[c];
-        a[c] = where[c] ? y : x;
-        b[c] = where[c] ? x : y;
-    }
-}
-
-static inline __attribute__((always_inline)) void NAME(open_block)(
-    const Step *s, int64_t first, int n) {
+/* Half a kick and the move to where the gradient is needed. */
+static inline INLINE void NAME(open_block)(
+    const Step *s, int64_t key, int64_t first, int n, int64_t size) {
     const int64_t dim = s->dim, chains = s->chains;
-    REAL *kicked = AT(work), *speed = kicked + dim * BLOCK, *spare = speed + dim * BLOCK;
-    REAL *x = BLOCKED(moving_position), *p = BLOCKED(moving_momentum), *f = BLOCKED(moving_force);
-    int64_t version[BLOCK] = {0};
-    REAL signed_step[BLOCK] = {0};
-    int32_t swap[BLOCK] = {0};
-    int any_fresh = 0, any_swap = 0;
-    for (int c = 0; c < n; c++)
-        if (s->fresh[first + c]) {
-            NAME(begin_transition)(s, first, c, kicked);
-            any_fresh = 1;
-        }
-    LOOP version[c] = s->version[first + c];
-    if (any_fresh) {
-        REAL *push = kicked;
-        NAME(map)(s, version, 1, BLOCKED(tree_gradient), push, spare);
-        for (int c = 0; c < n; c++)
-            if (s->fresh[first + c])
-                for (int64_t at = c; at < dim * BLOCK; at += BLOCK)
-                    f[at] = BLOCKED(idle_force)[at] = push[at];
-    }
-    /* At the first leaf of a new half, the end on the drawn side is the one that moves. */
     for (int c = 0; c < n; c++) {
         const int64_t i = first + c;
-        const uint8_t forward = AT(uniform)[i] < (REAL)0.5;
-        swap[c] = s->leaf[i] == 0 && forward != s->forward[i];
-        any_swap |= swap[c];
-        s->forward[i] = swap[c] ? forward : s->forward[i];
-        signed_step[c] = s->forward[i] ? AT(step_size)[i] : -AT(step_size)[i];
-    }
-    for (int64_t at = 0; at < dim * BLOCK && any_swap; at += BLOCK) {
-        NAME(swap)(x + at, BLOCKED(idle_position) + at, swap);
-        NAME(swap)(p + at, BLOCKED(idle_momentum) + at, swap);
-        NAME(swap)(f + at, BLOCKED(idle_force) + at, swap);
-    }
-    for (int64_t d = 0; d < dim; d++)
-        ALL {
-            const int64_t at = d * BLOCK + c;
-            kicked[at] = p[at] + (REAL)0.5 * signed_step[c] * f[at];
+        REAL *own = NAME(vectors_of)(s, i, size);
+        if (s->fresh[i]) NAME(begin_transition)(s, key, i, own, size);
+        /* At the first leaf of a new half, a side is drawn on which the trajectory grows. */
+        if (s->leaf[i] == 0)
+            s->forward[i] = (uint8_t)(bits_at(stream_of(key, i), OF_LEAF) & 1);
+        const REAL step = s->forward[i] ? AT(step_size)[i] : -AT(step_size)[i];
+        REAL *end = own + s->forward[i] * NUMBERS_OF_END * size, *x = end + POSITION * size;
+        const REAL *p = end + MOMENTUM * size, *f = end + FORCE * size;
+        if (s->metric == DIAGONAL) {
+            const REAL *scale = AT(scale) + s->version[i] * size;
+            EACH V(x) += step * CONST_V(scale) * (CONST_V(p) + (REAL)0.5 * step * CONST_V(f));
+        } else {
+            REAL *kicked = AT(work), *speed = kicked + size;
+            EACH V(kicked) = CONST_V(p) + (REAL)0.5 * step * CONST_V(f);
+            NAME(velocity)(s, s->version[i], size, kicked, speed);
+            EACH V(x) += step * V(speed);
         }
-    NAME(map)(s, version, 0, kicked, speed, spare);
+    }
+    const REAL *x = NAME(vectors_of)(s, first, size) + POSITION * size;
+    int32_t end[BLOCK];
+    LOOP end[c] = (int32_t)((c * VECTORS + s->forward[first + c] * NUMBERS_OF_END) * size);
     for (int64_t d = 0; d < dim; d++) {
         REAL *next = AT(next) + d * chains + first;
-        LOOP next[c] = x[d * BLOCK + c] += signed_step[c] * speed[d * BLOCK + c];
+        LOOP next[c] = x[end[c] + d];
     }
-}
-
-/* Whether the stretch from a checkpoint to the leaf turns. */
-static inline int NAME(turns)(
-    const REAL *row, int64_t dim, const REAL *momentum, const REAL *sum_to_leaf) {
-    REAL first = 0, last = 0;
-    const REAL *there = row, *sum_there = row + dim;
-    for (int64_t d = 0; d < dim; d++) {
-        const REAL between = sum_to_leaf[d] - sum_there[d];
-        first += between * there[d];
-        last += between * momentum[d];
-    }
-    return first <= 0 || last <= 0;
-}
-
-/* Half a kick by the old force and half by the new one; momenta before and after, and the sums of
-   the new half up to the middle of the leaf. */
-static inline void NAME(kick)(
-    int64_t dim, const REAL *restrict step, const REAL *restrict push, REAL *restrict momentum,
-    REAL *restrict force, REAL *restrict half_sum, REAL *restrict before, REAL *restrict sums,
-    REAL *restrict kinetic) {
-    for (int64_t at = 0; at < dim * BLOCK; at += BLOCK)
-        ALL {
-            const REAL old = momentum[at + c];
-            const REAL half_kick = old + (REAL)0.5 * step[c] * force[at + c];
-            const REAL new = half_kick + (REAL)0.5 * step[c] * push[at + c];
-            const REAL sum = half_sum[at + c] + new;
-            before[at + c] = old;
-            momentum[at + c] = new;
-            force[at + c] = push[at + c];
-            half_sum[at + c] = sum;
-            sums[at + c] = sum - (REAL)0.5 * new;
-            kinetic[c] += new * new;
-        }
-}
-
-static inline void NAME(take)(
-    int64_t dim, const int32_t *restrict where, const REAL *restrict from, REAL *restrict to) {
-    for (int64_t at = 0; at < dim * BLOCK; at += BLOCK)
-        ALL to[at + c] = where[c] ? from[at + c] : to[at + c];
 }
 
 /* What is decided in close, by chain of the block. */
 typedef struct {
-    int32_t diverging[BLOCK], leaf[BLOCK], half[BLOCK], joined[BLOCK], over[BLOCK];
-    int any_leaf, any_half, any_over, any_done;
-    REAL half_weight[BLOCK], accepted[BLOCK];
+    int32_t diverging[BLOCK], leaf[BLOCK], join[BLOCK];
+    REAL energy[BLOCK], half_weight[BLOCK], tree_weight[BLOCK], accepted[BLOCK];
 } NAME(Decisions);
 
-/* The new leaf joins the new half, which keeps one of its leaves by weight. */
-static inline __attribute__((always_inline)) void NAME(weigh_leaf)(
-    const Step *s, const REAL *density, const REAL *kinetic, int64_t first, int n,
+/* The new leaf joins the new half, which keeps one of its leaves by weight; and the half, should it
+   be complete, the tree. */
+static inline INLINE void NAME(weigh)(
+    const Step *s, int64_t key, const REAL *density, const REAL *kinetic, int64_t first, int n,
     NAME(Decisions) * made) {
-    REAL energy[BLOCK] = {0}, delta[BLOCK] = {0}, drawn[BLOCK] = {0}, old[BLOCK] = {0};
+    REAL delta[BLOCK] = {0}, old[BLOCK] = {0}, tree[BLOCK] = {0}, accepted[BLOCK] = {0};
+    REAL for_leaf[BLOCK], for_join[BLOCK];
     LOOP {
         const int64_t i = first + c;
-        energy[c] = (REAL)0.5 * kinetic[c] - density[i];
-        delta[c] = energy[c] - AT(initial_energy)[i];
+        made->energy[c] = (REAL)0.5 * kinetic[c] - density[i];
+        delta[c] = made->energy[c] - AT(initial_energy)[i];
         old[c] = AT(half_weight)[i];
-        drawn[c] = AT(uniform)[s->chains + i];
+        tree[c] = AT(tree_weight)[i];
+        accepted[c] = AT(acceptance_sum)[i];
     }
     ALL {
-        const REAL rise = delta[c] == delta[c] ? delta[c] : INFINITY;
-        const REAL high = old[c] > -rise ? old[c] : -rise, apart = old[c] + rise;
-        const REAL share = NAME(decay)(apart > 0 ? -apart : apart);
-        const REAL sum = high + NAME(log_one_plus)(share);
-        const int some = high > -INFINITY && high < INFINITY;
-        made->diverging[c] = rise > MAX_ENERGY_ERROR;
-        made->accepted[c] = NAME(decay)(rise > 0 ? -rise : 0);
-        made->half_weight[c] = some ? sum : high;
-        made->leaf[c] = some & (drawn[c] * (1 + share) < (apart > 0 ? share : 1));
+        const uint64_t stream = stream_of(key, first + c);
+        for_leaf[c] = NAME(uniform)(bits_at(stream, OF_LEAF));
+        for_join[c] = NAME(uniform)(bits_at(stream, OF_JOIN));
     }
-    made->any_leaf = 0;
-    LOOP {
-        const int64_t i = first + c;
-        made->any_leaf |= made->leaf[c];
-        AT(half_density)[i] = made->leaf[c] ? density[i] : AT(half_density)[i];
-        AT(half_energy)[i] = made->leaf[c] ? energy[c] : AT(half_energy)[i];
-        made->accepted[c] += AT(acceptance_sum)[i];
+    REAL rise[BLOCK], apart[BLOCK], share[BLOCK], accepted_now[BLOCK], more[BLOCK];
+    ALL rise[c] = delta[c] == delta[c] ? delta[c] : INFINITY;
+    ALL apart[c] = rise[c] > 0 ? -rise[c] : 0;
+    NAME(decay)(apart, accepted_now);
+    ALL apart[c] = NAME(minus_distance)(old[c], -rise[c]);
+    NAME(decay)(apart, share);
+    ALL more[c] = NAME(log_one_plus)(share[c]);
+    ALL {
+        const REAL high = old[c] > -rise[c] ? old[c] : -rise[c];
+        const int some = (high > -INFINITY) & (high < INFINITY);
+        made->diverging[c] = rise[c] > MAX_ENERGY_ERROR;
+        made->accepted[c] = accepted[c] + accepted_now[c];
+        made->half_weight[c] = high + (some ? more[c] : 0);
+        made->leaf[c] = some & (for_leaf[c] * (1 + share[c]) < (old[c] > -rise[c] ? share[c] : 1));
+    }
+    REAL *half = made->half_weight;
+    ALL apart[c] = NAME(minus_distance)(half[c], tree[c]);
+    NAME(decay)(apart, share);
+    ALL more[c] = NAME(log_one_plus)(share[c]);
+    ALL {
+        made->tree_weight[c] = (half[c] > tree[c] ? half[c] : tree[c]) + more[c];
+        made->join[c] = (half[c] >= tree[c]) | (for_join[c] < share[c]);
     }
 }
 
+/* A chain's leaf: its momentum before and now, and the sum of the new half, itself counted whole. */
+typedef struct {
+    const REAL *before, *momentum, *half_sum;
+} NAME(Leaf);
+
+/* Whether the stretch from a checkpoint to the leaf turns. */
+static inline INLINE int NAME(turns)(const REAL *row, int64_t size, const NAME(Leaf) * leaf) {
+    NAME(Vector) first = {0}, last = {0};
+    const REAL *there = row, *sum_there = row + size;
+    EACH {
+        const NAME(Vector) p = CONST_V(leaf->momentum);
+        const NAME(Vector) between = CONST_V(leaf->half_sum) - (REAL)0.5 * p - CONST_V(sum_there);
+        first += between * CONST_V(there);
+        last += between * p;
+    }
+    return (NAME(total)(first) <= 0) | (NAME(total)(last) <= 0);
+}
+
+/* The row of a leaf among the checkpoints of its chain. */
+static inline REAL *NAME(row_of_leaf)(const Step *s, int64_t i, int64_t size) {
+    const int64_t row = FIRST_ROW + 2 * popcount(s->leaf[i] >> 1);
+    return AT(checkpoints) + (i * s->rows + row) * 2 * size;
+}
+
+/* Checkpoints of many chains are more than is near at hand: have those that come next fetched. */
+static inline void NAME(expect_checks)(const Step *s, int64_t i, int64_t size) {
+    const char *row = (const char *)NAME(row_of_leaf)(s, i, size);
+    for (int k = 0; k < 4; k++) __builtin_prefetch(row + k * VECTOR_BYTES);
+}
+
 /* Remember the leaf, and tell whether a stretch within the new half turns at it. */
-static int NAME(remember)(
-    const Step *s, int64_t first, int c, const REAL *before, const REAL *momentum,
-    const REAL *sum_to_leaf) {
-    const int64_t dim = s->dim, i = first + c, leaf = s->leaf[i], row_size = 2 * dim;
-    REAL *kept = AT(checkpoints) + i * s->rows * row_size;
-    REAL *top = kept + (FIRST_ROW + 2 * popcount(leaf >> 1)) * row_size;
-    if (leaf == 0) {
-        REAL *row = kept + TREE * row_size;
-        const REAL *begin = BLOCKED(idle_momentum) + c, *sum = BLOCKED(tree_sum) + c;
-        for (int64_t d = 0; d < dim; d++) {
-            row[d] = begin[d * BLOCK];
-            row[dim + d] = (REAL)0.5 * begin[d * BLOCK] - sum[d * BLOCK];
+static inline INLINE int NAME(remember)(
+    const Step *s, int64_t i, REAL *own, int64_t size, const NAME(Leaf) * leaf) {
+    const int64_t number = s->leaf[i], row_size = 2 * size;
+    REAL *top = NAME(row_of_leaf)(s, i, size);
+    if (number == 0) {
+        REAL *row = AT(checkpoints) + (i * s->rows + TREE) * row_size;
+        const REAL *begin = own + ((1 - s->forward[i]) * NUMBERS_OF_END + MOMENTUM) * size;
+        const REAL *sum = own + TREE_SUM * size;
+        EACH {
+            V(row) = CONST_V(begin);
+            V(row + size) = (REAL)0.5 * CONST_V(begin) - CONST_V(sum);
         }
-        s->turning[i] = (uint8_t)NAME(turns)(row, dim, momentum, sum_to_leaf);
+        s->turning[i] = (uint8_t)NAME(turns)(row, size, leaf);
     }
-    if (leaf % 2 == 0) {
-        for (int64_t d = 0; d < dim; d++) {
-            const REAL old = before[d * BLOCK + c];
-            top[d] = momentum[d];
-            top[dim + d] = sum_to_leaf[d];
-            top[2 * dim + d] = old;
-            top[3 * dim + d] = sum_to_leaf[d] - (REAL)0.5 * (momentum[d] + old);
+    if (number % 2 == 0) {
+        EACH {
+            const NAME(Vector) p = CONST_V(leaf->momentum), old = CONST_V(leaf->before);
+            const NAME(Vector) sum = CONST_V(leaf->half_sum) - (REAL)0.5 * p;
+            V(top) = p;
+            V(top + size) = sum;
+            V(top + 2 * size) = old;
+            V(top + 3 * size) = sum - (REAL)0.5 * (p + old);
         }
-        return leaf > 0 && NAME(turns)(top - 2 * row_size, dim, momentum, sum_to_leaf);
+        return number > 0 && NAME(turns)(top - 2 * row_size, size, leaf);
     }
-    const int closed = trailing_ones(leaf);
+    const int closed = trailing_ones(number);
     for (int k = 0; k < closed; k++) {
         const REAL *whole = top - 2 * k * row_size, *across = whole + row_size;
-        if (NAME(turns)(whole, dim, momentum, sum_to_leaf)) return 1;
-        if (k < closed - 1 && NAME(turns)(across, dim, momentum, sum_to_leaf)) return 1;
+        if (NAME(turns)(whole, size, leaf)) return 1;
+        if (k < closed - 1 && NAME(turns)(across, size, leaf)) return 1;
     }
     return 0;
 }
 
 /* A complete half without a turn joins the tree; the tree may then turn as a whole. */
-static int NAME(join)(
-    const Step *s, int64_t i, const REAL *momentum, const REAL *sum_to_leaf, REAL half_weight,
-    int32_t *take_half) {
-    const int64_t dim = s->dim;
-    const REAL *kept = AT(checkpoints) + i * s->rows * 2 * dim;
-    const REAL gain = half_weight - AT(tree_weight)[i];
-    *take_half = gain >= 0 || AT(uniform)[2 * s->chains + i] < NAME(decay)(gain);
-    AT(tree_weight)[i] = NAME(log_add)(AT(tree_weight)[i], half_weight);
-    if (*take_half) {
+static inline INLINE int NAME(join)(
+    const Step *s, int64_t i, REAL *own, int64_t size, const NAME(Leaf) * leaf, int take_half) {
+    const REAL *kept = AT(checkpoints) + i * s->rows * 2 * size;
+    if (take_half) {
+        EACH {
+            V(own + TREE_POSITION * size) = V(own + HALF_POSITION * size);
+            V(own + TREE_GRADIENT * size) = V(own + HALF_GRADIENT * size);
+        }
         AT(tree_density)[i] = AT(half_density)[i];
         AT(tree_energy)[i] = AT(half_energy)[i];
     }
-    return s->turning[i] || NAME(turns)(kept + TREE * 2 * dim, dim, momentum, sum_to_leaf) ||
-           NAME(turns)(kept + TREE_ACROSS * 2 * dim, dim, momentum, sum_to_leaf);
+    EACH V(own + TREE_SUM * size) += V(own + HALF_SUM * size);
+    return s->turning[i] | NAME(turns)(kept + TREE * 2 * size, size, leaf) |
+           NAME(turns)(kept + TREE_ACROSS * 2 * size, size, leaf);
 }
 
 /* What follows the leaf: the next one, the next half, or the next transition. */
-static void NAME(grow)(
-    const Step *s, int64_t first, int c, const REAL *before, const REAL *sums, REAL *spare,
-    NAME(Decisions) * made) {
-    const int64_t dim = s->dim, i = first + c, n_steps = s->n_steps[i] + 1;
-    REAL *momentum = spare, *sum_to_leaf = spare + dim;
-    for (int64_t d = 0; d < dim; d++) {
-        momentum[d] = BLOCKED(moving_momentum)[d * BLOCK + c];
-        sum_to_leaf[d] = sums[d * BLOCK + c];
-    }
-    const int failed =
-        NAME(remember)(s, first, c, before, momentum, sum_to_leaf) | made->diverging[c];
+static inline INLINE void NAME(grow)(
+    const Step *s, int64_t i, int c, int64_t size, const NAME(Leaf) * leaf,
+    const NAME(Decisions) * made) {
+    REAL *own = NAME(vectors_of)(s, i, size);
+    const int64_t n_steps = s->n_steps[i] + 1;
+    const int failed = NAME(remember)(s, i, own, size, leaf) | made->diverging[c];
     const int complete = s->leaf[i] + 1 == ((int64_t)1 << s->depth[i]) && !failed;
-    const int turned = complete && NAME(join)(s, i, momentum, sum_to_leaf, made->half_weight[c],
-                                              &made->half[c]);
+    s->n_steps[i] = n_steps;
+    AT(acceptance_sum)[i] = made->accepted[c];
+    if (!complete && !failed) {
+        s->fresh[i] = 0;
+        s->leaf[i]++;
+        AT(half_weight)[i] = made->half_weight[c];
+        return;
+    }
+    int turned = 0;
+    if (complete) {
+        turned = NAME(join)(s, i, own, size, leaf, made->join[c]);
+        AT(tree_weight)[i] = made->tree_weight[c];
+    }
     const int64_t depth = s->depth[i] + complete;
     const int deepest = complete && depth >= s->max_depth[i];
-    const int done = failed || turned || deepest, over = complete || done;
-    made->joined[c] = complete;
-    made->over[c] = over;
-    made->any_half |= made->half[c];
-    made->any_over |= over;
-    made->any_done |= done;
-    AT(acceptance_rate)[i] = made->accepted[c] / (REAL)n_steps;
-    AT(energy)[i] = AT(tree_energy)[i];
-    AT(energy_error)[i] = AT(tree_energy)[i] - AT(initial_energy)[i];
-    s->tree_depth[i] = depth + failed;
-    s->reported_steps[i] = n_steps;
-    s->diverging[i] = (uint8_t)made->diverging[c];
-    s->reached[i] = (uint8_t)(deepest && !turned);
-    s->fresh[i] = (uint8_t)done;
-    s->leaf[i] = over ? 0 : s->leaf[i] + 1;
-    s->depth[i] = done ? 0 : depth;
-    s->n_steps[i] = done ? 0 : n_steps;
-    AT(acceptance_sum)[i] = done ? 0 : made->accepted[c];
-    AT(half_weight)[i] = over ? -INFINITY : made->half_weight[c];
+    const NAME(Vector) zero = {0};
+    EACH V(own + HALF_SUM * size) = zero;
+    AT(half_weight)[i] = -INFINITY;
+    s->leaf[i] = 0;
+    s->depth[i] = depth;
+    s->fresh[i] = (uint8_t)(failed || turned || deepest);
+    if (!s->fresh[i]) return;
+    const Ended ended = {n_steps, depth + failed, made->diverging[c], deepest && !turned,
+                         made->accepted[c] / (REAL)n_steps};
+    s->depth[i] = s->n_steps[i] = 0;
+    AT(acceptance_sum)[i] = 0;
+    EACH V(own + LATEST * size) = V(own + TREE_POSITION * size);
+    if (s->transitions)
+        NAME(count)(s, i, own + LATEST * size, &ended);
+    else
+        NAME(report)(s, i, &ended);
 }
 
-/* The draws of the chains that have ended a transition. */
-static void NAME(report)(const Step *s, int64_t first, int n) {
+static inline INLINE void NAME(close_block)(
+    const Step *s, int64_t key, const REAL *density, const REAL *gradient, int64_t first, int n,
+    int64_t size) {
     const int64_t dim = s->dim, chains = s->chains;
+    REAL *g = AT(work), *before = g + BLOCK * size, *push = before + BLOCK * size;
+    REAL kinetic[BLOCK] = {0};
+    NAME(Decisions) made;
+    for (int64_t d = 0; d < dim; d++)
+        for (int c = 0; c < n; c++) g[c * size + d] = gradient[d * chains + first + c];
     for (int c = 0; c < n; c++) {
         const int64_t i = first + c;
-        if (!s->fresh[i]) continue;
-        AT(log_density)[i] = AT(tree_density)[i];
-        for (int64_t d = 0; d < dim; d++) {
-            AT(position)[d * chains + i] = BLOCKED(tree_position)[d * BLOCK + c];
-            AT(gradient)[d * chains + i] = BLOCKED(tree_gradient)[d * BLOCK + c];
+        REAL *own = NAME(vectors_of)(s, i, size);
+        REAL *end = own + s->forward[i] * NUMBERS_OF_END * size, *sum = own + HALF_SUM * size;
+        REAL *momentum = end + MOMENTUM * size, *f = end + FORCE * size;
+        const REAL half_step = (REAL)0.5 * (s->forward[i] ? AT(step_size)[i] : -AT(step_size)[i]);
+        NAME(Vector) square = {0};
+        NAME(expect_checks)(s, i, size);
+        NAME(force)(s, s->version[i], size, g + c * size, push);
+        EACH {
+            const NAME(Vector) old = V(momentum);
+            const NAME(Vector) new = old + half_step * V(f) + half_step * V(push);
+            V(before + c * size) = old;
+            V(momentum) = new;
+            V(f) = V(push);
+            V(sum) += new;
+            square += new *new;
         }
+        kinetic[c] = NAME(total)(square);
     }
-}
-
-static inline __attribute__((always_inline)) void NAME(close_block)(
-    const Step *s, const REAL *density, const REAL *gradient, int64_t first, int n) {
-    const int64_t dim = s->dim, size = dim * BLOCK;
-    REAL *g = AT(work), *push = g + size, *before = push + size, *sums = before + size;
-    REAL *spare = sums + size;
-    int64_t version[BLOCK] = {0};
-    REAL step[BLOCK] = {0}, kinetic[BLOCK] = {0};
-    NAME(Decisions) made = {0};
-    LOOP {
-        version[c] = s->version[first + c];
-        step[c] = s->forward[first + c] ? AT(step_size)[first + c] : -AT(step_size)[first + c];
-    }
-    NAME(gather)(gradient, s->chains, first, n, dim, g);
-    NAME(map)(s, version, 1, g, push, spare);
-    NAME(kick)(dim, step, push, BLOCKED(moving_momentum), BLOCKED(moving_force),
-               BLOCKED(half_sum), before, sums, kinetic);
-    NAME(weigh_leaf)(s, density, kinetic, first, n, &made);
-    for (int c = 0; c < n; c++) NAME(grow)(s, first, c, before, sums, spare, &made);
-    if (made.any_leaf) {
-        NAME(take)(dim, made.leaf, BLOCKED(moving_position), BLOCKED(half_position));
-        NAME(take)(dim, made.leaf, g, BLOCKED(half_gradient));
-    }
-    if (made.any_half) {
-        NAME(take)(dim, made.half, BLOCKED(half_position), BLOCKED(tree_position));
-        NAME(take)(dim, made.half, BLOCKED(half_gradient), BLOCKED(tree_gradient));
-    }
-    if (made.any_over) {
-        REAL *restrict sum_tree = BLOCKED(tree_sum), *restrict sum_half = BLOCKED(half_sum);
-        for (int64_t at = 0; at < size; at += BLOCK)
-            ALL {
-                const REAL sum = sum_half[at + c];
-                sum_tree[at + c] += made.joined[c] ? sum : 0;
-                sum_half[at + c] = made.over[c] ? 0 : sum;
+    NAME(weigh)(s, key, density, kinetic, first, n, &made);
+    for (int c = 0; c < n; c++) {
+        const int64_t i = first + c;
+        REAL *own = NAME(vectors_of)(s, i, size);
+        const REAL *end = own + s->forward[i] * NUMBERS_OF_END * size;
+        const NAME(Leaf) leaf = {before + c * size, end + MOMENTUM * size, own + HALF_SUM * size};
+        if (made.leaf[c]) {
+            EACH {
+                V(own + HALF_POSITION * size) = CONST_V(end + POSITION * size);
+                V(own + HALF_GRADIENT * size) = V(g + c * size);
             }
+            AT(half_density)[i] = density[i];
+            AT(half_energy)[i] = made.energy[c];
+        }
+        NAME(grow)(s, i, c, size, &leaf, &made);
     }
-    if (made.any_done) NAME(report)(s, first, n);
 }
 
-void NAME(open)(const Step *s) {
-    int64_t first = 0;
-    for (; first + BLOCK <= s->chains; first += BLOCK) NAME(open_block)(s, first, BLOCK);
-    if (first < s->chains) NAME(open_block)(s, first, (int)(s->chains - first));
-}
+/* Where the compiler knows the sizes, loops over few coordinates are none. */
+#define SIZED(n_chains, padded, body)     \
+    {                                     \
+        const int n = (int)(n_chains);    \
+        const int64_t size = (padded);    \
+        body                              \
+    }
+#define BLOCKS(body)                                               \
+    for (int64_t first = 0; first < s->chains; first += BLOCK) {   \
+        const int64_t left = s->chains - first;                    \
+        if (left < BLOCK)                                          \
+            SIZED(left, s->size, body)                             \
+        else if (s->size == LANES)                                 \
+            SIZED(BLOCK, LANES, body)                              \
+        else if (s->size == 2 * LANES)                             \
+            SIZED(BLOCK, 2 * LANES, body)                          \
+        else                                                       \
+            SIZED(BLOCK, s->size, body)                            \
+    }
+
+void NAME(open)(const Step *s) { BLOCKS(NAME(open_block)(s, s->keys[0], first, n, size);) }
 
 void NAME(close)(const Step *s, const REAL *density, const REAL *gradient) {
-    int64_t first = 0;
-    for (; first + BLOCK <= s->chains; first += BLOCK)
-        NAME(close_block)(s, density, gradient, first, BLOCK);
-    if (first < s->chains)
-        NAME(close_block)(s, density, gradient, first, (int)(s->chains - first));
+    BLOCKS(NAME(close_block)(s, s->keys[0], density, gradient, first, n, size);)
+}
+
+void NAME(turn)(Step *s, const REAL *density, const REAL *gradient) {
+    BLOCKS(NAME(close_block)(s, s->keys[0], density, gradient, first, n, size);
+           NAME(open_block)(s, s->keys[1], first, n, size);)
+    s->keys++;
 }
 
 /* Numbers of scratch that a step needs. */
-int64_t NAME(work_size)(int64_t dim, int64_t rank) { return (5 * BLOCK + 2) * dim + BLOCK * rank; }
+int64_t NAME(work_size)(int64_t size) { return (2 * BLOCK + 2) * size; }
 
 #ifdef FIRST
 #undef FIRST
 #undef REAL
 #undef BITS
 #undef NAME
+#undef DIGITS
 #undef EXP_TERMS
 #undef LOG_TERMS
 #undef LOWEST
 #undef MANTISSA
 #undef BIAS
-#undef AT
-#undef LOOP
-#undef ALL
-#undef BLOCKED
 #define REAL double
 #define BITS uint64_t
 #define NAME(x) x##_double
+#define DIGITS 53
 #define EXP_TERMS 13
 #define LOG_TERMS 17
 #define LOWEST -708
