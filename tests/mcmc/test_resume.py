@@ -517,7 +517,8 @@ def test_a_file_that_is_cut_off_is_told(name: str, tmp_path: Path):
     if name == "mu":
         (path / "posterior/mu/c/0/0").unlink()
     else:
-        os.truncate(file, file.stat().st_size // 3)
+        # Of fast chains more may be there than is read.
+        os.truncate(file, file.stat().st_size // 8)
     for read in (ebm.from_store, resumed):
         with pytest.raises(ValueError, match=r"cut off|missing"):
             read(path)
