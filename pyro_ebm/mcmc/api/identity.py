@@ -51,8 +51,16 @@ _LABELS = ("columns", "index")
 Identity = dict[str, dict[str, Any]]
 
 
-def identity(target: Target, kernel: Any, args: tuple, kwargs: Mapping[str, Any]) -> Identity:
-    """What identifies a run, by group and name, in values that JSON keeps as they are."""
+def identity(
+    target: Target,
+    args: tuple,
+    kwargs: Mapping[str, Any],
+    **settings: Mapping[str, Any],
+) -> Identity:
+    """What identifies a run, by group and name, in values that JSON keeps as they are.
+
+    :param settings: those of the method, by a word for what they are settings of.
+    """
     program = target.program
     observed: dict[str, Any] = {}
     given: dict[str, Any] = {}
@@ -71,7 +79,10 @@ def identity(target: Target, kernel: Any, args: tuple, kwargs: Mapping[str, Any]
         "deterministic site": determined,
         "data of site": observed,
         "argument": {name: _digest(value) for name, value in given.items()},
-        "kernel": {"class": type(kernel).__name__, **_settings(kernel)},
+        **{
+            group: {name: _plain(value) for name, value in sorted(named.items())}
+            for group, named in settings.items()
+        },
         "numbers": {"dtype": str(target.dtype), "device": target.device.type},
     }
 
@@ -157,12 +168,10 @@ def _support(constraint: Any) -> str:
     return name if inner is None else f"{name}({_support(inner)})"
 
 
-def _settings(kernel: Any) -> dict[str, Any]:
-    return {
-        name: _plain(value)
-        for name, value in sorted(vars(kernel).items())
-        if name not in _NO_SETTINGS
-    }
+def settings_of(kernel: Any) -> dict[str, Any]:
+    """What sets a kernel, its class among it."""
+    found = {name: value for name, value in vars(kernel).items() if name not in _NO_SETTINGS}
+    return {"class": type(kernel).__name__, **found}
 
 
 def _plain(value: Any) -> Any:
