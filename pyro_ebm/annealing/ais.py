@@ -103,10 +103,11 @@ class AIS(AlongPath):
     def _check(self, begun: Start, rounds: LearnedRounds, result: Pass, stages: Stages) -> Checked:
         """Anneal draws of the target backwards: those that were given, or made by MCMC."""
         mover, tuning = begun.pilot.mover, rounds.learned.tuning
+        generator = begun.generator
         pilot = Pilot(mover, rounds.learned)
         draws, exact = self._draws(
             begun.target,
-            lambda: moved_on(mover, tuning, pilot.particles(begun.generator), begun.generator),
+            lambda: moved_on(mover, tuning, pilot.particles(generator), generator, run=stages.run),
         )
         weights = result.log_weights
         return check_backwards(begun, rounds.betas, tuning, weights, draws, stages, exact=exact)

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from pyro import poutine
 
 from pyro_ebm.target import Target, worthwhile_threads
@@ -53,7 +54,8 @@ class AlongPath(ABC):
             try:
                 target = as_target(wanted.model, args, kwargs)
                 with worthwhile_threads(target, wanted.num_particles):
-                    found = start(target, wanted, args, kwargs, stages)
+                    seed = int(torch.randint(2**62, ()))
+                    found = start(target, wanted, args, kwargs, stages, seed=seed)
                     if isinstance(found, LogZ):
                         return found
                     begun = found

@@ -31,8 +31,9 @@ from .cross_check import cross_check
 from .families import Draws
 from .found import Found, judged
 from .log_z import LogZ
+from .loop import Loop, Runner, plainly
 from .moves import HMCMoves, Mover, Moves, Tuning
-from .passes import Report, learn
+from .passes import learn
 from .progress import Stages
 from .schedule import Optimized, Schedule, equal_barriers, fixed_betas
 from .start import Start, Wanted, check_whole
@@ -89,11 +90,11 @@ class ThermodynamicIntegration(AlongPath):
         mover, generator = begun.pilot.mover, begun.generator
         stages.begin("integration")
         number = self.wanted.num_particles
-        climbed = climb(mover, betas, tuning, number, generator, report=stages.report)
+        climbed = climb(mover, betas, tuning, number, generator, run=stages.run)
         area = integrate(betas, climbed.slopes, climbed.log_weights)
 
         def check() -> Checked:
-            draws = moved_on(mover, tuning, particles, generator)
+            draws = moved_on(mover, tuning, particles, generator, run=stages.run)
             return cross_check(begun, tuning, draws, (area.log_z, area.error), stages)
 
         checked, problems = None, []
@@ -124,7 +125,7 @@ class ThermodynamicIntegration(AlongPath):
             begun.generator,
             betas=betas,
             tuning=learned.tuning,
-            report=stages.report,
+            run=stages.run,
         )
         pilot = begun.pilot._replace(learned=again)
         return betas, again.tuning, pilot.particles(begun.generator)
@@ -144,6 +145,15 @@ class Climbed(NamedTuple):
     acceptance: list[float]
 
 
+class _Going(NamedTuple):
+    """Particles on their way: lists by inverse temperature."""
+
+    positions: Tensor
+    slopes: list[Tensor]
+    log_weights: list[Tensor]
+    acceptance: list[float]
+
+
 def climb(
     mover: Mover,
     betas: list[float],
@@ -151,28 +161,48 @@ def climb(
     num_particles: int,
     generator: torch.Generator,
     *,
-    report: Report | None = None,
+    run: Runner = plainly,
 ) -> Climbed:
-    """Particles from the base to the target, moved at every inverse temperature but the first."""
-    positions = mover.path.sample(num_particles, generator)
-    _, slope = mover.enter(positions, betas[0], tuning.at(betas[0])[1])
-    log_weights = positions.new_zeros(num_particles, dtype=torch.float64)
-    slopes, weights, acceptance = [slope], [log_weights], []
-    for i in range(1, len(betas)):
+    """Particles from the base to the target, moved at every inverse temperature but the first.
+
+    :param run: what runs the pass.
+    """
+
+    def begin() -> _Going:
+        positions = mover.path.sample(num_particles, generator)
+        _, slope = mover.enter(positions, betas[0], tuning.at(betas[0])[1])
+        log_weights = positions.new_zeros(num_particles, dtype=torch.float64)
+        return _Going(positions, [slope], [log_weights], [])
+
+    def step(state: _Going) -> _Going:
+        i = len(state.slopes)
         beta = betas[i]
         step_size, factor = tuning.at(beta)
-        chain, slope = mover.enter(positions, beta, factor)
-        log_weights = log_weights + (beta - betas[i - 1]) * slope
-        moved = mover.move(chain, positions, beta, step_size, factor, generator)
-        positions = moved.positions
-        _, slope = mover.enter(positions, beta, factor)
+        chain, slope = mover.enter(state.positions, beta, factor)
+        log_weights = state.log_weights[-1] + (beta - betas[i - 1]) * slope
+        moved = mover.move(chain, state.positions, beta, step_size, factor, generator)
+        _, slope = mover.enter(moved.positions, beta, factor)
         alive = log_weights > -torch.inf
         rates = moved.acceptance[alive]
-        acceptance.append(float(rates.mean()) if len(rates) else 0.0)
-        slopes.append(slope)
-        weights.append(log_weights)
-        if report is not None:
-            report(i, len(betas) - 1)
+        return _Going(
+            moved.positions,
+            [*state.slopes, slope],
+            [*state.log_weights, log_weights],
+            [*state.acceptance, float(rates.mean()) if len(rates) else 0.0],
+        )
+
+    last = len(betas) - 1
+    positions, slopes, weights, acceptance = run(
+        Loop(
+            _Going,
+            generator,
+            begin,
+            step,
+            finished=lambda state: len(state.slopes) > last,
+            number=lambda state: len(state.slopes) - 1,
+            total=last,
+        )
+    )
     return Climbed(positions, torch.stack(slopes), torch.stack(weights), acceptance)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from .loop import Loop, S, plainly
+
 
 class Stages:
     """A tqdm bar that says which stage a run is in; quiet off a terminal."""
@@ -25,8 +27,17 @@ class Stages:
         self._bar.reset(total=0)
         self._bar.set_description(stage)
 
-    def report(self, done: int, total: int) -> None:
-        """So many of the temperatures of a pass are done."""
+    def run(self, loop: Loop[S], /) -> S:
+        """Run a loop, and tell how far it has come."""
+
+        def step(state: S) -> S:
+            state = loop.step(state)
+            self._report(loop.number(state), loop.total)
+            return state
+
+        return plainly(loop._replace(step=step))
+
+    def _report(self, done: int, total: int) -> None:
         self._bar.total = total
         self._bar.n = done
         self._bar.refresh()

@@ -97,7 +97,7 @@ class Rounds(NamedTuple):
                         rounds.learned.tuning,
                         self.num_particles,
                         start.generator,
-                        report=stages.report,
+                        run=stages.run,
                     )
                 )
             except KeyboardInterrupt:
@@ -125,7 +125,7 @@ class Rounds(NamedTuple):
             start.generator,
             betas=betas,
             tuning=learned.tuning,
-            report=stages.report,
+            run=stages.run,
         )
 
     def _following(self, number: int, variance: float) -> int:

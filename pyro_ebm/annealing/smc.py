@@ -129,7 +129,7 @@ class SMC(AlongPath):
             learned.tuning,
             self.islands,
             begun.generator,
-            report=stages.report,
+            run=stages.run,
         )
         log_z, error = annealed.estimate
         checked, problems = None, []
@@ -172,7 +172,12 @@ class SMC(AlongPath):
         stages.begin("rounds")
         mover, generator = begun.pilot.mover, begun.generator
         learned = learn(
-            mover, self.wanted.num_particles, generator, betas=betas, tuning=learned.tuning
+            mover,
+            self.wanted.num_particles,
+            generator,
+            betas=betas,
+            tuning=learned.tuning,
+            run=stages.run,
         )
         return betas, learned
 
@@ -182,6 +187,7 @@ class SMC(AlongPath):
         mover, tuning, generator = begun.pilot.mover, learned.tuning, begun.generator
         pilot = begun.pilot._replace(learned=learned)
         draws, exact = self._draws(
-            begun.target, lambda: moved_on(mover, tuning, pilot.particles(generator), generator)
+            begun.target,
+            lambda: moved_on(mover, tuning, pilot.particles(generator), generator, run=stages.run),
         )
         return cross_check(begun, tuning, draws, estimate, stages, exact=exact)

@@ -26,8 +26,9 @@ from .backwards import Checked
 from .cross_check import cross_check
 from .families import independent
 from .found import STOPPED, Found, judged
-from .ladder import Ladder, Replicas, Rungs, Sweep
+from .ladder import Ladder, Replicas, Rungs
 from .log_z import LogZ
+from .loop import Loop
 from .moves import HMCMoves, Moves, root_of_covariance
 from .progress import Stages
 from .schedule import equal_barriers
@@ -103,7 +104,7 @@ class ParallelTempering(AlongPath):
         ladder = Ladder(begun.pilot.mover.path, moves)
         rungs = self._first_rungs(begun)
         stages.begin("rounds")
-        replicas = ladder.start(rungs, self.num_ladders, generator)
+        replicas = ladder.start(rungs, self.num_ladders, generator, run=stages.run)
         for k in range(self.num_rounds):
             sweeps = max(_SHORTEST_ROUND, self.num_sweeps >> (self.num_rounds - k))
             replicas, seen = _round(ladder, replicas, rungs, sweeps, generator, stages)
@@ -181,6 +182,23 @@ class ParallelTempering(AlongPath):
         return judged(begun, self.wanted.method, found, checked)
 
 
+class _Sweeping(NamedTuple):
+    """A round on its way: lists of what each sweep saw."""
+
+    replicas: Replicas
+    slope: list[Tensor]
+    draws: list[Tensor]
+    acceptance: list[Tensor]
+    rejection: list[Tensor]
+    arrivals: list[Tensor]
+    round_trips: list[Tensor]
+
+    @property
+    def number(self) -> int:
+        """How many sweeps there were."""
+        return len(self.slope)
+
+
 def _round(
     ladder: Ladder,
     replicas: Replicas,
@@ -192,24 +210,48 @@ def _round(
     enough: int | None = None,
 ) -> tuple[Replicas, Seen]:
     """So many sweeps; interrupted when ``enough`` of them are finished, those."""
-    sweeps: list[tuple[Sweep, Tensor]] = []
+    latest = _Sweeping(replicas, [], [], [], [], [], [])
+
+    def step(state: _Sweeping) -> _Sweeping:
+        moved, sweep = ladder.sweep(state.replicas, rungs, state.number, generator)
+        return _Sweeping(
+            moved,
+            [*state.slope, sweep.slope],
+            [*state.draws, moved.positions[:, -1]],
+            [*state.acceptance, sweep.acceptance],
+            [*state.rejection, sweep.rejection],
+            [*state.arrivals, sweep.arrivals],
+            [*state.round_trips, sweep.round_trips],
+        )
+
+    def finished(state: _Sweeping) -> bool:
+        nonlocal latest
+        latest = state
+        return state.number == num_sweeps
+
+    first = latest
     try:
-        for number in range(num_sweeps):
-            replicas, sweep = ladder.sweep(replicas, rungs, number, generator)
-            sweeps.append((sweep, replicas.positions[:, -1]))
-            stages.report(number + 1, num_sweeps)
+        latest = stages.run(
+            Loop(
+                _Sweeping,
+                generator,
+                lambda: first,
+                step,
+                finished,
+                number=lambda state: state.number,
+                total=num_sweeps,
+            )
+        )
     except KeyboardInterrupt:
-        if enough is None or len(sweeps) < enough:
+        if enough is None or latest.number < enough:
             raise
-    seen = [sweep for sweep, _ in sweeps]
-    columns = Sweep(*(torch.stack(each) for each in zip(*seen, strict=True)))
-    return replicas, Seen(
-        columns.slope,
-        torch.stack([draws for _, draws in sweeps]),
-        columns.acceptance.mean(0),
-        columns.rejection.mean(0),
-        int(columns.arrivals.sum()),
-        int(columns.round_trips.sum()),
+    return latest.replicas, Seen(
+        torch.stack(latest.slope),
+        torch.stack(latest.draws),
+        torch.stack(latest.acceptance).mean(0),
+        torch.stack(latest.rejection).mean(0),
+        int(torch.stack(latest.arrivals).sum()),
+        int(torch.stack(latest.round_trips).sum()),
     )
 
 
