@@ -18,18 +18,19 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from os import PathLike
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .along_path import AlongPath, unless_interrupted, usual
+from .along_path import AlongPath, Common, unless_interrupted, usual
 from .area import Area, integrate
 from .backwards import Checked, moved_on
 from .cross_check import cross_check
 from .families import Draws
-from .found import Found, judged
+from .found import UNCHECKED, Found, judged
 from .log_z import LogZ
 from .loop import Loop, Runner, plainly
 from .moves import HMCMoves, Mover, Moves, Tuning
@@ -64,6 +65,7 @@ class ThermodynamicIntegration(AlongPath):
     :param reverse: True anneals draws of the target, made by MCMC from the particles of the pilot,
         down to the base as a check, without which no estimate is reliable; False leaves it out.
     :param disable_progbar: no progress bar; there is none anyway when the output is no terminal.
+    :param store: as for :class:`~pyro_ebm.AIS`, and ``checkpoint_seconds`` too.
     :raises ValueError, TypeError: arguments outside of their range.
     """
 
@@ -77,13 +79,19 @@ class ThermodynamicIntegration(AlongPath):
         moves: Moves | None = None,
         reverse: bool = True,
         disable_progbar: bool = False,
+        store: str | PathLike[str] | None = None,
+        checkpoint_seconds: float | int = 60.0,
     ) -> None:
         check_whole("num_particles", num_particles, 2)
         if not isinstance(reverse, bool):
             raise TypeError(f"expected reverse to be True or False, got {type(reverse).__name__}.")
         wanted = Wanted(model, base, moves or HMCMoves(), num_particles, _METHOD)
-        super().__init__(wanted, reverse, disable_progbar)
         self.schedule = usual(schedule)
+        super().__init__(
+            wanted,
+            Common(reverse, disable_progbar, store, checkpoint_seconds),
+            {"num_particles": num_particles, "schedule": self.schedule},
+        )
 
     def _estimate(self, begun: Start, stages: Stages) -> LogZ:
         betas, tuning, particles = self._learned(begun, stages)
@@ -101,6 +109,8 @@ class ThermodynamicIntegration(AlongPath):
         if math.isfinite(area.log_z):
             problems = _coarse(area, len(betas) - 1)
             if self.reverse:
+                so_far = _found(betas, climbed, area, [*problems, UNCHECKED])
+                stages.so_far(lambda: judged(begun, _METHOD, so_far, None))
                 checked, stopped = unless_interrupted(check)
                 problems += stopped
         return judged(begun, _METHOD, _found(betas, climbed, area, problems), checked)

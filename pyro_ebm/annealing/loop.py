@@ -8,14 +8,16 @@ from the loop's generator, so that a state and the generator's own are all there
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
 S = TypeVar("S")
 
 
-class Loop(NamedTuple, Generic[S]):
+@dataclass(frozen=True)
+class Loop(Generic[S]):
     """From ``begin()`` by ``step`` to the first state that is ``finished``.
 
     ``kind`` is the class of the states; ``number`` tells how many steps led to one, of a ``total``

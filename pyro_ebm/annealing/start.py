@@ -19,6 +19,7 @@ from .path import geometric
 from .pilot import Pilot, pilot
 from .progress import Stages
 from .rays import grows_along_rays
+from .same_base import check_same_base
 from .search import search
 from .verdict import sentence, support_problems, weight_problems
 
@@ -113,6 +114,8 @@ def start(
         details["considered"] = [candidate._asdict() for candidate in choice.considered]
     else:
         base = given_base(target, wanted.base, args, kwargs)
+        if stages.are_kept:
+            check_same_base(base, generator, stages.run)
         chosen = pilot(geometric(target, base), wanted.moves, number, generator, run=stages.run)
     details["base"] = chosen.description
     problems = _support(target, chosen, number, generator)

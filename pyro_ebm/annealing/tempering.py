@@ -14,6 +14,7 @@ scheme.
 from __future__ import annotations
 
 import math
+from os import PathLike
 from typing import Any, NamedTuple
 
 import torch
@@ -21,11 +22,11 @@ from torch import Tensor
 
 from pyro_ebm.diagnostics import ess_bulk, split_rhat
 
-from .along_path import AlongPath, unless_interrupted
+from .along_path import AlongPath, Common
 from .backwards import Checked
 from .cross_check import cross_check
 from .families import independent
-from .found import STOPPED, Found, judged
+from .found import STOPPED, UNCHECKED, Found, judged
 from .ladder import Ladder, Replicas, Rungs
 from .log_z import LogZ
 from .loop import Loop
@@ -73,6 +74,7 @@ class ParallelTempering(AlongPath):
     :param reverse: True anneals draws of this run back to the base, as a check; or draws of the
         target to do it with, as for :class:`~pyro_ebm.AIS`. False leaves the check out.
     :param disable_progbar: no progress bar; there is none anyway when the output is no terminal.
+    :param store: as for :class:`~pyro_ebm.AIS`, and ``checkpoint_seconds`` too.
     :raises ValueError: arguments outside of their range.
     """
 
@@ -88,9 +90,20 @@ class ParallelTempering(AlongPath):
         moves: Moves | None = None,
         reverse: Any = True,
         disable_progbar: bool = False,
+        store: str | PathLike[str] | None = None,
+        checkpoint_seconds: float | int = 60.0,
     ) -> None:
         wanted = Wanted(model, base, moves or HMCMoves(), _PILOT_PARTICLES, "ParallelTempering")
-        super().__init__(wanted, reverse, disable_progbar)
+        super().__init__(
+            wanted,
+            Common(reverse, disable_progbar, store, checkpoint_seconds),
+            {
+                "num_ladders": num_ladders,
+                "num_temperatures": num_temperatures,
+                "num_sweeps": num_sweeps,
+                "num_rounds": num_rounds,
+            },
+        )
         check_whole("num_ladders", num_ladders, 2)
         check_whole("num_sweeps", num_sweeps, _FEWEST_SWEEPS)
         check_whole("num_rounds", num_rounds, 1)
@@ -148,12 +161,6 @@ class ParallelTempering(AlongPath):
             tuning = begun.pilot.learned.tuning
             return cross_check(begun, tuning, draws, (log_z, error), stages, exact=exact)
 
-        checked = None
-        if sweeps < self.num_sweeps:
-            problems.append(f"{STOPPED} after {sweeps} of {self.num_sweeps} sweeps")
-        elif self.reverse is not False and math.isfinite(log_z):
-            checked, stopped = unless_interrupted(check)
-            problems += stopped
         found = Found(
             log_z,
             error,
@@ -179,7 +186,20 @@ class ParallelTempering(AlongPath):
             },
             ess=_least_ess(chains),
         )
-        return judged(begun, self.wanted.method, found, checked)
+
+        def with_problem(problem: str) -> LogZ:
+            so_far = found._replace(problems=[*problems, problem])
+            return judged(begun, self.wanted.method, so_far, None)
+
+        if sweeps < self.num_sweeps:
+            return with_problem(f"{STOPPED} after {sweeps} of {self.num_sweeps} sweeps")
+        if self.reverse is False or not math.isfinite(log_z):
+            return judged(begun, self.wanted.method, found, None)
+        stages.so_far(lambda: with_problem(UNCHECKED))
+        try:
+            return judged(begun, self.wanted.method, found, check())
+        except KeyboardInterrupt:
+            return with_problem(UNCHECKED)
 
 
 class _Sweeping(NamedTuple):

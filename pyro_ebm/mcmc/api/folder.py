@@ -17,6 +17,8 @@ from pyro_ebm.target import Target
 from ..checkpoint import Saved
 from .identity import Identity, density_differs, differences, values_differ
 
+# What there is to read of an estimate of log Z.
+ESTIMATE, ESTIMATE_FORMAT, ESTIMATE_GROUP = "estimate.npz", 1, "annealing"
 _PROBES = 8
 _PROBE = ("probe", "probe_log_density", "probe_gradient")
 _PROBED = "probe_site:"

@@ -67,7 +67,7 @@ def identity(
     determined: dict[str, Any] = {}
     if isinstance(program, ModelProgram):
         facts = site_facts(program)
-        observed = {n: _digest(fact.value) for n, fact in facts.items() if fact.value is not None}
+        observed = {n: digest(fact.value) for n, fact in facts.items() if fact.value is not None}
         determined = {n: list(f.shape) for n, f in facts.items() if f.kind == "deterministic"}
         given = by_parameter(program.user_model, args, kwargs)
     supports = _supports(target)
@@ -78,7 +78,7 @@ def identity(
         },
         "deterministic site": determined,
         "data of site": observed,
-        "argument": {name: _digest(value) for name, value in given.items()},
+        "argument": {name: digest(value) for name, value in given.items()},
         **{
             group: {name: _plain(value) for name, value in sorted(named.items())}
             for group, named in settings.items()
@@ -134,12 +134,12 @@ def values_differ(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> li
                 f"site {name!r} is another: it was {old.dtype} of shape {list(old.shape[1:])} and "
                 f"is {new.dtype} of shape {list(new.shape[1:])}"
             )
-        elif not _agree(old, new):
+        elif not agree(old, new):
             found.append(f"site {name!r} has other values at a stored point")
     return found
 
 
-def _agree(old: Tensor, new: Tensor) -> bool:
+def agree(old: Tensor, new: Tensor) -> bool:
     """Whether values are the same up to rounding, and numbers that are none in the same places."""
     if not old.is_floating_point():
         return torch.equal(old, new)
@@ -178,14 +178,15 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Tensor | np.ndarray):
-        return _digest(value)
+        return digest(value)
     if isinstance(value, tuple | list):
         parts = [_plain(part) for part in value]
         return [type(value).__name__, *parts] if hasattr(value, "_fields") else parts
     return type(value).__name__
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """A hash of nested tensors, arrays, plain values and attributes."""
     digest = hashlib.sha256()
     for part in _parts(value):
         digest.update(part)
@@ -228,7 +229,7 @@ def _nested(value: Any, within: tuple[int, ...]) -> Iterator[bytes]:
             yield from _parts(part, within)
     elif isinstance(value, set | frozenset):
         yield f"set{len(value)}".encode()
-        yield from sorted(_digest(part).encode() for part in value)
+        yield from sorted(digest(part).encode() for part in value)
     else:
         kind = value if isinstance(value, type) else type(value)
         yield f"{kind.__module__}.{kind.__qualname__}".encode()
