@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from os import PathLike
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from pyro import poutine
@@ -40,6 +40,8 @@ from .schedule import (
 )
 from .start import Start, Wanted, check_base, check_moves, start
 from .store import Place, Store, check_new, new, read_run, taken_up
+
+M = TypeVar("M", bound="AlongPath")
 
 
 class Common(NamedTuple):
@@ -90,7 +92,7 @@ class AlongPath(ABC):
         self._resumes = False
 
     @classmethod
-    def resume(cls, path: str | PathLike[str], model: Any, **options: Any) -> Self:
+    def resume(cls: type[M], path: str | PathLike[str], model: Any, **options: Any) -> M:
         """Go on with a run that was killed, interrupted or failed.
 
         ``AIS.resume("logz", model).run(*args)`` gives the estimate that the run would have given,
@@ -110,7 +112,7 @@ class AlongPath(ABC):
         run = read_run(Place(folder, cls.__name__, 0.0))
         known = completed(run.about["options"], options, cls.strategies)
         make: Any = cls
-        method: Self = make(model, **known, store=folder)
+        method: M = make(model, **known, store=folder)
         method._resumes = True
         return method
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 
@@ -33,6 +33,7 @@ class Loop(Generic[S]):
     total: int = 0
 
 
+@runtime_checkable
 class Runner(Protocol):
     """Whatever runs loops and gives back their last states."""
 

@@ -26,8 +26,12 @@ def plain(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings(plain_options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of them that change what is computed."""
-    return {name: value for name, value in plain_options.items() if name not in _NO_SETTINGS}
+    """Those of them that change what is computed; an object is a line."""
+    return {
+        name: " ".join(value.values()) if isinstance(value, Mapping) else value
+        for name, value in plain_options.items()
+        if name not in _NO_SETTINGS
+    }
 
 
 def completed(
