@@ -11,8 +11,9 @@ from torch import Tensor
 from pyro_ebm.diagnostics import pareto_khat
 
 from .backwards import Checked
+from .learn import Learned
 from .log_z import LogZ
-from .passes import Learned, Steps
+from .passes import Steps
 from .start import Start
 from .verdict import sentence, weight_problems
 from .weights import effective_sample_size, log_mean_exp

@@ -31,10 +31,10 @@ from .backwards import Checked, moved_on
 from .cross_check import cross_check
 from .families import Draws
 from .found import UNCHECKED, Found, judged
+from .learn import learn
 from .log_z import LogZ
 from .loop import Loop, Runner, plainly
 from .moves import HMCMoves, Mover, Moves, Tuning
-from .passes import learn
 from .progress import Stages
 from .schedule import Optimized, Schedule, equal_barriers, fixed_betas
 from .start import Start, Wanted, check_whole

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 
 from .families import Draws
+from .learn import Learned, learn
 from .loop import Runner, plainly
 from .moves import Mover, Moves
-from .passes import Learned, learn
 from .path import Path
 from .schedule import equal_barriers
 from .weights import systematic_resampling

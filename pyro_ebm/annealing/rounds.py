@@ -10,8 +10,9 @@ import torch
 
 from pyro_ebm.diagnostics import pareto_khat
 
+from .learn import Learned, learn
 from .log_z import LogZ
-from .passes import Learned, Pass, Steps, forward, learn
+from .passes import Pass, Steps, forward
 from .progress import Stages
 from .schedule import Optimized, Schedule, equal_barriers, fixed_betas
 from .start import Start

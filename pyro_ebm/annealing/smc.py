@@ -23,9 +23,9 @@ from .backwards import Checked, moved_on
 from .cross_check import cross_check, enough_temperatures
 from .found import UNCHECKED, Found, interrupted, judged, path_of
 from .islands import Annealed, Islands, anneal
+from .learn import Learned, learn
 from .log_z import LogZ
 from .moves import HMCMoves, Moves
-from .passes import Learned, learn
 from .progress import Stages
 from .schedule import InverseTemperatures, Linear, Optimized, equal_barriers, fixed_betas
 from .start import Start, Wanted, check_whole

@@ -112,10 +112,14 @@ def density_differs(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -
     (old, old_gradient), (new, new_gradient) = before, now
     tolerance = _ROUNDINGS * torch.finfo(old.dtype).eps
     # Written so that a number that is none differs from every other.
-    apart = ~((new - old).abs() <= tolerance * (1 + old.abs()))
+    apart = ~((new - old).abs() <= tolerance * (1 + old.abs())) & (new != old)
     if bool(apart.any()):
         point = int(apart.long().argmax())
         return f"the log density at a stored point was {float(old[point])}, is {float(new[point])}"
+    finite = old.isfinite()
+    if not bool(finite.any()):
+        return None
+    old_gradient, new_gradient = old_gradient[:, finite], new_gradient[:, finite]
     scale = 1 + old_gradient.abs().amax(1, keepdim=True)
     if not bool(((new_gradient - old_gradient).abs() <= tolerance * scale).all()):
         return "the gradient of the log density at a stored point is another"
