@@ -126,9 +126,6 @@ def new(
     :param first: what there is to read before there is anything.
     :raises FileExistsError: something is there already.
     """
-    start = target.initial_positions(
-        _PROBES, generator=torch.Generator(target.device).manual_seed(0)
-    )
     names = {site.name for site in target.sites}
     about = {
         "format": ESTIMATE_FORMAT,
