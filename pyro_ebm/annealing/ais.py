@@ -10,11 +10,12 @@ Source: Neal (2001), Annealed importance sampling.
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import Any
 
-from .along_path import AlongPath, unless_interrupted, usual
+from .along_path import AlongPath, Common, unless_interrupted, usual
 from .backwards import Checked, check_backwards, moved_on
-from .found import STOPPED, Found, interrupted, judged, path_of
+from .found import STOPPED, UNCHECKED, Found, interrupted, judged, path_of
 from .log_z import LogZ
 from .moves import HMCMoves, Moves
 from .passes import Pass
@@ -26,6 +27,7 @@ from .start import Start, Wanted, check_whole
 from .weights import log_mean_exp, standard_error
 
 NUM_PARTICLES = 1024
+_PARTIAL = f"{STOPPED}, and only the rounds and batches finished before are used"
 
 
 class AIS(AlongPath):
@@ -41,6 +43,10 @@ class AIS(AlongPath):
         an earlier round; or such draws: a finished MCMC run, {site: values [n, *shape]}, values of
         the one site, or any of these as :class:`ExactDraws`. False leaves the check out.
     :param disable_progbar: no progress bar; there is none anyway when the output is no terminal.
+    :param store: a folder, which must not be there yet: what was done goes there while the run goes
+        on, so that :meth:`resume` can go on after any stop; :func:`.from_store` reads the estimate.
+    :param checkpoint_seconds: with ``store``, the time between two states within a pass; one is
+        kept at the end of every pass too.
     :raises ValueError, TypeError: arguments outside of their range.
     """
 
@@ -54,39 +60,57 @@ class AIS(AlongPath):
         moves: Moves | None = None,
         reverse: Any = True,
         disable_progbar: bool = False,
+        store: str | PathLike[str] | None = None,
+        checkpoint_seconds: float | int = 60.0,
     ) -> None:
         number = NUM_PARTICLES if num_particles is None else num_particles
         check_whole("num_particles", number, 2)
         wanted = Wanted(
             model, base, moves or HMCMoves(), number, "AIS", disperse=reverse is not False
         )
-        super().__init__(wanted, reverse, disable_progbar)
         most = MOST_BATCHES if num_particles is None else 1
         self.rounds = Rounds(usual(schedule), number, most_batches=most)
+        super().__init__(
+            wanted,
+            Common(reverse, disable_progbar, store, checkpoint_seconds),
+            {"num_particles": num_particles, "schedule": self.rounds.schedule},
+        )
 
     def _estimate(self, begun: Start, stages: Stages) -> LogZ:
-        plan = self.rounds
+        plan, method = self.rounds, self.wanted.method
+
+        def so_far(part: Pass) -> LogZ:
+            return self._judged(begun, part, [_PARTIAL], None)
+
         learned: LearnedRounds | None = None
         result: Pass | None = None
         try:
-            learned = plan.learn(begun, stages)
-            result, whole = plan.last(begun, stages, learned)
+            rounds = learned = plan.learn(begun, stages)
+            stages.so_far(lambda: interrupted(begun, method, rounds.learned))
+            result, whole = plan.last(begun, stages, learned, so_far)
             if whole and plan.is_surprised(result):
                 # It is no longer decided beforehand that this round is the last, and that is told.
                 begun.details["retries"] = 1
                 longer = plan.learn_longer(begun, stages, learned)
-                result, whole = plan.last(begun, stages, longer)
+                result, whole = plan.last(begun, stages, longer, so_far)
                 learned = longer
         except KeyboardInterrupt:
             if learned is None or result is None:
-                return interrupted(begun, self.wanted.method, learned and learned.learned)
+                return interrupted(begun, method, learned and learned.learned)
             whole = False
-        checked, problems = None, []
         if not whole:
-            problems = [f"{STOPPED}, and only the rounds and batches finished before are used"]
-        elif self.reverse is not False:
+            return self._judged(begun, result, [_PARTIAL], None)
+        checked, problems = None, []
+        if self.reverse is not False:
             rounds, last = learned, result
+            stages.so_far(lambda: self._judged(begun, last, [UNCHECKED], None))
             checked, problems = unless_interrupted(lambda: self._check(begun, rounds, last, stages))
+        return self._judged(begun, result, problems, checked)
+
+    def _judged(
+        self, begun: Start, result: Pass, problems: list[str], checked: Checked | None
+    ) -> LogZ:
+        """The result of the last round; of a part of it where a problem says so."""
         weights = result.log_weights
         found = Found(
             float(log_mean_exp(weights)),
@@ -96,17 +120,18 @@ class AIS(AlongPath):
             problems,
             path_of(result.steps),
             {"num_temperatures": len(result.steps.betas) - 1},
-            unbiased=whole and "retries" not in begun.details,
+            unbiased=_PARTIAL not in problems and "retries" not in begun.details,
         )
         return judged(begun, self.wanted.method, found, checked)
 
     def _check(self, begun: Start, rounds: LearnedRounds, result: Pass, stages: Stages) -> Checked:
         """Anneal draws of the target backwards: those that were given, or made by MCMC."""
         mover, tuning = begun.pilot.mover, rounds.learned.tuning
+        generator = begun.generator
         pilot = Pilot(mover, rounds.learned)
         draws, exact = self._draws(
             begun.target,
-            lambda: moved_on(mover, tuning, pilot.particles(begun.generator), begun.generator),
+            lambda: moved_on(mover, tuning, pilot.particles(generator), generator, run=stages.run),
         )
         weights = result.log_weights
         return check_backwards(begun, rounds.betas, tuning, weights, draws, stages, exact=exact)

@@ -20,6 +20,7 @@ from .dispersed import climb
 from .families import Draws, Grouping
 from .laplace import laplace
 from .log_z import Backward
+from .loop import Loop, Runner, plainly
 from .moves import Mover, Tuning
 from .passes import backward
 from .progress import Stages
@@ -47,16 +48,50 @@ class Checked(NamedTuple):
     problems: list[str]
 
 
-def moved_on(mover: Mover, tuning: Tuning, particles: Draws, generator: torch.Generator) -> Draws:
-    """At most 256 particles of the target, each moved on by itself for 20 transitions."""
-    number = particles.positions.shape[1]
-    order = torch.randperm(number, generator=generator, device=generator.device)[:_MOST_DRAWS]
-    positions = particles.positions[:, order].contiguous()
+class _Moving(NamedTuple):
+    """Particles on their way, after so many transitions."""
+
+    draws: Draws
+    transitions: int
+
+
+def moved_on(
+    mover: Mover,
+    tuning: Tuning,
+    particles: Draws,
+    generator: torch.Generator,
+    *,
+    run: Runner = plainly,
+) -> Draws:
+    """At most 256 particles of the target, each moved on by itself for 20 transitions.
+
+    :param run: what runs the transitions.
+    """
     step_size, factor = tuning.at(1.0)
-    for _ in range(_TRANSITIONS):
+
+    def begin() -> _Moving:
+        number = particles.positions.shape[1]
+        order = torch.randperm(number, generator=generator, device=generator.device)[:_MOST_DRAWS]
+        chosen = Draws(particles.positions[:, order].contiguous(), particles.families[order])
+        return _Moving(chosen, 0)
+
+    def step(state: _Moving) -> _Moving:
+        positions = state.draws.positions
         chain, _ = mover.enter(positions, 1.0, factor)
-        positions = mover.move(chain, positions, 1.0, step_size, factor, generator).positions
-    return Draws(positions, particles.families[order])
+        moved = mover.move(chain, positions, 1.0, step_size, factor, generator)
+        return _Moving(state.draws._replace(positions=moved.positions), state.transitions + 1)
+
+    return run(
+        Loop(
+            _Moving,
+            generator,
+            begin,
+            step,
+            finished=lambda state: state.transitions == _TRANSITIONS,
+            number=lambda state: state.transitions,
+            total=_TRANSITIONS,
+        )
+    ).draws
 
 
 def _independent(weights: Tensor, works: Tensor, grouping: Grouping) -> float:
@@ -101,7 +136,7 @@ def check_backwards(
     stages.begin("backwards")
 
     def down(positions: Tensor) -> Tensor:
-        passed = backward(mover, betas, tuning, positions, generator, report=stages.report)
+        passed = backward(mover, betas, tuning, positions, generator, run=stages.run)
         return passed.log_weights
 
     works = down(draws.positions)

@@ -51,7 +51,7 @@ def cross_check(
     steps = start.pilot.learned.finished.steps
     betas = equal_barriers(steps.betas, steps.barrier, enough_temperatures(start.pilot.barrier))
     stages.begin("forwards")
-    up = forward(mover, betas, tuning, _PARTICLES, generator, report=stages.report)
+    up = forward(mover, betas, tuning, _PARTICLES, generator, run=stages.run)
     checked = check_backwards(start, betas, tuning, up.log_weights, draws, stages, exact=exact)
     problems = checked.problems + _apart(*estimate, checked.backward)
     return checked._replace(problems=problems)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pyro_ebm.inference_data import to_inference_data
 from pyro_ebm.mcmc.api.export import Parts, build_groups
+from pyro_ebm.mcmc.api.folder import ESTIMATE_GROUP
 from pyro_ebm.mcmc.api.inputs import as_array
 from pyro_ebm.mcmc.api.record import RunRecord
 
@@ -27,22 +28,37 @@ from .weights import systematic_resampling
 if TYPE_CHECKING:
     from .log_z import LogZ
 
-GROUP = "annealing"
 # What is known of the density that a step starts from, not of that it ends at.
 _AT_START = ("mean_slope",)
 
 
 def to_arviz(estimate: LogZ) -> Any:
     """The estimate as InferenceData, or DataTree from ArviZ 1."""
-    attributes = _attributes(estimate)
-    drawn = _drawn(estimate, attributes)
-    contents, axes = _annealing(estimate)
+    parts = parts_of(estimate)
     return to_inference_data(
-        {**drawn.groups, GROUP: contents},
-        dims={**drawn.dims, **{f"{GROUP}/{name}": (axis,) for name, axis in axes.items()}},
-        coords=drawn.coords,
-        attrs={**drawn.attrs, **attributes},
-        plain_groups=(GROUP,),
+        parts.groups,
+        dims=parts.dims,
+        coords=parts.coords,
+        attrs=parts.attrs,
+        plain_groups=(ESTIMATE_GROUP,),
+    )
+
+
+def parts_of(estimate: LogZ, *, draws: bool = True, pointwise: bool = True) -> Parts:
+    """The groups of an estimate as plain arrays.
+
+    :param draws: the groups that need the model evaluated at draws.
+    :param pointwise: log likelihoods and log priors among them.
+    """
+    attributes = _attributes(estimate)
+    drawn = _drawn(estimate, attributes, pointwise) if draws else None
+    drawn = drawn or Parts({}, {}, {}, {})
+    contents, axes = _annealing(estimate)
+    return Parts(
+        {**drawn.groups, ESTIMATE_GROUP: contents},
+        {**drawn.dims, **{f"{ESTIMATE_GROUP}/{name}": (axis,) for name, axis in axes.items()}},
+        drawn.coords,
+        {**drawn.attrs, **attributes},
     )
 
 
@@ -75,20 +91,20 @@ def _attributes(estimate: LogZ) -> dict[str, Any]:
     }
 
 
-def _drawn(estimate: LogZ, attributes: Mapping[str, Any]) -> Parts:
+def _drawn(estimate: LogZ, attributes: Mapping[str, Any], pointwise: bool) -> Parts | None:
     """One chain of as many draws as the effective sample size, and the data of the model."""
     weights, positions, target = estimate.log_weights, estimate.positions, estimate.target
     if weights is None or positions is None or target is None:
-        return Parts({}, {}, {}, {})
+        return None
     if not bool((weights > -torch.inf).any()):
-        return Parts({}, {}, {}, {})
+        return None
     # Evenly through the particles, so that two exports are the same.
     chosen = systematic_resampling(weights.double(), 0.5)
     number = min(max(1, round(estimate.ess)), len(chosen))
     places = (torch.arange(number, device=chosen.device) * len(chosen)) // number
     chain = positions[:, chosen[places]].T[None]
     record = RunRecord(target, chain, {}, attrs={"seed": attributes.get("seed", 0)})
-    return build_groups(record)
+    return build_groups(record, log_likelihood=pointwise, log_prior=pointwise)
 
 
 def _annealing(estimate: LogZ) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -11,13 +11,15 @@ from torch import Tensor
 from pyro_ebm.diagnostics import pareto_khat
 
 from .backwards import Checked
+from .learn import Learned
 from .log_z import LogZ
-from .passes import Learned, Steps
+from .passes import Steps
 from .start import Start
 from .verdict import sentence, weight_problems
 from .weights import effective_sample_size, log_mean_exp
 
 STOPPED = "the run was interrupted"
+UNCHECKED = f"{STOPPED} before it was checked backwards"
 
 
 class Found(NamedTuple):
@@ -39,10 +41,16 @@ class Found(NamedTuple):
     unbiased: bool = False
 
 
+def is_complete(estimate: LogZ) -> bool:
+    """Whether the run has come to its end."""
+    return bool(estimate.details.get("complete", True))
+
+
 def judged(begun: Start, method: str, found: Found, checked: Checked | None) -> LogZ:
     """The result; reliable when nothing speaks against it and it was checked backwards."""
     weights, ess, khat = found.log_weights, found.ess, math.nan
     problems = begun.problems + found.problems
+    complete = not any(problem.startswith(STOPPED) for problem in found.problems)
     if ess is None:
         ess, khat = effective_sample_size(weights), pareto_khat(weights)
         problems += weight_problems(weights, khat)
@@ -62,7 +70,7 @@ def judged(begun: Start, method: str, found: Found, checked: Checked | None) -> 
         target=begun.target,
         backward=None if checked is None else checked.backward,
         path=found.path,
-        details={**begun.details, **found.details},
+        details={**begun.details, **found.details, "complete": complete},
         unbiased=found.unbiased,
     )
 
@@ -95,7 +103,7 @@ def interrupted(begun: Start, method: str, learned: Learned | None = None) -> Lo
 def nothing_yet(method: str) -> LogZ:
     """What a run has that was interrupted before it had a base."""
     why = f"{STOPPED.capitalize()} before a base was found: nothing can be said of log Z."
-    return LogZ(math.nan, math.inf, method, False, why)
+    return LogZ(math.nan, math.inf, method, False, why, details={"complete": False})
 
 
 def path_of(steps: Steps) -> dict[str, list[float]]:

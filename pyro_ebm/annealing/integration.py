@@ -18,21 +18,23 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from os import PathLike
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .along_path import AlongPath, unless_interrupted, usual
+from .along_path import AlongPath, Common, unless_interrupted, usual
 from .area import Area, integrate
 from .backwards import Checked, moved_on
 from .cross_check import cross_check
 from .families import Draws
-from .found import Found, judged
+from .found import UNCHECKED, Found, judged
+from .learn import learn
 from .log_z import LogZ
+from .loop import Loop, Runner, plainly
 from .moves import HMCMoves, Mover, Moves, Tuning
-from .passes import Report, learn
 from .progress import Stages
 from .schedule import Optimized, Schedule, equal_barriers, fixed_betas
 from .start import Start, Wanted, check_whole
@@ -63,6 +65,7 @@ class ThermodynamicIntegration(AlongPath):
     :param reverse: True anneals draws of the target, made by MCMC from the particles of the pilot,
         down to the base as a check, without which no estimate is reliable; False leaves it out.
     :param disable_progbar: no progress bar; there is none anyway when the output is no terminal.
+    :param store: as for :class:`~pyro_ebm.AIS`, and ``checkpoint_seconds`` too.
     :raises ValueError, TypeError: arguments outside of their range.
     """
 
@@ -76,30 +79,38 @@ class ThermodynamicIntegration(AlongPath):
         moves: Moves | None = None,
         reverse: bool = True,
         disable_progbar: bool = False,
+        store: str | PathLike[str] | None = None,
+        checkpoint_seconds: float | int = 60.0,
     ) -> None:
         check_whole("num_particles", num_particles, 2)
         if not isinstance(reverse, bool):
             raise TypeError(f"expected reverse to be True or False, got {type(reverse).__name__}.")
         wanted = Wanted(model, base, moves or HMCMoves(), num_particles, _METHOD)
-        super().__init__(wanted, reverse, disable_progbar)
         self.schedule = usual(schedule)
+        super().__init__(
+            wanted,
+            Common(reverse, disable_progbar, store, checkpoint_seconds),
+            {"num_particles": num_particles, "schedule": self.schedule},
+        )
 
     def _estimate(self, begun: Start, stages: Stages) -> LogZ:
         betas, tuning, particles = self._learned(begun, stages)
         mover, generator = begun.pilot.mover, begun.generator
         stages.begin("integration")
         number = self.wanted.num_particles
-        climbed = climb(mover, betas, tuning, number, generator, report=stages.report)
+        climbed = climb(mover, betas, tuning, number, generator, run=stages.run)
         area = integrate(betas, climbed.slopes, climbed.log_weights)
 
         def check() -> Checked:
-            draws = moved_on(mover, tuning, particles, generator)
+            draws = moved_on(mover, tuning, particles, generator, run=stages.run)
             return cross_check(begun, tuning, draws, (area.log_z, area.error), stages)
 
         checked, problems = None, []
         if math.isfinite(area.log_z):
             problems = _coarse(area, len(betas) - 1)
             if self.reverse:
+                so_far = _found(betas, climbed, area, [*problems, UNCHECKED])
+                stages.so_far(lambda: judged(begun, _METHOD, so_far, None))
                 checked, stopped = unless_interrupted(check)
                 problems += stopped
         return judged(begun, _METHOD, _found(betas, climbed, area, problems), checked)
@@ -124,7 +135,7 @@ class ThermodynamicIntegration(AlongPath):
             begun.generator,
             betas=betas,
             tuning=learned.tuning,
-            report=stages.report,
+            run=stages.run,
         )
         pilot = begun.pilot._replace(learned=again)
         return betas, again.tuning, pilot.particles(begun.generator)
@@ -144,6 +155,15 @@ class Climbed(NamedTuple):
     acceptance: list[float]
 
 
+class _Going(NamedTuple):
+    """Particles on their way: lists by inverse temperature."""
+
+    positions: Tensor
+    slopes: list[Tensor]
+    log_weights: list[Tensor]
+    acceptance: list[float]
+
+
 def climb(
     mover: Mover,
     betas: list[float],
@@ -151,28 +171,48 @@ def climb(
     num_particles: int,
     generator: torch.Generator,
     *,
-    report: Report | None = None,
+    run: Runner = plainly,
 ) -> Climbed:
-    """Particles from the base to the target, moved at every inverse temperature but the first."""
-    positions = mover.path.sample(num_particles, generator)
-    _, slope = mover.enter(positions, betas[0], tuning.at(betas[0])[1])
-    log_weights = positions.new_zeros(num_particles, dtype=torch.float64)
-    slopes, weights, acceptance = [slope], [log_weights], []
-    for i in range(1, len(betas)):
+    """Particles from the base to the target, moved at every inverse temperature but the first.
+
+    :param run: what runs the pass.
+    """
+
+    def begin() -> _Going:
+        positions = mover.path.sample(num_particles, generator)
+        _, slope = mover.enter(positions, betas[0], tuning.at(betas[0])[1])
+        log_weights = positions.new_zeros(num_particles, dtype=torch.float64)
+        return _Going(positions, [slope], [log_weights], [])
+
+    def step(state: _Going) -> _Going:
+        i = len(state.slopes)
         beta = betas[i]
         step_size, factor = tuning.at(beta)
-        chain, slope = mover.enter(positions, beta, factor)
-        log_weights = log_weights + (beta - betas[i - 1]) * slope
-        moved = mover.move(chain, positions, beta, step_size, factor, generator)
-        positions = moved.positions
-        _, slope = mover.enter(positions, beta, factor)
+        chain, slope = mover.enter(state.positions, beta, factor)
+        log_weights = state.log_weights[-1] + (beta - betas[i - 1]) * slope
+        moved = mover.move(chain, state.positions, beta, step_size, factor, generator)
+        _, slope = mover.enter(moved.positions, beta, factor)
         alive = log_weights > -torch.inf
         rates = moved.acceptance[alive]
-        acceptance.append(float(rates.mean()) if len(rates) else 0.0)
-        slopes.append(slope)
-        weights.append(log_weights)
-        if report is not None:
-            report(i, len(betas) - 1)
+        return _Going(
+            moved.positions,
+            [*state.slopes, slope],
+            [*state.log_weights, log_weights],
+            [*state.acceptance, float(rates.mean()) if len(rates) else 0.0],
+        )
+
+    last = len(betas) - 1
+    positions, slopes, weights, acceptance = run(
+        Loop(
+            _Going,
+            generator,
+            begin,
+            step,
+            finished=lambda state: len(state.slopes) > last,
+            number=lambda state: len(state.slopes) - 1,
+            total=last,
+        )
+    )
     return Climbed(positions, torch.stack(slopes), torch.stack(weights), acceptance)
 
 

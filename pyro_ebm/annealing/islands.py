@@ -35,8 +35,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .loop import Loop, Runner, plainly
 from .moves import Mover, Tuning
-from .passes import Report, Steps
+from .passes import Steps
 from .weights import local_barrier
 
 
@@ -93,6 +94,18 @@ def reweighted(log_weights: Tensor, increments: Tensor) -> tuple[Tensor, Tensor]
     return torch.where(lost, even, raised - total[:, None]), total
 
 
+class _Going(NamedTuple):
+    """Islands on their way: log weights, families [islands, n]; the rest is of each island."""
+
+    positions: Tensor
+    log_weights: Tensor
+    family: Tensor
+    log_z: Tensor
+    relative_variance: Tensor
+    resamplings: Tensor
+    steps: Steps
+
+
 def anneal(
     mover: Mover,
     betas: list[float] | NextBeta,
@@ -100,53 +113,76 @@ def anneal(
     islands: Islands,
     generator: torch.Generator,
     *,
-    report: Report | None = None,
+    run: Runner = plainly,
 ) -> Annealed:
     """All particles from the base to the target.
 
     :param betas: from 0 to 1, ascending; or what chooses the next from log weights, slopes and the
         last, and then all islands go together.
+    :param run: what runs the pass.
     """
     k, n, length = islands.num_islands, islands.num_particles, islands.chain_length
-    positions = mover.path.sample(k * n, generator)
-    log_weights = positions.new_full((k, n), -math.log(n), dtype=torch.float64)
-    log_z, variance = log_weights.new_zeros(k), log_weights.new_zeros(k)
-    family = torch.arange(n, device=positions.device).expand(k, n)
-    resamplings = torch.zeros(k, dtype=torch.long, device=positions.device)
-    steps = Steps([0.0], [], [], [], [])
-    beta, i = 0.0, 0
-    while beta < 1.0:
-        i += 1
+
+    def begin() -> _Going:
+        positions = mover.path.sample(k * n, generator)
+        log_weights = positions.new_full((k, n), -math.log(n), dtype=torch.float64)
+        return _Going(
+            positions,
+            log_weights,
+            torch.arange(n, device=positions.device).expand(k, n),
+            log_weights.new_zeros(k),
+            log_weights.new_zeros(k),
+            torch.zeros(k, dtype=torch.long, device=positions.device),
+            Steps([0.0], [], [], [], []),
+        )
+
+    def step(state: _Going) -> _Going:
+        positions, log_weights, family, log_z, variance, resamplings, steps = state
+        beta = steps.betas[-1]
         _, slope = mover.enter(positions, beta, tuning.at(beta)[1])
         if isinstance(betas, list):
-            following = betas[i]
+            following = betas[steps.number + 1]
         else:
             following = betas(log_weights.flatten(), slope, beta)
         increments = (following - beta) * slope.reshape(k, n)
-        _note(steps, log_weights, increments, slope, following)
-        variance -= _squares(log_weights, family)
-        log_weights, total = reweighted(log_weights, increments)
-        variance += _squares(log_weights, family)
-        log_z, beta = log_z + total, following
-        steps.ess.append(k / float(log_weights.exp().square().sum(1).mean()))
-        if report is not None:
-            report(i, len(betas) - 1 if isinstance(betas, list) else 0)
-        if beta == 1.0:
-            break
-        uneven = (2 * log_weights).logsumexp(1).exp() * islands.resample_below * n > 1.0
+        before = _squares(log_weights, family)
+        reached, total = reweighted(log_weights, increments)
+        steps = _noted(steps, log_weights, increments, slope, following, reached)
+        variance, log_z = variance - before + _squares(reached, family), log_z + total
+        if following == 1.0:
+            return _Going(positions, reached, family, log_z, variance, resamplings, steps)
+        uneven = (2 * reached).logsumexp(1).exp() * islands.resample_below * n > 1.0
         uneven = uneven | (length > 1)
         if bool(uneven.any()):
-            chosen = _ancestors(log_weights, n // length, uneven, generator)
+            chosen = _ancestors(reached, n // length, uneven, generator)
             positions = _take(positions, chosen)
             family = family.gather(1, chosen).repeat_interleave(length, 1)
-            resamplings += uneven
-            log_weights = torch.where(uneven[:, None], -math.log(n), log_weights)
-        positions, acceptance = _chains(mover, positions, beta, tuning, length, generator)
-        steps.acceptance.append(acceptance)
+            resamplings = resamplings + uneven
+            reached = torch.where(uneven[:, None], -math.log(n), reached)
+        positions, acceptance = _chains(mover, positions, following, tuning, length, generator)
+        steps = steps.moved(acceptance)
+        return _Going(positions, reached, family, log_z, variance, resamplings, steps)
+
+    last = run(
+        Loop(
+            _Going,
+            generator,
+            begin,
+            step,
+            finished=lambda state: state.steps.betas[-1] >= 1.0,
+            number=lambda state: state.steps.number,
+            total=len(betas) - 1 if isinstance(betas, list) else 0,
+        )
+    )
     # Of all particles a particle has its share of its island's, and an island that of its Z.
-    everyone = (log_weights + log_z[:, None] + math.log(n)).flatten()
+    everyone = (last.log_weights + last.log_z[:, None] + math.log(n)).flatten()
     return Annealed(
-        positions, everyone, log_z, variance * n / (n - 1), steps, int(resamplings.max())
+        last.positions,
+        everyone,
+        last.log_z,
+        last.relative_variance * n / (n - 1),
+        last.steps,
+        int(last.resamplings.max()),
     )
 
 
@@ -174,14 +210,25 @@ def _chains(
     return positions, sum(rates) / len(rates)
 
 
-def _note(
-    steps: Steps, log_weights: Tensor, increments: Tensor, slope: Tensor, beta: float
-) -> None:
-    steps.betas.append(beta)
-    steps.barrier.append(local_barrier(log_weights.flatten(), increments.flatten()))
+def _noted(
+    steps: Steps,
+    log_weights: Tensor,
+    increments: Tensor,
+    slope: Tensor,
+    beta: float,
+    reached: Tensor,
+) -> Steps:
+    """With one more step, from log weights to those that it ``reached`` [islands, n]."""
     shares = log_weights.exp() / len(log_weights)
     alive = slope.nan_to_num(0.0, 0.0, 0.0).reshape(shares.shape)
-    steps.mean_slope.append(float((shares * alive).sum()))
+    ess = len(reached) / float(reached.exp().square().sum(1).mean())
+    return Steps(
+        [*steps.betas, beta],
+        [*steps.barrier, local_barrier(log_weights.flatten(), increments.flatten())],
+        [*steps.mean_slope, float((shares * alive).sum())],
+        steps.acceptance,
+        [*steps.ess, ess],
+    )
 
 
 def _ancestors(

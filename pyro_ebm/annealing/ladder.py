@@ -26,6 +26,7 @@ from torch import Tensor
 from pyro_ebm.mcmc.kernel import Noise, Settings
 from pyro_ebm.mcmc.metric import DiagonalMetric
 
+from .loop import Loop, Runner, plainly
 from .moves import Moves
 from .path import Path
 
@@ -45,6 +46,12 @@ class Replicas(NamedTuple):
 
     positions: Tensor
     upward: Tensor
+
+
+class _Rising(NamedTuple):
+    """The temperatures that have replicas already: positions [dim, ladders] of each."""
+
+    rows: list[Tensor]
 
 
 class Sweep(NamedTuple):
@@ -73,13 +80,40 @@ class Ladder:
         self._kernel = moves.kernel()
         self._recorded: dict[tuple, Callable] = {}
 
-    def start(self, rungs: Rungs, num_ladders: int, generator: torch.Generator) -> Replicas:
-        """Each ladder from one draw of the base, moved on from temperature to temperature."""
-        rows = [self._base(num_ladders, generator)]
-        for t in range(1, len(rungs.betas)):
+    def start(
+        self,
+        rungs: Rungs,
+        num_ladders: int,
+        generator: torch.Generator,
+        *,
+        run: Runner = plainly,
+    ) -> Replicas:
+        """Each ladder from one draw of the base, moved on from temperature to temperature.
+
+        :param run: what runs the moves.
+        """
+
+        def begin() -> _Rising:
+            return _Rising([self._base(num_ladders, generator)])
+
+        def step(state: _Rising) -> _Rising:
+            t = len(state.rows)
             one = Rungs(*(part[t : t + 1] for part in rungs))
-            moved, _ = self._move(rows[-1][:, None], one, generator)
-            rows.append(moved[:, 0])
+            moved, _ = self._move(state.rows[-1][:, None], one, generator)
+            return _Rising([*state.rows, moved[:, 0]])
+
+        last = len(rungs.betas) - 1
+        rows = run(
+            Loop(
+                _Rising,
+                generator,
+                begin,
+                step,
+                finished=lambda state: len(state.rows) > last,
+                number=lambda state: len(state.rows) - 1,
+                total=last,
+            )
+        ).rows
         positions = torch.stack(rows, dim=1)
         return Replicas(positions, positions.new_zeros(positions.shape[1:], dtype=torch.long))
 

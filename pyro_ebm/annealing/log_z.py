@@ -43,7 +43,8 @@ class LogZ:
     that neither the base nor any chain has met. ``ess`` of ``num_particles`` is the effective
     sample size of the weights, ``khat`` the Pareto shape of their tail. ``positions`` [dim, n] with
     ``log_weights`` [n] are weighted draws in unconstrained coordinates; ``path`` holds, by name,
-    what was met at each inverse temperature, and ``details`` how the estimate was made.
+    what was met at each inverse temperature, and ``details`` how the estimate was made, with
+    ``complete`` for whether its run came to the end.
     ``unbiased`` tells whether exp(log_z) has the mean Z exactly, whatever the number of particles.
     """
 

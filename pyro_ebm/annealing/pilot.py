@@ -13,8 +13,9 @@ from typing import NamedTuple
 import torch
 
 from .families import Draws
+from .learn import Learned, learn
+from .loop import Runner, plainly
 from .moves import Mover, Moves
-from .passes import Learned, learn
 from .path import Path
 from .schedule import equal_barriers
 from .weights import systematic_resampling
@@ -62,15 +63,17 @@ def pilot(
     generator: torch.Generator,
     *,
     largest_barrier: float = math.inf,
+    run: Runner = plainly,
 ) -> Pilot:
     """Look along a path with so many particles.
 
     :param largest_barrier: where the barrier may be larger, a glance with fewer particles comes
         first, and of a path with a larger one it is all.
+    :param run: what runs the passes.
     """
     mover = Mover(path, moves)
     glance = num_particles if largest_barrier == math.inf else min(num_particles, _GLANCE)
-    first = learn(mover, glance, generator)
+    first = learn(mover, glance, generator, run=run)
     steps = first.finished.steps
     if len(steps.betas) < 2 or steps.betas[-1] < 1.0 or len(steps.acceptance) < len(steps.barrier):
         return Pilot(mover, first)
@@ -80,4 +83,5 @@ def pilot(
         return Pilot(mover, first)
     number = min(_MOST, max(_FEWEST, math.ceil(2.0 * barrier**2)))
     betas = equal_barriers(steps.betas, steps.barrier, number)
-    return Pilot(mover, learn(mover, num_particles, generator, betas=betas, tuning=first.tuning))
+    again = learn(mover, num_particles, generator, betas=betas, tuning=first.tuning, run=run)
+    return Pilot(mover, again)

@@ -1,18 +1,29 @@
-"""A progress bar over the stages of an annealed run."""
+"""The stages of an annealed run: a progress bar over them, and what is kept of each."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from tqdm.auto import tqdm
 
+from .log_z import LogZ
+from .loop import Loop, S, plainly
+from .store import Store
+
 
 class Stages:
-    """A tqdm bar that says which stage a run is in; quiet off a terminal."""
+    """Runs the loops of a run, under a tqdm bar that says which stage it is in.
 
-    def __init__(self, *, disable: bool) -> None:
+    :param disable: no bar; there is none anyway off a terminal.
+    :param store: the folder in which every loop is kept.
+    """
+
+    def __init__(self, *, disable: bool, store: Store | None = None) -> None:
         # tqdm's None means: disabled unless the output is a terminal.
         self._bar: Any = tqdm(disable=True if disable else None, unit="temperature", leave=False)
+        self._store, self._stage = store, ""
 
     def __enter__(self) -> Stages:
         return self
@@ -20,13 +31,41 @@ class Stages:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
+    @property
+    def are_kept(self) -> bool:
+        """Whether there is a folder."""
+        return self._store is not None
+
     def begin(self, stage: str) -> None:
         """Enter a stage."""
+        self._stage = stage
         self._bar.reset(total=0)
         self._bar.set_description(stage)
 
-    def report(self, done: int, total: int) -> None:
-        """So many of the temperatures of a pass are done."""
+    def run(self, loop: Loop[S], /) -> S:
+        """Run a loop, from where it was left, and tell how far it has come.
+
+        :raises OSError: the disk is full.
+        """
+        if self._store is not None:
+            loop = self._store.journal.kept(self._stage, loop)
+
+        def step(state: S) -> S:
+            state = loop.step(state)
+            self._report(loop.number(state), loop.total)
+            return state
+
+        return plainly(replace(loop, step=step))
+
+    def so_far(self, estimate: Callable[[], LogZ]) -> None:
+        """Write what there is to read by now; but not where a run taken up was further already.
+
+        :raises OSError: the disk is full.
+        """
+        if self._store is not None and not self._store.journal.knows_next:
+            self._store.write(estimate())
+
+    def _report(self, done: int, total: int) -> None:
         self._bar.total = total
         self._bar.n = done
         self._bar.refresh()

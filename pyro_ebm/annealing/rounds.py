@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 
 from pyro_ebm.diagnostics import pareto_khat
 
-from .passes import Learned, Pass, Steps, forward, learn
+from .learn import Learned, learn
+from .log_z import LogZ
+from .passes import Pass, Steps, forward
 from .progress import Stages
 from .schedule import Optimized, Schedule, equal_barriers, fixed_betas
 from .start import Start
@@ -81,9 +84,16 @@ class Rounds(NamedTuple):
             betas = equal_barriers(steps.betas, steps.barrier, 2 * len(steps.barrier))
         return LearnedRounds(betas, learned, min(self.most_batches, 2 * before.num_batches))
 
-    def last(self, start: Start, stages: Stages, rounds: LearnedRounds) -> tuple[Pass, bool]:
+    def last(
+        self,
+        start: Start,
+        stages: Stages,
+        rounds: LearnedRounds,
+        so_far: Callable[[Pass], LogZ],
+    ) -> tuple[Pass, bool]:
         """The round that counts; nothing in it is adapted.
 
+        :param so_far: what there is to read of it when a part of its batches is finished.
         :returns: also whether it is whole; interrupted, it gives the batches that are finished.
         """
         stages.begin("forwards")
@@ -97,19 +107,16 @@ class Rounds(NamedTuple):
                         rounds.learned.tuning,
                         self.num_particles,
                         start.generator,
-                        report=stages.report,
+                        run=stages.run,
                     )
                 )
+                if len(parts) < rounds.num_batches:
+                    stages.so_far(lambda: so_far(_joined(parts)))
             except KeyboardInterrupt:
                 if not parts:
                     raise
                 break
-        joined = Pass(
-            torch.cat([part.positions for part in parts], dim=1),
-            torch.cat([part.log_weights for part in parts]),
-            _mean_steps(parts),
-        )
-        return joined, len(parts) == rounds.num_batches
+        return _joined(parts), len(parts) == rounds.num_batches
 
     def is_surprised(self, result: Pass) -> bool:
         """Whether weights came out so uneven that a longer round is due; the user's own schedule
@@ -125,7 +132,7 @@ class Rounds(NamedTuple):
             start.generator,
             betas=betas,
             tuning=learned.tuning,
-            report=stages.report,
+            run=stages.run,
         )
 
     def _following(self, number: int, variance: float) -> int:
@@ -156,6 +163,15 @@ def _cheapest(met: dict[int, float]) -> int:
     if not even:
         return min(met, key=lambda number: met[number])
     return min(even, key=lambda number: number * met[number])
+
+
+def _joined(parts: list[Pass]) -> Pass:
+    """Several batches as one."""
+    return Pass(
+        torch.cat([part.positions for part in parts], dim=1),
+        torch.cat([part.log_weights for part in parts]),
+        _mean_steps(parts),
+    )
 
 
 def _mean_steps(parts: list[Pass]) -> Steps:

@@ -24,6 +24,7 @@ from .autoregressive import WIDEN, autoregressive_base, fit_autoregression
 from .dispersed import Dispersed
 from .families import Draws, Grouping, joined
 from .laplace import laplace
+from .loop import Runner, plainly
 from .mixture_base import Components, defended, mixture_base, refined
 from .moves import Moves
 from .path import Base, Path, from_prior, geometric
@@ -77,13 +78,18 @@ def search(
     dispersed: Dispersed,
     num_particles: int,
     generator: torch.Generator,
+    *,
+    run: Runner = plainly,
 ) -> Choice:
-    """Compare the candidates and choose one."""
+    """Compare the candidates and choose one.
+
+    :param run: what runs the pilots' passes.
+    """
     pilots: list[Pilot] = []
     number = min(num_particles, _PILOT_PARTICLES)
 
     def look(path: Path, largest_barrier: float = math.inf) -> Pilot:
-        found = pilot(path, moves, number, generator, largest_barrier=largest_barrier)
+        found = pilot(path, moves, number, generator, largest_barrier=largest_barrier, run=run)
         pilots.append(found)
         return found
 

@@ -13,18 +13,19 @@ Source: Del Moral, Doucet, Jasra (2006), Sequential Monte Carlo samplers.
 from __future__ import annotations
 
 import math
+from os import PathLike
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from .along_path import AlongPath, unless_interrupted, usual
+from .along_path import AlongPath, Common, unless_interrupted, usual
 from .backwards import Checked, moved_on
 from .cross_check import cross_check, enough_temperatures
-from .found import Found, judged, path_of
-from .islands import Islands, anneal
+from .found import UNCHECKED, Found, interrupted, judged, path_of
+from .islands import Annealed, Islands, anneal
+from .learn import Learned, learn
 from .log_z import LogZ
 from .moves import HMCMoves, Moves
-from .passes import Learned, learn
 from .progress import Stages
 from .schedule import InverseTemperatures, Linear, Optimized, equal_barriers, fixed_betas
 from .start import Start, Wanted, check_whole
@@ -71,8 +72,11 @@ class SMC(AlongPath):
     :param reverse: as for :class:`~pyro_ebm.AIS`: draws of the target annealed backwards, True for
         those made by MCMC from the particles of a pilot, False for no such check.
     :param disable_progbar: no progress bar; there is none anyway when the output is no terminal.
+    :param store: as for :class:`~pyro_ebm.AIS`, and ``checkpoint_seconds`` too.
     :raises ValueError: arguments outside of their range.
     """
+
+    strategies = (*AlongPath.strategies, Adaptive)
 
     def __init__(
         self,
@@ -87,10 +91,9 @@ class SMC(AlongPath):
         num_islands: int = 8,
         reverse: Any = True,
         disable_progbar: bool = False,
+        store: str | PathLike[str] | None = None,
+        checkpoint_seconds: float | int = 60.0,
     ) -> None:
-        super().__init__(
-            Wanted(model, base, moves or HMCMoves(), num_particles, "SMC"), reverse, disable_progbar
-        )
         check_whole("num_islands", num_islands, 1)
         check_whole("num_particles", num_particles, 2 * num_islands)
         if not 0.0 <= resample_below <= 1.0:
@@ -118,28 +121,49 @@ class SMC(AlongPath):
             self.schedule = schedule
         else:
             self.schedule = usual(schedule)
+        super().__init__(
+            Wanted(model, base, moves or HMCMoves(), num_particles, "SMC"),
+            Common(reverse, disable_progbar, store, checkpoint_seconds),
+            {
+                "num_particles": num_particles,
+                "schedule": self.schedule,
+                "resample_below": resample_below,
+                "waste_free": waste_free,
+                "num_islands": num_islands,
+            },
+        )
 
     def _estimate(self, begun: Start, stages: Stages) -> LogZ:
         betas, learned = self._learned(begun, stages)
-        adaptive = isinstance(self.schedule, Adaptive)
+        stages.so_far(lambda: interrupted(begun, self.wanted.method, learned))
         stages.begin("forwards")
-        annealed = anneal(
-            begun.pilot.mover,
-            self.schedule.following if isinstance(self.schedule, Adaptive) else betas,
-            learned.tuning,
-            self.islands,
-            begun.generator,
-            report=stages.report,
-        )
+        try:
+            annealed = anneal(
+                begun.pilot.mover,
+                self.schedule.following if isinstance(self.schedule, Adaptive) else betas,
+                learned.tuning,
+                self.islands,
+                begun.generator,
+                run=stages.run,
+            )
+        except KeyboardInterrupt:
+            # All islands go together: on the way none has come to the target.
+            return interrupted(begun, self.wanted.method, learned)
         log_z, error = annealed.estimate
         checked, problems = None, []
         if self.reverse is not False and math.isfinite(log_z):
+            stages.so_far(lambda: self._judged(begun, annealed, [UNCHECKED], None))
             checked, problems = unless_interrupted(
                 lambda: self._check(begun, learned, (log_z, error), stages)
             )
+        return self._judged(begun, annealed, problems, checked)
+
+    def _judged(
+        self, begun: Start, annealed: Annealed, problems: list[str], checked: Checked | None
+    ) -> LogZ:
+        adaptive = isinstance(self.schedule, Adaptive)
         found = Found(
-            log_z,
-            error,
+            *annealed.estimate,
             annealed.positions,
             annealed.log_weights,
             problems,
@@ -172,7 +196,12 @@ class SMC(AlongPath):
         stages.begin("rounds")
         mover, generator = begun.pilot.mover, begun.generator
         learned = learn(
-            mover, self.wanted.num_particles, generator, betas=betas, tuning=learned.tuning
+            mover,
+            self.wanted.num_particles,
+            generator,
+            betas=betas,
+            tuning=learned.tuning,
+            run=stages.run,
         )
         return betas, learned
 
@@ -182,6 +211,7 @@ class SMC(AlongPath):
         mover, tuning, generator = begun.pilot.mover, learned.tuning, begun.generator
         pilot = begun.pilot._replace(learned=learned)
         draws, exact = self._draws(
-            begun.target, lambda: moved_on(mover, tuning, pilot.particles(generator), generator)
+            begun.target,
+            lambda: moved_on(mover, tuning, pilot.particles(generator), generator, run=stages.run),
         )
         return cross_check(begun, tuning, draws, estimate, stages, exact=exact)

@@ -13,11 +13,13 @@ from pyro_ebm.target import Target
 from .dispersed import Dispersed, disperse
 from .given import given_base
 from .log_z import LogZ
+from .loop import once
 from .moves import Moves
 from .path import geometric
 from .pilot import Pilot, pilot
 from .progress import Stages
 from .rays import grows_along_rays
+from .same_base import check_same_base
 from .search import search
 from .verdict import sentence, support_problems, weight_problems
 
@@ -81,14 +83,19 @@ def check_moves(moves: Any) -> None:
 
 
 def start(
-    target: Target, wanted: Wanted, args: tuple, kwargs: dict[str, Any], stages: Stages
+    target: Target,
+    wanted: Wanted,
+    args: tuple,
+    kwargs: dict[str, Any],
+    stages: Stages,
+    *,
+    seed: int,
 ) -> Start | LogZ:
     """Find a base and look along the path; a result where nothing can be estimated.
 
     :param target: the model frozen with these arguments.
     :raises ValueError: when no start can be found.
     """
-    seed = int(torch.randint(2**62, ()))
     generator = torch.Generator(target.device).manual_seed(seed)
     growing = grows_along_rays(target, generator)
     if growing is not None:
@@ -98,16 +105,18 @@ def start(
     number = wanted.num_particles
     if isinstance(wanted.base, str) or wanted.disperse:
         stages.begin("chains")
-        dispersed = disperse(target, generator)
+        dispersed = stages.run(once(Dispersed, generator, lambda: disperse(target, generator)))
     stages.begin("base")
     if isinstance(wanted.base, str):
         assert dispersed is not None
-        choice = search(target, wanted.moves, dispersed, number, generator)
+        choice = search(target, wanted.moves, dispersed, number, generator, run=stages.run)
         chosen = choice.chosen
         details["considered"] = [candidate._asdict() for candidate in choice.considered]
     else:
         base = given_base(target, wanted.base, args, kwargs)
-        chosen = pilot(geometric(target, base), wanted.moves, number, generator)
+        if stages.are_kept:
+            check_same_base(base, generator, stages.run)
+        chosen = pilot(geometric(target, base), wanted.moves, number, generator, run=stages.run)
     details["base"] = chosen.description
     problems = _support(target, chosen, number, generator)
     weights = chosen.learned.finished.log_weights

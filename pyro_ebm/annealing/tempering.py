@@ -14,6 +14,7 @@ scheme.
 from __future__ import annotations
 
 import math
+from os import PathLike
 from typing import Any, NamedTuple
 
 import torch
@@ -21,13 +22,14 @@ from torch import Tensor
 
 from pyro_ebm.diagnostics import ess_bulk, split_rhat
 
-from .along_path import AlongPath, unless_interrupted
+from .along_path import AlongPath, Common
 from .backwards import Checked
 from .cross_check import cross_check
 from .families import independent
-from .found import STOPPED, Found, judged
-from .ladder import Ladder, Replicas, Rungs, Sweep
+from .found import STOPPED, UNCHECKED, Found, judged
+from .ladder import Ladder, Replicas, Rungs
 from .log_z import LogZ
+from .loop import Loop
 from .moves import HMCMoves, Moves, root_of_covariance
 from .progress import Stages
 from .schedule import equal_barriers
@@ -72,6 +74,7 @@ class ParallelTempering(AlongPath):
     :param reverse: True anneals draws of this run back to the base, as a check; or draws of the
         target to do it with, as for :class:`~pyro_ebm.AIS`. False leaves the check out.
     :param disable_progbar: no progress bar; there is none anyway when the output is no terminal.
+    :param store: as for :class:`~pyro_ebm.AIS`, and ``checkpoint_seconds`` too.
     :raises ValueError: arguments outside of their range.
     """
 
@@ -87,9 +90,20 @@ class ParallelTempering(AlongPath):
         moves: Moves | None = None,
         reverse: Any = True,
         disable_progbar: bool = False,
+        store: str | PathLike[str] | None = None,
+        checkpoint_seconds: float | int = 60.0,
     ) -> None:
         wanted = Wanted(model, base, moves or HMCMoves(), _PILOT_PARTICLES, "ParallelTempering")
-        super().__init__(wanted, reverse, disable_progbar)
+        super().__init__(
+            wanted,
+            Common(reverse, disable_progbar, store, checkpoint_seconds),
+            {
+                "num_ladders": num_ladders,
+                "num_temperatures": num_temperatures,
+                "num_sweeps": num_sweeps,
+                "num_rounds": num_rounds,
+            },
+        )
         check_whole("num_ladders", num_ladders, 2)
         check_whole("num_sweeps", num_sweeps, _FEWEST_SWEEPS)
         check_whole("num_rounds", num_rounds, 1)
@@ -103,7 +117,7 @@ class ParallelTempering(AlongPath):
         ladder = Ladder(begun.pilot.mover.path, moves)
         rungs = self._first_rungs(begun)
         stages.begin("rounds")
-        replicas = ladder.start(rungs, self.num_ladders, generator)
+        replicas = ladder.start(rungs, self.num_ladders, generator, run=stages.run)
         for k in range(self.num_rounds):
             sweeps = max(_SHORTEST_ROUND, self.num_sweeps >> (self.num_rounds - k))
             replicas, seen = _round(ladder, replicas, rungs, sweeps, generator, stages)
@@ -147,12 +161,6 @@ class ParallelTempering(AlongPath):
             tuning = begun.pilot.learned.tuning
             return cross_check(begun, tuning, draws, (log_z, error), stages, exact=exact)
 
-        checked = None
-        if sweeps < self.num_sweeps:
-            problems.append(f"{STOPPED} after {sweeps} of {self.num_sweeps} sweeps")
-        elif self.reverse is not False and math.isfinite(log_z):
-            checked, stopped = unless_interrupted(check)
-            problems += stopped
         found = Found(
             log_z,
             error,
@@ -178,7 +186,37 @@ class ParallelTempering(AlongPath):
             },
             ess=_least_ess(chains),
         )
-        return judged(begun, self.wanted.method, found, checked)
+
+        def with_problem(problem: str) -> LogZ:
+            so_far = found._replace(problems=[*problems, problem])
+            return judged(begun, self.wanted.method, so_far, None)
+
+        if sweeps < self.num_sweeps:
+            return with_problem(f"{STOPPED} after {sweeps} of {self.num_sweeps} sweeps")
+        if self.reverse is False or not math.isfinite(log_z):
+            return judged(begun, self.wanted.method, found, None)
+        stages.so_far(lambda: with_problem(UNCHECKED))
+        try:
+            return judged(begun, self.wanted.method, found, check())
+        except KeyboardInterrupt:
+            return with_problem(UNCHECKED)
+
+
+class _Sweeping(NamedTuple):
+    """A round on its way: lists of what each sweep saw."""
+
+    replicas: Replicas
+    slope: list[Tensor]
+    draws: list[Tensor]
+    acceptance: list[Tensor]
+    rejection: list[Tensor]
+    arrivals: list[Tensor]
+    round_trips: list[Tensor]
+
+    @property
+    def number(self) -> int:
+        """How many sweeps there were."""
+        return len(self.slope)
 
 
 def _round(
@@ -192,24 +230,48 @@ def _round(
     enough: int | None = None,
 ) -> tuple[Replicas, Seen]:
     """So many sweeps; interrupted when ``enough`` of them are finished, those."""
-    sweeps: list[tuple[Sweep, Tensor]] = []
+    latest = _Sweeping(replicas, [], [], [], [], [], [])
+
+    def step(state: _Sweeping) -> _Sweeping:
+        moved, sweep = ladder.sweep(state.replicas, rungs, state.number, generator)
+        return _Sweeping(
+            moved,
+            [*state.slope, sweep.slope],
+            [*state.draws, moved.positions[:, -1]],
+            [*state.acceptance, sweep.acceptance],
+            [*state.rejection, sweep.rejection],
+            [*state.arrivals, sweep.arrivals],
+            [*state.round_trips, sweep.round_trips],
+        )
+
+    def finished(state: _Sweeping) -> bool:
+        nonlocal latest
+        latest = state
+        return state.number == num_sweeps
+
+    first = latest
     try:
-        for number in range(num_sweeps):
-            replicas, sweep = ladder.sweep(replicas, rungs, number, generator)
-            sweeps.append((sweep, replicas.positions[:, -1]))
-            stages.report(number + 1, num_sweeps)
+        latest = stages.run(
+            Loop(
+                _Sweeping,
+                generator,
+                lambda: first,
+                step,
+                finished,
+                number=lambda state: state.number,
+                total=num_sweeps,
+            )
+        )
     except KeyboardInterrupt:
-        if enough is None or len(sweeps) < enough:
+        if enough is None or latest.number < enough:
             raise
-    seen = [sweep for sweep, _ in sweeps]
-    columns = Sweep(*(torch.stack(each) for each in zip(*seen, strict=True)))
-    return replicas, Seen(
-        columns.slope,
-        torch.stack([draws for _, draws in sweeps]),
-        columns.acceptance.mean(0),
-        columns.rejection.mean(0),
-        int(columns.arrivals.sum()),
-        int(columns.round_trips.sum()),
+    return latest.replicas, Seen(
+        torch.stack(latest.slope),
+        torch.stack(latest.draws),
+        torch.stack(latest.acceptance).mean(0),
+        torch.stack(latest.rejection).mean(0),
+        int(torch.stack(latest.arrivals).sum()),
+        int(torch.stack(latest.round_trips).sum()),
     )
 
 

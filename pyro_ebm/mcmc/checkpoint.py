@@ -1,7 +1,8 @@
 """A nest of tensors as one file: NumPy's npz, which is arrays with checksums, and no pickle.
 
 Tensors are named by the way to them, ``chain.tree.position``. A file says nothing of classes: it is
-read into the structure that the program has for it, and refused where the two differ.
+read into the structure that the program has for it, by an example or by the types of the fields of
+a NamedTuple, and refused where the two differ.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import NoneType
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -33,6 +35,8 @@ class Saved(NamedTuple):
 def flatten(tree: Any, name: str = "") -> dict[str, np.ndarray]:
     """The tensors and numbers of nested NamedTuples, tuples and mappings by name.
 
+    A list of floats, or of tensors of one shape, is one array.
+
     :raises TypeError: something else is among them.
     """
     if tree is None:
@@ -41,6 +45,10 @@ def flatten(tree: Any, name: str = "") -> dict[str, np.ndarray]:
         return {name: tree.detach().cpu().numpy()}
     if isinstance(tree, bool | int | float):
         return {name: np.asarray(tree)}
+    if isinstance(tree, list):
+        tensors = bool(tree) and isinstance(tree[0], Tensor)
+        value = torch.stack(tree).cpu().numpy() if tensors else np.asarray(tree, dtype=np.float64)
+        return {name: value}
     found: dict[str, np.ndarray] = {}
     for key, branch in _branches(tree, name).items():
         found |= flatten(branch, _below(name, key))
@@ -99,6 +107,42 @@ def _rebuilt(
     if isinstance(structure, Mapping):
         return parts
     return type(structure)(*parts.values()) if hasattr(structure, "_fields") else (*parts.values(),)
+
+
+def restored(kind: type, arrays: Mapping[str, np.ndarray], name: str, device: torch.device) -> Any:
+    """The NamedTuple of which :func:`flatten` made arrays, by the types of its fields.
+
+    :param kind: its class; fields are tensors, numbers, lists of these, NamedTuples, or None.
+    :raises ValueError: more or fewer arrays, or an array where a number should be.
+    """
+    left = dict(arrays)
+    tree = _of_kind(kind, left, name, device)
+    if left:
+        raise ValueError(f"expected no {', '.join(sorted(left)[:3])}: this state has none.")
+    return tree
+
+
+def _of_kind(kind: Any, left: dict[str, np.ndarray], name: str, device: torch.device) -> Any:
+    choices = [choice for choice in get_args(kind) if choice is not NoneType]
+    if NoneType in get_args(kind):
+        if left.pop(name + _NONE, None) is not None:
+            return None
+        (kind,) = choices
+    if hasattr(kind, "_fields"):
+        types = get_type_hints(kind)
+        parts = [_of_kind(types[key], left, _below(name, key), device) for key in kind._fields]
+        return kind(*parts)
+    if name not in left:
+        raise ValueError(f"expected {name} in this state.")
+    found = left.pop(name)
+    if kind in (bool, int, float):
+        if found.ndim:
+            raise ValueError(f"expected {name} as one number, got shape {found.shape}.")
+        return kind(found)
+    if get_origin(kind) is list and choices == [float]:
+        return found.tolist()
+    tensor = torch.from_numpy(found.copy()).to(device)
+    return list(tensor) if get_origin(kind) is list else tensor
 
 
 def _branches(tree: Any, name: str) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from pyro_ebm.energies import Banana
 from pyro_ebm.mcmc import checkpoint
 from pyro_ebm.mcmc.adaptation import Dense, Diagonal, LowRank, MetricKind, Warmup, begin
-from pyro_ebm.mcmc.checkpoint import Saved, flatten, rebuild
+from pyro_ebm.mcmc.checkpoint import Saved, flatten, rebuild, restored
 from pyro_ebm.mcmc.hmc import hmc
 from pyro_ebm.mcmc.nuts import nuts
 
@@ -153,3 +153,50 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(
 def test_something_that_is_no_tensor_is_refused():
     with pytest.raises(TypeError, match="text"):
         flatten({"text": "a"})
+
+
+class Typed(NamedTuple):
+    """A state whose fields say what they are, with lists that grow."""
+
+    inner: Inner
+    gone: Inner | None
+    rate: float
+    over: bool
+    number: int | None
+    floats: list[float]
+    tensors: list[Tensor]
+
+
+def typed(length: int) -> Typed:
+    inner = Inner(torch.randn(2, 3), None)
+    tensors = [torch.randn(2) for _ in range(length)]
+    return Typed(inner, None, 0.1, False, 3, [0.1 * i for i in range(length)], tensors)
+
+
+@pytest.mark.parametrize("length", [0, 1, 5])
+def test_a_state_is_read_by_the_types_of_its_fields(length: int, tmp_path: Path):
+    before = typed(length)
+    checkpoint.write(tmp_path / "state.npz", Saved(flatten(before, "state"), {}))
+    arrays = checkpoint.read(tmp_path / "state.npz").arrays
+    found = restored(Typed, arrays, "state", torch.device("cpu"))
+    assert isinstance(found, Typed)
+    assert isinstance(found.inner, Inner)
+    assert equal(found, before)
+    assert found.floats == before.floats
+    assert (found.gone, found.over, found.number) == (None, False, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"state.more": np.zeros(1)}, "expected no state.more"),
+        ({"state.rate": np.zeros(2)}, "state.rate as one number"),
+        ({"state.tensors": None}, "expected state.tensors"),
+        ({"state.inner.values": None}, "expected state.inner.values"),
+    ],
+)
+def test_a_state_of_other_fields_is_refused(change: dict[str, Any], said: str):
+    arrays = {**flatten(typed(2), "state"), **change}
+    kept = {name: array for name, array in arrays.items() if array is not None}
+    with pytest.raises(ValueError, match=said):
+        restored(Typed, kept, "state", torch.device("cpu"))

@@ -22,7 +22,7 @@ import torch
 
 import pyro_ebm as ebm
 from pyro_ebm.mcmc import checkpoint
-from pyro_ebm.mcmc.api.identity import _digest, density_differs, values_differ
+from pyro_ebm.mcmc.api.identity import density_differs, digest, values_differ
 from pyro_ebm.mcmc.api.zarr_array import ZarrArray
 
 from .stored_run import CHAINS, DRAWS, SIGMA, WARMUP, Y, begun, model, resumed
@@ -372,8 +372,8 @@ ARGUMENTS: dict[str, Callable[[float, str], Any]] = {
 
 @pytest.mark.parametrize("make", ARGUMENTS.values(), ids=ARGUMENTS)
 def test_arguments_are_told_apart_by_what_they_hold(make: Callable[[float, str], Any]):
-    hashes = [_digest(make(*given)) for given in ((1.0, "a"), (1.5, "a"), (1.0, "c"))]
-    assert hashes[0] == _digest(make(1.0, "a"))
+    hashes = [digest(make(*given)) for given in ((1.0, "a"), (1.5, "a"), (1.0, "c"))]
+    assert hashes[0] == digest(make(1.0, "a"))
     assert len(set(hashes)) == 3
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,18 +17,17 @@ from pyro_ebm.target import Target
 from ..checkpoint import Saved
 from ..run import Result
 from .export import Parts, build_groups
+from .folder import alone, claim, probes
 from .identity import Identity
 from .record import RunRecord
 from .starts import Starts
 from .store import (
+    RESUME,
     Contents,
     RunStore,
     StoreOptions,
     about_run,
-    alone,
-    claim,
     create,
-    probes,
     read_contents,
 )
 from .stored_group import Layout, SiteLayout, StoredGroup
@@ -113,7 +111,7 @@ def opened(
     """
     new = not contents.checkpoint.arrays
     if new:
-        claim(path)
+        claim(path, RESUME)
     with alone(path) if new else contextlib.nullcontext():
         store = None
         try:
@@ -134,23 +132,6 @@ def taken_up(path: Path) -> Iterator[Contents]:
     """
     with alone(path):
         yield read_contents(path)
-
-
-def warn_if_elsewhere(path: Path, contents: Contents, attributes: Mapping[str, Any]) -> None:
-    """Tell where the same draws cannot be promised, as sums are rounded in another order."""
-    before = contents.run.about["attrs"]
-    now = {**attributes, "torch_version": str(torch.__version__)}
-    changed = [
-        f"{name} was {before[name]} and is {now[name]}"
-        for name in ("torch_version", "num_threads")
-        if before[name] != now[name]
-    ]
-    if changed:
-        warnings.warn(
-            f"{path}: {' and '.join(changed)}. The run goes on rightly, but its draws need not be "
-            "those that it would have made without the interruption.",
-            stacklevel=3,
-        )
 
 
 def closed(result: Result, store: RunStore) -> Result:

@@ -1,4 +1,4 @@
-"""A run on disk as ArviZ data, without its model."""
+"""A run on disk, or an estimate of log Z, as ArviZ data, without its model."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import numpy as np
 
 from pyro_ebm.inference_data import to_inference_data
 
+from .. import checkpoint
+from .folder import ESTIMATE, ESTIMATE_FORMAT, ESTIMATE_GROUP
 from .store import Contents, read_contents
 from .stored_group import StoredGroup
 
 
 def from_store(path: str | PathLike[str]) -> Any:
-    """The run in a folder that ``MCMC(..., store=path)`` writes, as far as it has come.
+    """The run in a folder that ``MCMC(..., store=path)`` writes, as far as it has come; or the
+    estimate of log Z in one that ``AIS(..., store=path)`` and its kin write.
 
     It may be finished, interrupted or still going on; what counts are the draws that every chain
     had at the last checkpoint. They are mapped from the disk: what is not looked at is not read.
@@ -24,11 +27,18 @@ def from_store(path: str | PathLike[str]) -> Any:
     coordinates only; a warning tells how many.
     Log likelihoods and energies need the model: ``MCMC.resume(path, kernel)`` and ``to_arviz()``.
 
+    Of an estimate it gives what ``LogZ.to_arviz()`` gives, but for log likelihoods and log priors.
+    Where its run has not come to the end, the attribute ``complete`` is 0, and it is what there was
+    by then, as ``why`` says: what a round that still adapts has made of log Z, or an estimate that
+    nothing has checked.
+
     :returns: InferenceData, or DataTree from ArviZ 1.
     :raises FileNotFoundError: there is no run.
     :raises ValueError: a file is cut off or damaged.
     """
     folder = Path(path)
+    if (folder / ESTIMATE).exists():
+        return _estimate(folder)
     contents = read_contents(folder)
     about, now = contents.run.about, contents.checkpoint.about
     groups: dict[str, dict[str, np.ndarray]] = _sampled(folder, contents, "", contents.num_draws)
@@ -50,6 +60,28 @@ def from_store(path: str | PathLike[str]) -> Any:
         dims={name: tuple(axes) for name, axes in about["dims"].items()},
         coords={name: np.asarray(labels) for name, labels in about["coords"].items()},
         attrs=attributes,
+    )
+
+
+def _estimate(folder: Path) -> Any:
+    """What there is to read of an estimate of log Z."""
+    arrays, about = checkpoint.read(folder / ESTIMATE)
+    if about["format"] != ESTIMATE_FORMAT:
+        raise ValueError(
+            f"{folder} was written by another version of pyro_ebm, in format {about['format']}; "
+            f"this one reads format {ESTIMATE_FORMAT}."
+        )
+    groups: dict[str, dict[str, np.ndarray]] = {}
+    for name, value in arrays.items():
+        group, slash, variable = name.partition("/")
+        if slash:
+            groups.setdefault(group, {})[variable] = value
+    return to_inference_data(
+        groups,
+        dims={name: tuple(axes) for name, axes in about["dims"].items()},
+        coords={name: np.asarray(labels) for name, labels in about["coords"].items()},
+        attrs=about["attrs"],
+        plain_groups=(ESTIMATE_GROUP,),
     )
 
 

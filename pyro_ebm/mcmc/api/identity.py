@@ -51,15 +51,23 @@ _LABELS = ("columns", "index")
 Identity = dict[str, dict[str, Any]]
 
 
-def identity(target: Target, kernel: Any, args: tuple, kwargs: Mapping[str, Any]) -> Identity:
-    """What identifies a run, by group and name, in values that JSON keeps as they are."""
+def identity(
+    target: Target,
+    args: tuple,
+    kwargs: Mapping[str, Any],
+    **settings: Mapping[str, Any],
+) -> Identity:
+    """What identifies a run, by group and name, in values that JSON keeps as they are.
+
+    :param settings: those of the method, by a word for what they are settings of.
+    """
     program = target.program
     observed: dict[str, Any] = {}
     given: dict[str, Any] = {}
     determined: dict[str, Any] = {}
     if isinstance(program, ModelProgram):
         facts = site_facts(program)
-        observed = {n: _digest(fact.value) for n, fact in facts.items() if fact.value is not None}
+        observed = {n: digest(fact.value) for n, fact in facts.items() if fact.value is not None}
         determined = {n: list(f.shape) for n, f in facts.items() if f.kind == "deterministic"}
         given = by_parameter(program.user_model, args, kwargs)
     supports = _supports(target)
@@ -70,8 +78,11 @@ def identity(target: Target, kernel: Any, args: tuple, kwargs: Mapping[str, Any]
         },
         "deterministic site": determined,
         "data of site": observed,
-        "argument": {name: _digest(value) for name, value in given.items()},
-        "kernel": {"class": type(kernel).__name__, **_settings(kernel)},
+        "argument": {name: digest(value) for name, value in given.items()},
+        **{
+            group: {name: _plain(value) for name, value in sorted(named.items())}
+            for group, named in settings.items()
+        },
         "numbers": {"dtype": str(target.dtype), "device": target.device.type},
     }
 
@@ -101,10 +112,14 @@ def density_differs(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -
     (old, old_gradient), (new, new_gradient) = before, now
     tolerance = _ROUNDINGS * torch.finfo(old.dtype).eps
     # Written so that a number that is none differs from every other.
-    apart = ~((new - old).abs() <= tolerance * (1 + old.abs()))
+    apart = ~((new - old).abs() <= tolerance * (1 + old.abs())) & (new != old)
     if bool(apart.any()):
         point = int(apart.long().argmax())
         return f"the log density at a stored point was {float(old[point])}, is {float(new[point])}"
+    finite = old.isfinite()
+    if not bool(finite.any()):
+        return None
+    old_gradient, new_gradient = old_gradient[:, finite], new_gradient[:, finite]
     scale = 1 + old_gradient.abs().amax(1, keepdim=True)
     if not bool(((new_gradient - old_gradient).abs() <= tolerance * scale).all()):
         return "the gradient of the log density at a stored point is another"
@@ -123,12 +138,12 @@ def values_differ(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> li
                 f"site {name!r} is another: it was {old.dtype} of shape {list(old.shape[1:])} and "
                 f"is {new.dtype} of shape {list(new.shape[1:])}"
             )
-        elif not _agree(old, new):
+        elif not agree(old, new):
             found.append(f"site {name!r} has other values at a stored point")
     return found
 
 
-def _agree(old: Tensor, new: Tensor) -> bool:
+def agree(old: Tensor, new: Tensor) -> bool:
     """Whether values are the same up to rounding, and numbers that are none in the same places."""
     if not old.is_floating_point():
         return torch.equal(old, new)
@@ -157,26 +172,25 @@ def _support(constraint: Any) -> str:
     return name if inner is None else f"{name}({_support(inner)})"
 
 
-def _settings(kernel: Any) -> dict[str, Any]:
-    return {
-        name: _plain(value)
-        for name, value in sorted(vars(kernel).items())
-        if name not in _NO_SETTINGS
-    }
+def settings_of(kernel: Any) -> dict[str, Any]:
+    """What sets a kernel, its class among it."""
+    found = {name: value for name, value in vars(kernel).items() if name not in _NO_SETTINGS}
+    return {"class": type(kernel).__name__, **found}
 
 
 def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Tensor | np.ndarray):
-        return _digest(value)
+        return digest(value)
     if isinstance(value, tuple | list):
         parts = [_plain(part) for part in value]
         return [type(value).__name__, *parts] if hasattr(value, "_fields") else parts
     return type(value).__name__
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """A hash of nested tensors, arrays, plain values and attributes."""
     digest = hashlib.sha256()
     for part in _parts(value):
         digest.update(part)
@@ -219,7 +233,7 @@ def _nested(value: Any, within: tuple[int, ...]) -> Iterator[bytes]:
             yield from _parts(part, within)
     elif isinstance(value, set | frozenset):
         yield f"set{len(value)}".encode()
-        yield from sorted(_digest(part).encode() for part in value)
+        yield from sorted(digest(part).encode() for part in value)
     else:
         kind = value if isinstance(value, type) else type(value)
         yield f"{kind.__module__}.{kind.__qualname__}".encode()

@@ -27,20 +27,20 @@ from .beginning import (
     options_of,
     starts_of,
     taken_up,
-    warn_if_elsewhere,
 )
 from .chees import ChEESHMC
 from .diagnosis import diagnose
 from .export import RunRecord, predict, to_arviz
+from .folder import check_free, check_same, warn_if_elsewhere
 from .gears import Chains, Gear, gear_of, same_gear
-from .identity import identity
+from .identity import Identity, identity, settings_of
 from .kernels import HMC, NUTS
 from .outcome import outcome, tell
 from .progress import ProgressBar
 from .samples import diagnostics, get_samples
 from .starts import Starts, given_starts, initial_starts, one_chain_of, starts_after, validate
 from .stopping import UntilESS
-from .store import Contents, RunStore, StoreOptions, check_free, check_same, read_contents
+from .store import RESUME, Contents, RunStore, StoreOptions, read_contents
 
 
 class MCMC:
@@ -187,16 +187,16 @@ class MCMC:
                 contents = stack.enter_context(taken_up(self.store))
                 _, self.num_samples = options_of(self.store, contents, self._wanted)
             elif self.store:
-                check_free(self.store)
+                check_free(self.store, RESUME)
             target = self.kernel.target(args, kwargs, self._example_params(contents))
             seed = int(torch.randint(2**63 - 1, ()))
             if contents is not None:
                 seed = int(contents.run.about["attrs"]["seed"])
             generator = torch.Generator(target.device).manual_seed(seed)
             num_threads = stack.enter_context(worthwhile_threads(target, self.num_chains))
-            now = identity(target, self.kernel, args, kwargs) if self.store else {}
+            now = self._identity(target, args, kwargs) if self.store else {}
             if self.store and contents is not None:
-                check_same(self.store, contents, target, now)
+                check_same(self.store, contents.run, target, now)
             starts = self._starts(target, generator, contents)
             gear = self._gear(target, starts.positions, contents)
             attributes = self._attributes(target, seed, num_threads, gear)
@@ -214,7 +214,7 @@ class MCMC:
                         attributes=attributes,
                     )
                 else:
-                    warn_if_elsewhere(self.store, contents, attributes)
+                    warn_if_elsewhere(self.store, contents.run.about["attrs"], attributes)
                 options = StoreOptions(
                     self._coordinates(target), self.num_samples, self.checkpoint_seconds
                 )
@@ -240,6 +240,9 @@ class MCMC:
             thinning=self.thinning,
         )
         tell(result, self.num_samples)
+
+    def _identity(self, target: Target, args: tuple, kwargs: Mapping[str, Any]) -> Identity:
+        return identity(target, args, kwargs, kernel=settings_of(self.kernel))
 
     def _options(self) -> Options:
         assert self.warmup_steps is not None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,13 +22,13 @@ from .. import checkpoint
 from ..checkpoint import Saved
 from ..draws import StoredDraws
 from ..run import RunState
-from .identity import Identity, density_differs, differences, values_differ
+from .identity import Identity
 from .stored_group import Layout, StoredGroup, constrain_in_pieces
 from .zarr_array import consolidate, write_metadata
 
 _RUN, _STATE = "run.npz", "checkpoint.npz"
 _FORMAT = 1
-_PROBES = 8
+RESUME = "MCMC.resume(path, kernel)"
 # What changes its size while a run goes on: rows of checkpoints of trees, versions of a metric.
 _FREE_AXES = {
     r"state\.chain\.checkpoints\.\w+": 0,
@@ -37,7 +36,6 @@ _FREE_AXES = {
     r"state\.chain\.checkpoints": 1,
     r".*\.metric\.\w+": 0,
 }
-_PROBED = "probe_site:"
 
 
 class Contents(NamedTuple):
@@ -286,90 +284,10 @@ class RunStore:
         return self.draws.kept, None if before is None else before.kept
 
 
-def claim(path: Path) -> None:
-    """Make the folder of a new run; of several processes one makes it.
-
-    :raises FileExistsError: something is there already.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        path.mkdir()
-    except FileExistsError:
-        check_free(path)
-        raise
-
-
 def create(path: Path, run: Saved) -> None:
     """Say in the folder of a new run what it is."""
     write_metadata(path, {"node_type": "group"})
     checkpoint.write(path / _RUN, run)
-
-
-def check_free(path: Path) -> None:
-    """Refuse to write over anything.
-
-    :raises FileExistsError: something is there already.
-    """
-    if path.exists():
-        raise FileExistsError(
-            f"store={str(path)!r} exists already. Go on with the run in it by "
-            "MCMC.resume(path, kernel), or give a new name."
-        )
-
-
-def probes(target: Target, start: Tensor, sites: Collection[str]) -> dict[str, np.ndarray]:
-    """Log densities, gradients and values of sites at a few of the starts [dim, chains]."""
-    chosen = torch.linspace(0, start.shape[1] - 1, min(start.shape[1], _PROBES)).long()
-    points = start[:, chosen.to(start.device)].contiguous()
-    found = (points, *target.log_density_and_gradient(points))
-    names = ("probe", "probe_log_density", "probe_gradient")
-    values = {_PROBED + n: v for n, v in target.constrain(points.T).items() if n in sites}
-    named = {**dict(zip(names, found, strict=True)), **values}
-    return {name: value.cpu().numpy() for name, value in named.items()}
-
-
-def check_same(path: Path, contents: Contents, target: Target, now: Identity) -> None:
-    """Refuse to go on with another model, other data or another kernel.
-
-    :raises ValueError: saying what differs.
-    """
-    found = differences(contents.run.about["identity"], now)
-    if not found:
-        before = [contents.array(n) for n in ("probe", "probe_log_density", "probe_gradient")]
-        points, old, old_gradient = (t.to(target.device) for t in before if t is not None)
-        seen = density_differs((old, old_gradient), target.log_density_and_gradient(points))
-        found = [] if seen is None else [seen]
-        known = {
-            name.removeprefix(_PROBED): torch.from_numpy(value).to(target.device)
-            for name, value in contents.run.arrays.items()
-            if name.startswith(_PROBED)
-        }
-        found += values_differ(known, target.constrain(points.T))
-    if found:
-        shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
-        raise ValueError(
-            f"{path} is the run of something else: {shown}. Resume it with the model, the data "
-            "and the kernel that it was begun with, or begin another run with another store=."
-        )
-
-
-@contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Keep other processes from writing to the same run, where the system can.
-
-    :raises RuntimeError: one does.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with (path / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RuntimeError(f"{path} is being written by another process.") from error
-        yield
 
 
 def about_run(*, identity: Identity, layout: Layout, **more: Any) -> dict[str, Any]:
