@@ -8,8 +8,8 @@ from torch import Tensor
 
 from pyro_ebm.energies import DiagonalGaussian, Gaussian
 from pyro_ebm.mcmc.adaptation import Auto, Dense, Diagonal, LowRank, MetricKind, Warmup, windows
-from pyro_ebm.mcmc.metric import DenseMetric, inverse_mass_matrix
-from pyro_ebm.mcmc.metric_kinds import chosen
+from pyro_ebm.mcmc.metric import DenseMetric, DiagonalMetric, inverse_mass_matrix
+from pyro_ebm.mcmc.metric_kinds import chosen, converted
 from pyro_ebm.mcmc.nuts import nuts
 from pyro_ebm.mcmc.run import Plan, Result, run_chains
 from pyro_ebm.target import Target
@@ -129,6 +129,15 @@ def test_without_draws_to_learn_it_from_no_metric_is_dense(
     result = run(gaussian(), warmup=warmup, chains=chains, num_samples=5)
     assert result.state is not None
     assert isinstance(result.state.settings.metric, DenseMetric) == dense
+
+
+@pytest.mark.parametrize("kind", [Diagonal(), Dense(), LowRank(2)])
+def test_a_metric_left_open_stays_what_an_earlier_run_has_learned(kind: MetricKind):
+    like = torch.ones(4)
+    earlier = converted(DiagonalMetric(2 * like[None]), kind, 0, like=like)
+    kept = converted(earlier, Auto(), 0, like=like)
+    assert type(kept) is type(earlier)
+    assert all(torch.equal(*parts) for parts in zip(kept, earlier, strict=True))
 
 
 def correlated() -> Target:
