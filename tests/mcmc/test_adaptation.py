@@ -156,7 +156,7 @@ def test_a_metric_left_open_learns_correlations_that_many_chains_show():
 
 
 def test_trees_are_short_until_a_metric_is_learned_and_deep_afterwards():
-    far = Target.from_energy(DiagonalGaussian(torch.zeros(2), torch.tensor([1.0, 1e-3])))
+    far = correlated()
     generator = torch.Generator().manual_seed(0)
     plan = Plan(10, Warmup(100), keep_warmup=True)
     start = far.initial_positions(32, generator=generator)
@@ -166,5 +166,5 @@ def test_trees_are_short_until_a_metric_is_learned_and_deep_afterwards():
     assert result.warmup_draws is not None
     first = windows(80, 32)[0]
     depths = result.warmup_draws.statistics["tree_depth"]
-    assert int(depths[:first].max()) == 6
+    assert int(depths[:first].max()) <= 6
     assert int(result.state.settings.max_tree_depth) == 10
