@@ -34,7 +34,7 @@ _PYRO = (200, 200)
 _SMALL = 12
 _SECONDS, _SECONDS_OF_PYRO = 150.0, 180.0
 # Models whose gradient numba has no fast code for.
-_JAX_ALONE = {"garch11", "gp_regr"}
+JAX_ALONE = {"garch11", "gp_regr"}
 
 
 class Contestant(NamedTuple):
@@ -94,8 +94,8 @@ def _ours(
 
 
 def _nutpie(target: str) -> Iterator[Contestant]:
-    backends = {chains: ["jax" if target in _JAX_ALONE else "numba"] for chains in _NUTPIE}
-    if target not in _JAX_ALONE:
+    backends = {chains: ["jax" if target in JAX_ALONE else "numba"] for chains in _NUTPIE}
+    if target not in JAX_ALONE:
         backends[min(_NUTPIE)].append("jax")
     for chains, (warmup, num_draws) in _NUTPIE.items():
         for backend in backends[chains]:

@@ -15,7 +15,7 @@ import torch
 import pyro_ebm as ebm
 from benchmarks.ours import sampled
 from benchmarks.statistics import joined
-from benchmarks.targets import SLANTED, arranged
+from benchmarks.targets import arranged
 from benchmarks.worker import Stopwatch, hand_over, options
 from pyro_ebm.diagnostics import ess_mean
 from pyro_ebm.mcmc.run import Plan, Problem, run_chains
@@ -40,7 +40,7 @@ def main() -> None:
     given = options()
     name, chains = given["target"], given["chains"]
     model, args, kwargs = sampled(name)
-    kernel = ebm.NUTS(model, full_mass=name in SLANTED)
+    kernel = ebm.NUTS(model)
     target = kernel.target(args, kwargs, None)
     problem = Problem(target.log_density_and_gradient, recorded_once())
     plan = Plan(given["num_draws"], kernel.warmup(target, given["warmup"]))

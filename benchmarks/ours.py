@@ -18,7 +18,6 @@ from benchmarks.targets import (
     INDEPENDENT,
     NEAR_STARTS,
     RADIUS,
-    SLANTED,
     arranged,
     precision_matrix,
 )
@@ -66,7 +65,6 @@ def main() -> None:
 
     kernel = ebm.NUTS(
         model,
-        full_mass=name in SLANTED,
         jit_compile=given["jit_compile"],
         init_strategy=partial(init_to_uniform, radius=NEAR_STARTS.get(name, RADIUS)),
     )

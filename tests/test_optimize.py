@@ -188,3 +188,19 @@ def test_mirrored_minima_are_distinct_and_every_run_is_counted_once():
     assert len(found.counts) == 8
     assert int(found.counts.sum()) == 200
     torch.testing.assert_close(torch.bincount(found.labels), found.counts)
+
+
+@pytest.mark.parametrize("decrement", [1.0, 1e4])
+def test_a_run_may_stop_on_its_way_where_the_curvature_says_that_it_is_near(decrement: float):
+    scale = torch.logspace(-2, 0, 5, dtype=torch.float64)[:, None]
+
+    def quadratic(x: Tensor) -> tuple[Tensor, Tensor]:
+        return 0.5 * (x / scale).square().sum(0), x / scale.square()
+
+    starts = 100 * torch.randn(5, 16, dtype=torch.float64)
+    found = lbfgs(quadratic, starts, decrement=decrement)
+    ended = lbfgs(quadratic, starts)
+    assert found.converged.all()
+    assert (found.num_steps < ended.num_steps).all()
+    assert (found.values > 1e-12).all()
+    assert (found.values < quadratic(starts)[0]).all()

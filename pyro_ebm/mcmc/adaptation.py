@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from .kernel import LogDensityAndGradient, Settings, Transition
+from .metric_kinds import Auto as Auto
 from .metric_kinds import Dense as Dense
 from .metric_kinds import Diagonal as Diagonal
 from .metric_kinds import LowRank as LowRank
 from .metric_kinds import MetricKind as MetricKind
-from .metric_kinds import converted, initial_metric, publish
+from .metric_kinds import chosen, converted, initial_metric, publish
 from .step_size import (
     DualAverage,
     reasonable_step_size,
@@ -31,7 +32,9 @@ from .windows import windows as windows
 
 # Transitions that every chain makes after adaptation has stopped, before it keeps its draws.
 SETTLE = 20
-_EARLY_TREE_DEPTH = 7
+# The depth of trees in the first window, which grows by one a window: a chain on its way in, or
+# whose metric is not yet learned, would hold up all others with trees of a thousand steps.
+_EARLY_TREE_DEPTH = 6
 # A transition with a lower acceptance rate has not moved; a step is shortened to this at most.
 _STUCK, _SHORTEST = 0.1, 2.0**-20
 # Mean leapfrog steps of a trajectory in the first window, before a length is learned.
@@ -145,9 +148,12 @@ def begin(
 
 def _first_settings(warmup: Warmup, position: Tensor, gradient: Tensor) -> Settings:
     early = warmup.num_steps > SETTLE and warmup.adapt_metric
+    dim, chains = position.shape
+    num_draws = chains * max(windows(warmup.num_steps - SETTLE, chains), default=0)
+    kind = chosen(warmup.kind, dim=dim, num_draws=num_draws if early else 0)
     return Settings(
-        step_size=position.new_full((position.shape[1],), warmup.step_size),
-        metric=initial_metric(warmup.kind, gradient, adapt=early),
+        step_size=position.new_full((chains,), warmup.step_size),
+        metric=initial_metric(kind, gradient, adapt=early),
         version=torch.zeros((), dtype=torch.long, device=position.device),
         max_tree_depth=torch.tensor(
             min(_EARLY_TREE_DEPTH, warmup.max_tree_depth) if early else warmup.max_tree_depth,
@@ -297,12 +303,19 @@ def _with_full_depth(warmup: Warmup, settings: Settings) -> Settings:
     return settings._replace(max_tree_depth=depth)
 
 
+def _with_depth_of(warmup: Warmup, settings: Settings, window: int) -> Settings:
+    """The depth of trees in a window where the metric is learned, else the full one."""
+    depth = _EARLY_TREE_DEPTH + window if warmup.adapt_metric else warmup.max_tree_depth
+    early = settings.max_tree_depth.clamp(min=depth).clamp(max=warmup.max_tree_depth)
+    return settings._replace(max_tree_depth=early)
+
+
 def _close_window(
     warmup: Warmup,
     state: Adaptation,
     length: int,
 ) -> Adaptation:
-    settings = _with_full_depth(warmup, state.settings)
+    settings = _with_depth_of(warmup, state.settings, int(state.window) + 1)
     draws, gradients, arrived = _arrived(state, length)
     if warmup.adapt_metric:
         settings = publish(warmup.kind, settings, draws, gradients)

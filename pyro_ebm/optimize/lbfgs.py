@@ -72,6 +72,7 @@ class _Runs(NamedTuple):
 class _Rules(NamedTuple):
     gradient_tolerance: float
     value_tolerance: float
+    decrement: float
     farthest: Tensor
 
 
@@ -83,6 +84,7 @@ def lbfgs(
     memory: int = 10,
     gradient_tolerance: float | None = None,
     value_tolerance: float | None = None,
+    decrement: float = 0.0,
 ) -> Optimum:
     """Minimise a function from many starts at once.
 
@@ -97,6 +99,9 @@ def lbfgs(
             sqrt(eps) of the greatest that it has met; eps^(2/3) unless given.
         value_tolerance: a run has also converged when its last step gained less than this times
             max(1, |value|) and its next promises no more; a tenth of eps unless given.
+        decrement: a run may stop on its way, and has converged, where g'Hg is no more than this
+            with its gradient g and the inverse Hessian H that it has learned: the squared distance
+            to the minimum, in units of the curvature.
 
     Raises:
         ValueError: a start, or the function there, is not finite.
@@ -105,6 +110,7 @@ def lbfgs(
     rules = _Rules(
         eps ** (2 / 3) if gradient_tolerance is None else gradient_tolerance,
         0.1 * eps if value_tolerance is None else value_tolerance,
+        decrement,
         _RUNAWAY * starts.abs().amax(0).clamp(min=1.0),
     )
     runs = _begin(value_and_gradient, starts.detach().clone(), memory, rules)
@@ -197,8 +203,9 @@ def _round(runs: _Runs, value_and_gradient: ValueAndGradient, rules: _Rules) -> 
     flat = _flat(gradient, value, steepest, rules) & (near | ~learnt)
     small = gradient.abs().amax(0) <= eps**0.5 * torch.minimum(steepest, size)
     at_rounding = (promise <= _ROUNDING * eps * size) | (small & ~learnt)
+    close = learnt & (-fresh.slope <= rules.decrement)
     fell = plunged | runaway
-    converged = ~fell & ((accepted & (settled | flat)) | (stuck & at_rounding))
+    converged = ~fell & ((accepted & (settled | flat | close)) | (stuck & at_rounding))
     return _Runs(
         position,
         value,

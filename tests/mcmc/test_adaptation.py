@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from pyro_ebm.energies import DiagonalGaussian, Gaussian
-from pyro_ebm.mcmc.adaptation import Dense, Diagonal, LowRank, MetricKind, Warmup, windows
-from pyro_ebm.mcmc.metric import inverse_mass_matrix
+from pyro_ebm.mcmc.adaptation import Auto, Dense, Diagonal, LowRank, MetricKind, Warmup, windows
+from pyro_ebm.mcmc.metric import DenseMetric, DiagonalMetric, inverse_mass_matrix
+from pyro_ebm.mcmc.metric_kinds import chosen, converted
 from pyro_ebm.mcmc.nuts import nuts
 from pyro_ebm.mcmc.run import Plan, Result, run_chains
 from pyro_ebm.target import Target
@@ -100,3 +101,70 @@ def test_nothing_adapts_when_nothing_shall():
     assert result.state is not None
     assert result.draws.statistics["step_size"].unique().tolist() == pytest.approx([0.2])
     assert inverse_mass_matrix(result.state.settings.metric).eq(1.0).all()
+
+
+@pytest.mark.parametrize(
+    ("dim", "num_draws", "expected"),
+    [(20, 100, Dense()), (20, 99, Diagonal()), (128, 10**6, Dense()), (129, 10**6, Diagonal())],
+)
+def test_a_metric_left_open_is_dense_where_draws_are_ample(
+    dim: int, num_draws: int, expected: MetricKind
+):
+    assert chosen(Auto(), dim=dim, num_draws=num_draws) == expected
+    assert chosen(LowRank(3), dim=dim, num_draws=num_draws) == LowRank(3)
+
+
+@pytest.mark.parametrize(
+    ("chains", "warmup", "dense"),
+    [
+        (32, Warmup(100, kind=Auto()), True),
+        (2, Warmup(30, kind=Auto()), False),
+        (32, Warmup(0, kind=Auto()), False),
+        (32, Warmup(100, kind=Auto(), adapt_metric=False), False),
+    ],
+)
+def test_without_draws_to_learn_it_from_no_metric_is_dense(
+    chains: int, warmup: Warmup, dense: bool
+):
+    result = run(gaussian(), warmup=warmup, chains=chains, num_samples=5)
+    assert result.state is not None
+    assert isinstance(result.state.settings.metric, DenseMetric) == dense
+
+
+@pytest.mark.parametrize("kind", [Diagonal(), Dense(), LowRank(2)])
+def test_a_metric_left_open_stays_what_an_earlier_run_has_learned(kind: MetricKind):
+    like = torch.ones(4)
+    earlier = converted(DiagonalMetric(2 * like[None]), kind, 0, like=like)
+    kept = converted(earlier, Auto(), 0, like=like)
+    assert type(kept) is type(earlier)
+    assert all(torch.equal(*parts) for parts in zip(kept, earlier, strict=True))
+
+
+def correlated() -> Target:
+    """Ten coordinates of correlation 0.999."""
+    covariance = torch.full((10, 10), 0.999) + 0.001 * torch.eye(10)
+    return Target.from_energy(Gaussian(torch.zeros(10), covariance_matrix=covariance))
+
+
+def test_a_metric_left_open_learns_correlations_that_many_chains_show():
+    lengths = {}
+    for kind in (Auto(), Diagonal()):
+        result = run(correlated(), warmup=Warmup(100, kind=kind), chains=64, num_samples=30)
+        lengths[kind] = float(result.draws.statistics["n_steps"].mean())
+    assert lengths[Auto()] < 8.0
+    assert lengths[Diagonal()] > 4 * lengths[Auto()]
+
+
+def test_trees_are_short_until_a_metric_is_learned_and_deep_afterwards():
+    far = correlated()
+    generator = torch.Generator().manual_seed(0)
+    plan = Plan(10, Warmup(100), keep_warmup=True)
+    start = far.initial_positions(32, generator=generator)
+    result = run_chains(problem_of(far), nuts(), start, plan, generator=generator)
+    assert result.error is None
+    assert result.state is not None
+    assert result.warmup_draws is not None
+    first = windows(80, 32)[0]
+    depths = result.warmup_draws.statistics["tree_depth"]
+    assert int(depths[:first].max()) <= 6
+    assert int(result.state.settings.max_tree_depth) == 10

@@ -14,7 +14,7 @@ from torch import Tensor
 from pyro_ebm.energies import Energy
 from pyro_ebm.target import Target
 
-from ..adaptation import Dense, Diagonal, LowRank, MetricKind, Warmup
+from ..adaptation import Auto, Dense, Diagonal, LowRank, MetricKind, Warmup
 from ..hmc import hmc
 from ..kernel import Kernel, Settings
 from ..native_nuts import native_nuts
@@ -139,6 +139,8 @@ def _metric_kind(full_mass: Any, target: Target) -> MetricKind:
     """Pyro's ``full_mass``: a flag, a list of tuples of sites, or one of our metric objects."""
     if isinstance(full_mass, Diagonal | Dense | LowRank):
         return full_mass
+    if full_mass == "auto":
+        return Auto()
     if isinstance(full_mass, bool):
         return Dense() if full_mass else Diagonal()
     by_name = {site.name: site for site in target.sites}
@@ -147,8 +149,8 @@ def _metric_kind(full_mass: Any, target: Target) -> MetricKind:
     for names in full_mass:
         if isinstance(names, str) or not all(name in by_name for name in names):
             raise ValueError(
-                "full_mass must be a bool, Diagonal(), Dense(), LowRank(), or a list of tuples of "
-                f"the latent sites {sorted(by_name)}; got {full_mass!r}."
+                'full_mass must be "auto", a bool, Diagonal(), Dense(), LowRank(), or a list of '
+                f"tuples of the latent sites {sorted(by_name)}; got {full_mass!r}."
             )
         if seen & set(names):
             raise ValueError(f"full_mass names a site twice: {sorted(seen & set(names))}.")
@@ -167,7 +169,9 @@ class NUTS(_PyroKernel):
         a Target; or give ``potential_fn``, minus a log density of unconstrained tensors by name.
     :param step_size: the first guess; kept when ``adapt_step_size`` is False.
     :param full_mass: False for a diagonal inverse mass matrix, True for a dense one, a list of
-        tuples of sites for dense blocks, or ``LowRank(rank)``.
+        tuples of sites for dense blocks, or ``LowRank(rank)``. "auto" learns a dense one of up to
+        128 dimensions where warm-up has draws enough for it, five a dimension in its longest
+        window, all chains together; else a diagonal one.
     :param use_multinomial_sampling: must be True; slice sampling is not offered.
     :param transforms: per site a map from its support to unconstrained space.
     :param jit_compile: False records the step and runs it as it is; True also compiles what a step
@@ -189,7 +193,7 @@ class NUTS(_PyroKernel):
         step_size: float | int = 1,
         adapt_step_size: bool = True,
         adapt_mass_matrix: bool = True,
-        full_mass: Any = False,
+        full_mass: Any = "auto",
         use_multinomial_sampling: bool = True,
         transforms: Mapping[str, Any] | None = None,
         max_plate_nesting: int | None = None,
@@ -258,7 +262,7 @@ class HMC(_PyroKernel):
         num_steps: int | None = None,
         adapt_step_size: bool = True,
         adapt_mass_matrix: bool = True,
-        full_mass: Any = False,
+        full_mass: Any = "auto",
         transforms: Mapping[str, Any] | None = None,
         max_plate_nesting: int | None = None,
         jit_compile: bool | str = "auto",

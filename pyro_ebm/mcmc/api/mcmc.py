@@ -55,7 +55,8 @@ class MCMC:
     :param initial_params: unconstrained starts by site, leading axis the chains (for one chain also
         without it).
     :param num_chains: chains, 1 to several thousand. From 128 on they start from 8 over-dispersed
-        points, shared by equal groups, which nested R-hat needs.
+        points, shared by equal groups, which nested R-hat needs. From 16 on points that
+        ``init_to_uniform`` has drawn are first brought near to what is sampled.
     :param hook_fn: ``hook_fn(kernel, samples, stage, i)``, called after every block of steps;
         samples are the unconstrained draws [draw, coordinate, chain] so far.
     :param mp_context: accepted and ignored: all chains live in one process.
