@@ -22,7 +22,9 @@ from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
 from .calibration_plot import plot_calibration as plot_calibration
 from .distribution import EnergyDistribution as EnergyDistribution
+from .energies import RBM as RBM
 from .energies import Banana as Banana
+from .energies import BoltzmannMachine as BoltzmannMachine
 from .energies import ClassifierEnergy as ClassifierEnergy
 from .energies import DiagonalGaussian as DiagonalGaussian
 from .energies import DoubleWell as DoubleWell
@@ -30,16 +32,21 @@ from .energies import Energy as Energy
 from .energies import Funnel as Funnel
 from .energies import Gaussian as Gaussian
 from .energies import GaussianMixtureEnergy as GaussianMixtureEnergy
+from .energies import Hopfield as Hopfield
+from .energies import Ising as Ising
 from .energies import Mixture as Mixture
 from .energies import MLPEnergy as MLPEnergy
 from .energies import MuellerBrown as MuellerBrown
 from .energies import Phi4 as Phi4
+from .energies import Potts as Potts
 from .energies import ProductOfExperts as ProductOfExperts
 from .energies import Quartic as Quartic
 from .energies import StudentT as StudentT
 from .energies import Tilted as Tilted
 from .energies import as_energy as as_energy
+from .energies import blocks_of as blocks_of
 from .energies import clamp as clamp
+from .energies import spin as spin
 from .factor import energy_factor as energy_factor
 from .mcmc.adaptation import Dense as Dense
 from .mcmc.adaptation import Diagonal as Diagonal
@@ -60,9 +67,11 @@ __all__ = [
     "HMC",
     "MCMC",
     "NUTS",
+    "RBM",
     "SMC",
     "Adaptive",
     "Banana",
+    "BoltzmannMachine",
     "Calibration",
     "ChEESHMC",
     "ClassifierEnergy",
@@ -78,7 +87,9 @@ __all__ = [
     "Gaussian",
     "GaussianMixtureEnergy",
     "HMCMoves",
+    "Hopfield",
     "InverseTemperatures",
+    "Ising",
     "Linear",
     "LogZ",
     "LowRank",
@@ -90,6 +101,7 @@ __all__ = [
     "Optimized",
     "ParallelTempering",
     "Phi4",
+    "Potts",
     "ProductOfExperts",
     "Quartic",
     "StudentT",
@@ -97,6 +109,7 @@ __all__ = [
     "ThermodynamicIntegration",
     "Tilted",
     "as_energy",
+    "blocks_of",
     "bridge_sampling",
     "calibrate",
     "clamp",
@@ -108,4 +121,5 @@ __all__ = [
     "plot_path",
     "plot_weights",
     "plot_works",
+    "spin",
 ]
