@@ -70,9 +70,7 @@ class Warmup(NamedTuple):
         settings: Settings | None,
     ) -> Adaptation:
         """See :func:`begin`."""
-        return begin(
-            self, density, position, log_density, gradient, momentum, settings=settings
-        )
+        return begin(self, density, position, log_density, gradient, momentum, settings=settings)
 
     def learn(
         self, state: Adaptation, transition: Transition, versions: Tensor

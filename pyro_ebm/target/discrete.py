@@ -20,9 +20,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
+from torch.utils import _pytree as pytree
 
-from pyro_ebm.energies import Energy, evaluate
-from pyro_ebm.energies.states import states_of
+from pyro_ebm.energies import Bonds, Energy, Scaled, Tempered, blocks_of, evaluate
+from pyro_ebm.energies.states import spin, states_of
 from pyro_ebm.energies.supports import elementwise
 from pyro_ebm.normalizers import like_of
 
@@ -94,7 +95,7 @@ class DiscreteProgram:
             self.exact = not differentiable or bool(few if exact_changes is None else exact_changes)
 
     def values(self, indices: Float[Tensor, "rows dim"]) -> Tensor:
-        """Configurations [rows, *event] of indices of states, in floats as the energy takes them."""
+        """Configurations [rows, *event] of indices of states, as floats."""
         shape = self.sites[0].shape
         if self.one_hot:
             states = torch.arange(self.num_states, device=indices.device, dtype=indices.dtype)
@@ -115,8 +116,7 @@ class DiscreteProgram:
         if not inside or not bool(self.energy.support.check(x).all()):
             raise ValueError(
                 f"expected x [*batch, {', '.join(map(str, shape))}] within {self.energy.support}, "
-                f"got shape {tuple(x.shape)}"
-                + (" with values outside of it." if inside else ".")
+                f"got shape {tuple(x.shape)}" + (" with values outside of it." if inside else ".")
             )
         found = x.argmax(-1) if self.one_hot else (x - self._lowest) / self._spacing.clamp(min=1)
         return found.to(self._like).reshape(*batch, self.dim)
@@ -125,11 +125,7 @@ class DiscreteProgram:
         """The terms at one position [dim]."""
         one = side._replace(beta=None if side.beta is None else side.beta[None])
         terms = self.terms(position.to(self._like)[None], one)
-        return Terms(
-            terms.log_joint[0],
-            *({name: value[0] for name, value in part.items()} for part in terms[1:6]),
-            terms.log_det[0],
-        )
+        return pytree.tree_map(lambda value: value[0], terms)
 
     def terms(self, positions: Float[Tensor, "rows dim"], side: Side = NO_SIDE) -> Terms:
         """The terms at many positions."""
@@ -161,6 +157,43 @@ class DiscreteProgram:
         # Zero times an infinite energy is no number, where zero is meant.
         return -energy * scale, (-rise * scale).contiguous()
 
+    @property
+    def bonds(self) -> Bonds | None:
+        """The terms of an energy of pairs over the temperature; None where it is not known as one.
+
+        They are those of the values, not of the indices of states.
+        """
+        energy, factor = self.energy, 1.0 / self.temperature
+        while isinstance(energy, Scaled | Tempered):
+            tempered = isinstance(energy, Tempered)
+            factor = factor / energy.temperature if tempered else factor * energy.factor
+            energy = energy.energy
+        found = getattr(energy, "bonds", None)
+        if not isinstance(found, Bonds):
+            return None
+        factor = torch.as_tensor(factor).detach().to(found.strengths)
+        return Bonds(
+            found.pairs, found.strengths.detach() * factor, found.fields.detach() * factor
+        )
+
+    @property
+    def blocks(self) -> Tensor:
+        """The number of the block of each site [dim]: sites of one block do not interact."""
+        pairs = self.energy.interactions
+        if pairs is None:
+            return torch.arange(self.dim, device=self._like.device)
+        found = torch.zeros(self.dim, dtype=torch.long, device=self._like.device)
+        for number, block in enumerate(blocks_of(pairs, self.dim)):
+            found[block] = number
+        return found
+
+    @property
+    def spins(self) -> bool:
+        """Whether the sites are spins, -1 or +1."""
+        return float(self._lowest) == -1.0 and isinstance(
+            elementwise(self.energy.support), type(spin)
+        )
+
     def start(self, choose: Choose) -> Tensor:
         """Not offered: starts are random states, see :meth:`starts`."""
         raise TypeError("a discrete target starts from random states; it takes no init strategy.")
@@ -168,9 +201,7 @@ class DiscreteProgram:
     def starts(self, num_points: int, generator: torch.Generator) -> Float[Tensor, "dim points"]:
         """Independent uniform states of every site."""
         shape = (self.dim, num_points)
-        drawn = torch.randint(
-            self.num_states, shape, generator=generator, device=self._like.device
-        )
+        drawn = torch.randint(self.num_states, shape, generator=generator, device=self._like.device)
         return drawn.to(self._like)
 
     def _zeros(self, rows: int) -> Tensor:

@@ -124,9 +124,7 @@ class Target:
         )
 
     @classmethod
-    def from_distribution(
-        cls, distribution: Any, *, exact_changes: bool | None = None
-    ) -> Target:
+    def from_distribution(cls, distribution: Any, *, exact_changes: bool | None = None) -> Target:
         """Freeze a distribution (an EnergyDistribution, or any of Pyro's) as the one site ``x``.
 
         :param exact_changes: of a discrete energy, as in :meth:`from_energy`.
