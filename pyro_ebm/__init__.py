@@ -55,7 +55,13 @@ from .mcmc.api import HMC as HMC
 from .mcmc.api import MCMC as MCMC
 from .mcmc.api import NUTS as NUTS
 from .mcmc.api import ChEESHMC as ChEESHMC
+from .mcmc.api import DiscreteLangevin as DiscreteLangevin
+from .mcmc.api import Gibbs as Gibbs
+from .mcmc.api import GibbsWithGradients as GibbsWithGradients
+from .mcmc.api import PathAuxiliary as PathAuxiliary
+from .mcmc.api import SwendsenWang as SwendsenWang
 from .mcmc.api import UntilESS as UntilESS
+from .mcmc.api import auto_kernel as auto_kernel
 from .mcmc.api import from_store as from_store
 from .mcmc.api import sample as sample
 from .minimization import Minima as Minima
@@ -79,6 +85,7 @@ __all__ = [
     "Dense",
     "Diagonal",
     "DiagonalGaussian",
+    "DiscreteLangevin",
     "DoubleWell",
     "Energy",
     "EnergyDistribution",
@@ -86,6 +93,8 @@ __all__ = [
     "Funnel",
     "Gaussian",
     "GaussianMixtureEnergy",
+    "Gibbs",
+    "GibbsWithGradients",
     "HMCMoves",
     "Hopfield",
     "InverseTemperatures",
@@ -100,15 +109,18 @@ __all__ = [
     "NUTSMoves",
     "Optimized",
     "ParallelTempering",
+    "PathAuxiliary",
     "Phi4",
     "Potts",
     "ProductOfExperts",
     "Quartic",
     "StudentT",
+    "SwendsenWang",
     "Target",
     "ThermodynamicIntegration",
     "Tilted",
     "as_energy",
+    "auto_kernel",
     "blocks_of",
     "bridge_sampling",
     "calibrate",

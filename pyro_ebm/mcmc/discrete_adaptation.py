@@ -44,7 +44,7 @@ class DiscreteWarmup(NamedTuple):
         density: LogDensityAndGradient,
         position: Tensor,
         log_density: Tensor,
-        changes: Tensor,
+        gradient: Tensor,
         momentum: Tensor,
         *,
         settings: Settings | None,

@@ -14,6 +14,7 @@ reject by the log density may use them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -163,7 +164,8 @@ class DiscreteProgram:
 
         They are those of the values, not of the indices of states.
         """
-        energy, factor = self.energy, 1.0 / self.temperature
+        energy: Any = self.energy
+        factor = 1.0 / self.temperature
         while isinstance(energy, Scaled | Tempered):
             tempered = isinstance(energy, Tempered)
             factor = factor / energy.temperature if tempered else factor * energy.factor
@@ -172,9 +174,7 @@ class DiscreteProgram:
         if not isinstance(found, Bonds):
             return None
         factor = torch.as_tensor(factor).detach().to(found.strengths)
-        return Bonds(
-            found.pairs, found.strengths.detach() * factor, found.fields.detach() * factor
-        )
+        return Bonds(found.pairs, found.strengths.detach() * factor, found.fields.detach() * factor)
 
     @property
     def blocks(self) -> Tensor:
