@@ -14,7 +14,7 @@ reject by the log density may use them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -167,9 +167,10 @@ class DiscreteProgram:
         energy: Any = self.energy
         factor = 1.0 / self.temperature
         while isinstance(energy, Scaled | Tempered):
+            outer = cast(Any, energy)
             tempered = isinstance(energy, Tempered)
-            factor = factor / energy.temperature if tempered else factor * energy.factor
-            energy = energy.energy
+            factor = factor / outer.temperature if tempered else factor * outer.factor
+            energy = outer.energy
         found = getattr(energy, "bonds", None)
         if not isinstance(found, Bonds):
             return None

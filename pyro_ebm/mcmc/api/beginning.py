@@ -93,6 +93,7 @@ def new_contents(
         warmup_steps=options.warmup_steps,
         save_warmup=options.save_warmup,
         unconstrained=unconstrained,
+        discrete=target.num_states is not None,
         dims={name: list(axes) for name, axes in parts.dims.items()},
         coords={name: np.asarray(labels).tolist() for name, labels in parts.coords.items()},
         attrs={**parts.attrs, **attributes},

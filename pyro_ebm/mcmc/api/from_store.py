@@ -77,7 +77,7 @@ def _sampled(
         )
     unconstrained = {}
     # The states of a discrete energy are not stored under a second name.
-    if not contents.run.about["unconstrained"]:
+    if contents.run.about.get("discrete"):
         told = (*DISCRETE_STATISTICS, "superchain")
         statistics = {name: value for name, value in statistics.items() if name in told}
     for name, (offset, shape) in contents.run.about["unconstrained"].items():

@@ -71,6 +71,7 @@ class _PyroKernel:
         self.target_accept_prob = target_accept_prob
         self.init_strategy = init_strategy
         self.max_tree_depth = 10
+        self.why: str | None = None
 
     def target(
         self, args: tuple, kwargs: Mapping[str, Any], initial_params: Mapping[str, Tensor] | None
@@ -144,7 +145,7 @@ class _PyroKernel:
 
     def learned(self, settings: Settings) -> dict[str, Any]:
         """What this kernel alone has learned, for the attributes of a run."""
-        return {}
+        return {} if self.why is None else {"why_this_kernel": self.why}
 
 
 def _metric_kind(full_mass: Any, target: Target) -> MetricKind:
