@@ -149,6 +149,9 @@ def drawn(logits: Tensor, uniform: Tensor) -> Tensor:
     :param uniform: uniform numbers [*sites, chains].
     :returns: [*sites, chains], of the type of the uniform numbers.
     """
+    if logits.shape[-2] == 2:
+        # The two commonest states, without the sums that many take.
+        return (uniform < (logits[..., 1, :] - logits[..., 0, :]).sigmoid()).to(uniform)
     cumulated = (logits - logits.amax(-2, keepdim=True)).exp().double().cumsum(-2)
     reached = uniform[..., None, :] * cumulated[..., -1:, :] >= cumulated[..., :-1, :]
     return reached.sum(-2).to(uniform)

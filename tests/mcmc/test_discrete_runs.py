@@ -313,3 +313,34 @@ def test_auto_kernel_reads_the_structure_and_says_so(model, chosen, why):
     assert why in kernel.why
     mcmc = run(kernel, 4, 25)
     assert mcmc.to_arviz().posterior.attrs["why_this_kernel"] == kernel.why
+
+
+@pytest.mark.filterwarnings("ignore::pyro_ebm.draws.ApproximateSampleWarning")
+@pytest.mark.parametrize("model", ["ising 4x4", "boltzmann 12", "potts"])
+def test_a_distribution_over_states_can_be_drawn_from(model: str):
+    energy = MODELS[model]()
+    if isinstance(energy, ebm.Energy):
+        energy = ebm.EnergyDistribution(energy)
+    # Chains in place of an exact sampler, where there is one.
+    plain = ebm.as_energy(energy.energy)
+    plain.exact_sample = lambda *_, **__: None
+    drawn = ebm.EnergyDistribution(plain, temperature=energy.temperature).sample((2, 150))
+    assert drawn.shape == (2, 150, *energy.event_shape)
+    target = ebm.Target.from_distribution(energy)
+    table = table_of(target)
+    lp = target.evaluate(table.positions).log_density
+    found = energy.unnormalized_log_prob(drawn).double().reshape(-1)
+    error = found.std() / math.sqrt(len(found))
+    assert abs(found.mean() - table.mean(lp)) < 4.5 * error
+
+
+@pytest.mark.filterwarnings("ignore::pyro_ebm.draws.ApproximateSampleWarning")
+def test_a_batch_of_temperatures_is_drawn_each_at_its_own():
+    cold = ebm.EnergyDistribution(
+        ebm.Potts.lattice((3, 3), 3), temperature=torch.tensor([0.05, 100.0])
+    )
+    drawn = cold.sample((200,))
+    assert drawn.shape == (200, 2, 3, 3)
+    equal = (drawn == drawn[..., :1, :1]).float().mean((0, 2, 3))
+    assert equal[0] > 0.99
+    assert equal[1] < 0.5
