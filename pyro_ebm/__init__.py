@@ -4,6 +4,7 @@ from .annealing import AIS as AIS
 from .annealing import SMC as SMC
 from .annealing import Adaptive as Adaptive
 from .annealing import Comparison as Comparison
+from .annealing import DiscreteMoves as DiscreteMoves
 from .annealing import ExactDraws as ExactDraws
 from .annealing import HMCMoves as HMCMoves
 from .annealing import InverseTemperatures as InverseTemperatures
@@ -15,6 +16,7 @@ from .annealing import ParallelTempering as ParallelTempering
 from .annealing import ThermodynamicIntegration as ThermodynamicIntegration
 from .annealing import bridge_sampling as bridge_sampling
 from .annealing import compare_evidence as compare_evidence
+from .annealing import independent_sites as independent_sites
 from .annealing_plots import plot_path as plot_path
 from .annealing_plots import plot_weights as plot_weights
 from .annealing_plots import plot_works as plot_works
@@ -93,6 +95,7 @@ __all__ = [
     "Diagonal",
     "DiagonalGaussian",
     "DiscreteLangevin",
+    "DiscreteMoves",
     "DoubleWell",
     "Energy",
     "EnergyDistribution",
@@ -140,6 +143,7 @@ __all__ = [
     "energy_factor",
     "exact_enumeration",
     "from_store",
+    "independent_sites",
     "minimize",
     "plot_calibration",
     "plot_path",

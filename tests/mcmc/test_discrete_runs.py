@@ -265,7 +265,7 @@ def test_a_discrete_target_has_no_gradient():
     with pytest.raises(TypeError, match="Gibbs"):
         target.log_density_and_gradient(torch.zeros(3, 1))
     with pytest.raises(TypeError, match="Gibbs"):
-        ebm.AIS(ebm.Ising.lattice((3,))).run()
+        ebm.bridge_sampling(target)
 
 
 def test_what_the_energy_rules_out_is_never_drawn():
