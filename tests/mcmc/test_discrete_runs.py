@@ -344,3 +344,29 @@ def test_a_batch_of_temperatures_is_drawn_each_at_its_own():
     equal = (drawn == drawn[..., :1, :1]).float().mean((0, 2, 3))
     assert equal[0] > 0.99
     assert equal[1] < 0.5
+
+
+def test_sampling_a_discrete_energy_takes_the_kernel_that_suits_it():
+    fields = torch.tensor([1e4, 0.0, 0.0, 0.0])
+    energy = ebm.Ising.lattice((4,), coupling=0.3, field=fields)
+    data = ebm.sample(energy, stop=ebm.UntilESS(500), num_chains=16, disable_progbar=True)
+    assert data.posterior.attrs["sampler"] == "SwendsenWang"
+    assert data.posterior.attrs["stopped"]
+    assert bool((data.posterior["x"][..., 0] == 1).all())
+
+
+def test_many_chains_share_starts_and_are_judged_together():
+    mcmc = run(ebm.Gibbs(ebm.Ising.lattice((3, 3), coupling=0.2)), 60, 60, num_chains=128)
+    assert "nested R-hat" in mcmc.diagnose()
+    assert "All is well" in mcmc.diagnose()
+
+
+def test_a_run_goes_on_from_another():
+    energy = glass(20, scale=0.2)
+    first = run(ebm.DiscreteLangevin(energy), 20, 80)
+    second = ebm.MCMC(
+        ebm.DiscreteLangevin(energy), 20, num_chains=8, warmup_from=first, disable_progbar=True
+    )
+    second.run()
+    sizes = [each.record.statistics["step_size"][0, -1] for each in (first, second)]
+    assert torch.equal(*sizes)
