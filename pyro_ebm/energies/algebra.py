@@ -18,6 +18,7 @@ from torch.distributions.constraints import Constraint
 
 from .base import Energy, as_energy, evaluate
 from .checks import as_temperature, holds_at_all, values_visible
+from .couplings import Bonds, scaled_bonds
 from .parameters import keep
 from .supports import same_support
 
@@ -75,6 +76,11 @@ class Scaled(Energy):
     @property
     def interactions(self) -> Tensor | None:
         return self.energy.interactions
+
+    @property
+    def bonds(self) -> Bonds | None:
+        """Those of an energy of pairs, times the factor; else None."""
+        return scaled_bonds(self.energy, self.factor)
 
     def _ask(self, what: str, temperature: float | Tensor) -> Tensor | None:
         as_temperature(temperature)
@@ -168,6 +174,11 @@ class Tempered(Energy):
     @property
     def interactions(self) -> Tensor | None:
         return self.energy.interactions
+
+    @property
+    def bonds(self) -> Bonds | None:
+        """Those of an energy of pairs, over the temperature; else None."""
+        return scaled_bonds(self.energy, 1 / self.temperature)
 
     def _joint(self, temperature: float | Tensor) -> float | Tensor:
         as_temperature(temperature)

@@ -22,8 +22,9 @@ from .supports import as_event_shape
 class Bonds(NamedTuple):
     """The terms of an energy of pairs, each pair once.
 
-    With f(a, b) = a b for spins and units (Ising, Hopfield, Boltzmann machines) and
-    f(a, b) = [a = b] for Potts, E(x) = -sum_b strengths_b f(x_i, x_j) - sum_i field_i(x_i).
+    E(x) = -sum_b strengths_b f(x_i, x_j) - sum_i field_i(x_i), with f(a, b) = a b on the supports
+    spin and boolean (Ising, Hopfield, Boltzmann machines), and f(a, b) = [a = b] on
+    integer_interval (Potts).
 
     Attributes:
         pairs: sites (i, j) of each bond, places in the flattened event, [m, 2].
@@ -35,6 +36,14 @@ class Bonds(NamedTuple):
     pairs: Int[Tensor, "m 2"]
     strengths: Float[Tensor, " m"]
     fields: Float[Tensor, "n ..."]
+
+
+def scaled_bonds(energy: nn.Module, factor: float | Tensor) -> Bonds | None:
+    """The bonds of a multiple of an energy; None where it is not one of pairs."""
+    bonds = getattr(energy, "bonds", None)
+    if not isinstance(bonds, Bonds):
+        return None
+    return Bonds(bonds.pairs, factor * bonds.strengths, factor * bonds.fields)
 
 
 class DenseCouplings(nn.Module):

@@ -84,12 +84,11 @@ def exact_enumeration(
             "log Z with AIS or ThermodynamicIntegration."
         )
     with torch.no_grad():
-        value = as_temperature(temperature).double()
         states = checked_states(listed).double()
-        device = next((b.device for b in [*listed.parameters(), *listed.buffers()]), None)
-        levels = value.reshape(-1, 1).to(device)
         chunks = [evaluate_rows(listed, x).double() for x in _chunks(listed, count, chunk_size)]
         energies = torch.cat(chunks)
+        value = as_temperature(temperature).double().to(energies.device)
+        levels = value.reshape(-1, 1)
         log_z = (-energies / levels).logsumexp(-1)
         sums: list[Tensor] = []
         offset = 0

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from .base import Energy
 from .gaussian import normal_noise
+from .layers import MAX_SUMMED, check_layer, layer_sizes, log_one_plus_exp, units
 from .mixture import is_one, where_one
 from .parameters import hold, positive, rounded, spread_out
-from .rbm import MAX_SUMMED, check_layer, layer_sizes, log_one_plus_exp, units
 
 
 class GaussianRBM(Energy):

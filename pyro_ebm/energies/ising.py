@@ -40,8 +40,8 @@ class Ising(PairwiseEnergy):
     def lattice(
         cls,
         shape: Sequence[int],
-        *,
         coupling: float | Tensor = 1.0,
+        *,
         field: float | Tensor = 0.0,
         periodic: bool = True,
     ) -> Ising:

@@ -8,8 +8,8 @@ K along the rows' axis and K' within a row, K* the dual of K, tanh K* = exp(-2 K
     Z = 1/2 (2 sinh 2K)^(mn/2) (prod_odd 2 cosh(m g_l/2) + prod_odd 2 sinh(m g_l/2)
                                 + prod_even 2 cosh(m g_l/2) + prod_even 2 sinh(m g_l/2)),
 
-with the products over the odd and the even l from 0 to 2n - 1. g_0 changes sign at the critical point,
-and the last product with it.
+with the products over the odd and the even l from 0 to 2n - 1. At the critical point g_0 changes
+sign, and the last product with it.
 Source: B. Kaufman (1949), Crystal statistics II: partition function evaluated by spinor analysis.
 """
 

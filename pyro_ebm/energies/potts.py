@@ -59,8 +59,8 @@ class Potts(Energy):
         cls,
         shape: Sequence[int],
         num_states: object,
-        *,
         coupling: float | Tensor = 1.0,
+        *,
         fields: float | Tensor = 0.0,
         periodic: bool = True,
     ) -> Potts:

@@ -21,8 +21,8 @@ from .checks import as_temperature
 from .couplings import numbers
 from .double_well import checked_dim
 from .enumeration import listed_log_z, listed_sample
+from .layers import log_one_plus_exp
 from .parameters import hold, rounded
-from .rbm import log_one_plus_exp
 
 Statistic = Callable[[Tensor], Tensor]
 

@@ -55,8 +55,8 @@ class XY(Energy):
     def lattice(
         cls,
         shape: Sequence[int],
-        *,
         coupling: float | Tensor = 1.0,
+        *,
         field: float | Tensor = 0.0,
         periodic: bool = True,
     ) -> XY:
