@@ -14,7 +14,6 @@ reject by the log density may use them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -23,7 +22,7 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 from torch.utils import _pytree as pytree
 
-from pyro_ebm.energies import Bonds, Energy, Scaled, Tempered, blocks_of, evaluate
+from pyro_ebm.energies import Bonds, Energy, blocks_of, evaluate
 from pyro_ebm.energies.states import spin, states_of
 from pyro_ebm.energies.supports import elementwise
 from pyro_ebm.normalizers import like_of
@@ -164,17 +163,10 @@ class DiscreteProgram:
 
         They are those of the values, not of the indices of states.
         """
-        energy: Any = self.energy
-        factor = 1.0 / self.temperature
-        while isinstance(energy, Scaled | Tempered):
-            outer = cast(Any, energy)
-            tempered = isinstance(energy, Tempered)
-            factor = factor / outer.temperature if tempered else factor * outer.factor
-            energy = outer.energy
-        found = getattr(energy, "bonds", None)
+        found = getattr(self.energy, "bonds", None)
         if not isinstance(found, Bonds):
             return None
-        factor = torch.as_tensor(factor).detach().to(found.strengths)
+        factor = 1.0 / self.temperature
         return Bonds(found.pairs, found.strengths.detach() * factor, found.fields.detach() * factor)
 
     @property
