@@ -370,3 +370,14 @@ def test_a_run_goes_on_from_another():
     second.run()
     sizes = [each.record.statistics["step_size"][0, -1] for each in (first, second)]
     assert torch.equal(*sizes)
+
+
+@pytest.mark.parametrize("kernel", ["gibbs in torch", "path", "swendsen-wang"])
+def test_chains_in_batches_make_the_same_draws(kernel: str):
+    draws = []
+    for size in (None, 3):
+        pyro.set_rng_seed(4)
+        energy = ebm.Potts.lattice((3, 2), 3, coupling=0.5)
+        mcmc = run(KERNELS[kernel](energy), 10, 30, num_chains=7, chain_batch_size=size)
+        draws.append(mcmc.record.positions)
+    assert torch.equal(*draws)
