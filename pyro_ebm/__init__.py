@@ -4,6 +4,7 @@ from .annealing import AIS as AIS
 from .annealing import SMC as SMC
 from .annealing import Adaptive as Adaptive
 from .annealing import Comparison as Comparison
+from .annealing import DiscreteMoves as DiscreteMoves
 from .annealing import ExactDraws as ExactDraws
 from .annealing import HMCMoves as HMCMoves
 from .annealing import InverseTemperatures as InverseTemperatures
@@ -15,6 +16,7 @@ from .annealing import ParallelTempering as ParallelTempering
 from .annealing import ThermodynamicIntegration as ThermodynamicIntegration
 from .annealing import bridge_sampling as bridge_sampling
 from .annealing import compare_evidence as compare_evidence
+from .annealing import independent_sites as independent_sites
 from .annealing_plots import plot_path as plot_path
 from .annealing_plots import plot_weights as plot_weights
 from .annealing_plots import plot_works as plot_works
@@ -61,7 +63,13 @@ from .mcmc.api import HMC as HMC
 from .mcmc.api import MCMC as MCMC
 from .mcmc.api import NUTS as NUTS
 from .mcmc.api import ChEESHMC as ChEESHMC
+from .mcmc.api import DiscreteLangevin as DiscreteLangevin
+from .mcmc.api import Gibbs as Gibbs
+from .mcmc.api import GibbsWithGradients as GibbsWithGradients
+from .mcmc.api import PathAuxiliary as PathAuxiliary
+from .mcmc.api import SwendsenWang as SwendsenWang
 from .mcmc.api import UntilESS as UntilESS
+from .mcmc.api import auto_kernel as auto_kernel
 from .mcmc.api import from_store as from_store
 from .mcmc.api import sample as sample
 from .minimization import Minima as Minima
@@ -86,6 +94,8 @@ __all__ = [
     "Dense",
     "Diagonal",
     "DiagonalGaussian",
+    "DiscreteLangevin",
+    "DiscreteMoves",
     "DoubleWell",
     "Energy",
     "EnergyDistribution",
@@ -96,6 +106,8 @@ __all__ = [
     "Gaussian",
     "GaussianMixtureEnergy",
     "GaussianRBM",
+    "Gibbs",
+    "GibbsWithGradients",
     "HMCMoves",
     "Hopfield",
     "InverseTemperatures",
@@ -111,15 +123,18 @@ __all__ = [
     "NUTSMoves",
     "Optimized",
     "ParallelTempering",
+    "PathAuxiliary",
     "Phi4",
     "Potts",
     "ProductOfExperts",
     "Quartic",
     "StudentT",
+    "SwendsenWang",
     "Target",
     "ThermodynamicIntegration",
     "Tilted",
     "as_energy",
+    "auto_kernel",
     "blocks_of",
     "bridge_sampling",
     "calibrate",
@@ -128,6 +143,7 @@ __all__ = [
     "energy_factor",
     "exact_enumeration",
     "from_store",
+    "independent_sites",
     "minimize",
     "plot_calibration",
     "plot_path",

@@ -47,10 +47,12 @@ from pyro_ebm.normalizers import (
     tensors_in,
     walk,
 )
+from pyro_ebm.target.discrete import is_discrete
 
 from .draws import (
     checked_reference,
     draw,
+    draw_states,
     only_a_start_is_wanted,
     propose_starts,
     warn_approximate,
@@ -237,12 +239,27 @@ class EnergyDistribution(TorchDistribution):
                 if exact is not None:
                     return exact
             warn_approximate()
+            if is_discrete(self.support):
+                return self._sample_states(shape, generator)
             return draw(
                 self.unnormalized_log_prob,
                 lambda: propose_starts(self, shape),
                 self.support,
                 generator=generator,
             )
+
+    def _sample_states(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """Draws of a discrete energy [*sample, *batch, *event], a run for each temperature."""
+        if self.params:
+            raise ValueError(
+                "expected a discrete energy without params to draw from, got some: write them into "
+                "the energy, one distribution for each."
+            )
+        every = torch.as_tensor(self.temperature).expand(self.batch_shape).reshape(-1)
+        number = shape.numel()
+        drawn = [draw_states(self.energy, t, number, generator=generator) for t in every]
+        whole = torch.stack(drawn, 1)
+        return whole.reshape(shape + self.batch_shape + self.event_shape)
 
     def expand(self, batch_shape: Sequence[Any], _instance: Any = None) -> EnergyDistribution:
         """The same density over a larger batch."""

@@ -23,10 +23,19 @@ from torch import Tensor
 from torch.distributions import Distribution, biject_to, transform_to
 from torch.distributions.constraints import Constraint
 
+from pyro_ebm.energies import Energy
 from pyro_ebm.mcmc.adaptation import Warmup
+from pyro_ebm.mcmc.couplings import ferromagnet
+from pyro_ebm.mcmc.discrete_adaptation import DiscreteWarmup
+from pyro_ebm.mcmc.gibbs import gibbs
+from pyro_ebm.mcmc.kernel import Kernel
 from pyro_ebm.mcmc.nuts import nuts
+from pyro_ebm.mcmc.path_auxiliary import path_auxiliary
 from pyro_ebm.mcmc.run import Plan, Problem, run_chains
+from pyro_ebm.mcmc.swendsen_wang import swendsen_wang
 from pyro_ebm.normalizers import broadcasts_to
+from pyro_ebm.target import Target
+from pyro_ebm.target.discrete import DiscreteProgram, is_discrete
 
 if TYPE_CHECKING:
     from .distribution import EnergyDistribution
@@ -36,6 +45,8 @@ NUM_TRANSITIONS = 120
 _MAX_TREE_DEPTH = 6
 _MAX_TRIES = 100
 _RADIUS = 2.0
+# Blocks of a sweep of Gibbs beyond which paths of changes get farther in as many steps.
+_MOST_BLOCKS = 16
 
 
 class ApproximateSampleWarning(UserWarning):
@@ -114,7 +125,8 @@ def checked_reference(
 
 
 def propose_starts(distribution: EnergyDistribution, sample_shape: torch.Size) -> Tensor:
-    """Where chains start: the reference, else transform_to(support) of a uniform(-2, 2).
+    """Where chains start: the reference, else transform_to(support) of a uniform(-2, 2), or random
+    states of a discrete support.
 
     Returns:
         A tensor [*sample, *batch, *event].
@@ -125,6 +137,11 @@ def propose_starts(distribution: EnergyDistribution, sample_shape: torch.Size) -
     reference, like = distribution.reference, distribution.like
     batch, event = distribution.batch_shape, distribution.event_shape
     shape = sample_shape + batch + event
+    if reference is None and is_discrete(distribution.support):
+        program = DiscreteProgram(distribution.energy, torch.ones(()), exact_changes=None)
+        generator = torch.Generator(like.device).manual_seed(int(torch.randint(2**62, ())))
+        positions = program.starts((sample_shape + batch).numel(), generator)
+        return program.values(positions.T).to(program.sites[0].dtype).reshape(shape)
     if reference is None:
         try:
             transform = transform_to(distribution.support)
@@ -198,6 +215,56 @@ def draw(
     if result.error is not None:
         raise result.error
     return constrain(result.draws.positions[0])[1].detach()
+
+
+def draw_states(
+    energy: Energy, temperature: Tensor, number: int, *, generator: torch.Generator
+) -> Tensor:
+    """The last states of as many short chains over the states of a discrete energy.
+
+    Args:
+        energy: the energy.
+        temperature: one number.
+        number: how many draws.
+        generator: the random stream.
+
+    Returns:
+        A tensor [number, *event].
+
+    Raises:
+        ValueError: no start of finite energy in 100 tries.
+    """
+    target = Target.from_energy(energy, temperature=temperature)
+    guess = max(1.0, target.dim ** (2 / 3) / 4)
+    warmup = DiscreteWarmup(
+        NUM_TRANSITIONS - 1,
+        step_size=guess,
+        adapt_step_size=True,
+        min_step_size=1.0,
+        max_step_size=max(1.0, target.dim / 2),
+    )
+    result = run_chains(
+        Problem(target.log_density_and_changes, lambda function, *example: function),
+        _over_states(target),
+        target.initial_positions(number, generator=generator),
+        Plan(1, warmup),
+        generator=generator,
+    )
+    if result.error is not None:
+        raise result.error
+    return target.constrain(result.draws.positions[0].T)["x"]
+
+
+def _over_states(target: Target) -> Kernel:
+    """Clusters where bonds attract, sweeps of few blocks, else paths of changes."""
+    try:
+        return swendsen_wang(ferromagnet(target))
+    except ValueError:
+        program = target.program
+        assert isinstance(program, DiscreteProgram)
+        if target.exact_changes and int(program.blocks.max()) < _MOST_BLOCKS:
+            return gibbs(program.blocks)
+        return path_auxiliary(target.dim)
 
 
 def _bijection(support: Constraint):

@@ -35,10 +35,13 @@ class AIS(AlongPath):
 
     :param base: "auto" searches for one (:mod:`.search`); or a torch distribution over the values
         of the one site or over all unconstrained coordinates, a flow, a guide, a finished MCMC run.
+        For a discrete energy it is what :func:`independent_sites` gives, all states alike for
+        "auto".
     :param num_particles: how many particles a round has; 1024 unless given, and then the last round
         has up to eight times as many where a standard error of 0.025 needs them.
     :param schedule: :class:`Optimized`, :class:`Linear` or :class:`InverseTemperatures`.
-    :param moves: :class:`HMCMoves` or :class:`NUTSMoves`.
+    :param moves: :class:`HMCMoves` or :class:`NUTSMoves`; a discrete energy always has
+        :class:`DiscreteMoves`.
     :param reverse: True anneals draws of the target backwards, made by MCMC from the particles of
         an earlier round; or such draws: a finished MCMC run, {site: values [n, *shape]}, values of
         the one site, or any of these as :class:`ExactDraws`. False leaves the check out.

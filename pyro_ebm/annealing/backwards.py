@@ -147,6 +147,9 @@ def check_backwards(
     both = bennett(weights, works, num_backward_independent=independent)
     back = Backward(works, upper, upper_error, *both, exact)
     problems = backward_problems(weights, back, independent)
+    if start.target.num_states is not None:
+        # States have no width and no border, and there are no chains from dispersed starts.
+        return Checked(back, problems)
     from_base = mover.path.sample(_BASE_DRAWS, generator)
     problems += narrow_directions(from_base, draws.positions, grouping.number)
     problems += border_problems(_at_border(start.target, draws.positions))

@@ -65,7 +65,7 @@ def bridge_sampling(mcmc: MCMC, *, num_draws: int | None = None) -> LogZ:
     :param num_draws: so many of the draws are used, spread evenly over each chain; all unless
         given.
     :raises RuntimeError: before the run.
-    :raises TypeError: something else than a run.
+    :raises TypeError: something else than a run, or one over states.
     :raises ValueError: a run without whole positions, or with too few draws to fit a proposal to.
 
     ``positions`` of the result are the draws, ``ess`` what they are worth; ``backward.works`` the
@@ -74,6 +74,11 @@ def bridge_sampling(mcmc: MCMC, *, num_draws: int | None = None) -> LogZ:
     if not isinstance(mcmc, MCMC):
         raise TypeError(f"expected a finished ebm.MCMC run, got {type(mcmc).__name__}.")
     record = mcmc.record
+    if record.target.num_states is not None:
+        raise TypeError(
+            "bridge_sampling fits a density to draws, and this run is over the states of a "
+            "discrete energy. Use AIS, SMC or ParallelTempering."
+        )
     positions, log_density = _used(record, num_draws)
     seed = int(torch.randint(2**62, ()))
     generator = torch.Generator(record.target.device).manual_seed(seed)

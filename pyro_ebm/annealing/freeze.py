@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_ebm.distribution import EnergyDistribution
-from pyro_ebm.energies import as_energy
+from pyro_ebm.energies import Energy, as_energy
 from pyro_ebm.mcmc.api import NUTS
 from pyro_ebm.target import Target
+from pyro_ebm.target.discrete import is_discrete
 
 
 def as_target(model: Any, args: tuple, kwargs: Mapping[str, Any]) -> Target:
@@ -21,6 +22,10 @@ def as_target(model: Any, args: tuple, kwargs: Mapping[str, Any]) -> Target:
 
     :raises TypeError: nothing of these, or arguments for what takes none.
     """
+    if isinstance(model, Energy) and is_discrete(model.support) and not (args or kwargs):
+        return Target.from_energy(model)
+    if isinstance(model, Target) and model.num_states is not None and not (args or kwargs):
+        return model
     if not isinstance(model, EnergyDistribution) or args or kwargs:
         return NUTS(model).target(args, kwargs, None)
     if not model.batch_shape and not model.params:

@@ -58,10 +58,13 @@ class ThermodynamicIntegration(AlongPath):
 
     :param base: "auto" searches for one (:mod:`.search`); or a torch distribution over the values
         of the one site or over all unconstrained coordinates, a flow, a guide, a finished MCMC run.
+        For a discrete energy it is what :func:`independent_sites` gives, all states alike for
+        "auto".
     :param num_particles: independent particles, each of which goes the whole path.
     :param schedule: :class:`Optimized`, equal barriers learned in a pilot; :class:`Linear` or
         :class:`InverseTemperatures`.
-    :param moves: :class:`HMCMoves` or :class:`NUTSMoves`.
+    :param moves: :class:`HMCMoves` or :class:`NUTSMoves`; a discrete energy always has
+        :class:`DiscreteMoves`.
     :param reverse: True anneals draws of the target, made by MCMC from the particles of the pilot,
         down to the base as a check, without which no estimate is reliable; False leaves it out.
     :param disable_progbar: no progress bar; there is none anyway when the output is no terminal.

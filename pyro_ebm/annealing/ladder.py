@@ -27,7 +27,7 @@ from pyro_ebm.mcmc.kernel import Noise, Settings
 from pyro_ebm.mcmc.metric import DiagonalMetric
 
 from .loop import Loop, Runner, plainly
-from .moves import Moves
+from .moves import DiscreteMoves, Moves
 from .path import Path
 
 
@@ -77,7 +77,8 @@ class Ladder:
 
     def __init__(self, path: Path, moves: Moves) -> None:
         self.path, self.moves = path, moves
-        self._kernel = moves.kernel()
+        self._over_states = isinstance(moves, DiscreteMoves)
+        self._kernel = moves.kernel_on(path) if isinstance(moves, DiscreteMoves) else moves.kernel()
         self._recorded: dict[tuple, Callable] = {}
 
     def start(
@@ -155,7 +156,8 @@ class Ladder:
     ) -> tuple[Tensor, Tensor]:
         """Positions [dim, t, ladders] after the moves, and their mean acceptance [t].
 
-        The kernel runs in coordinates y with x = factor y, in which its metric is the identity.
+        The kernel runs in coordinates y with x = factor y, in which its metric is the identity;
+        states are moved as they are.
         """
         dim, t, ladders = positions.shape
         n = t * ladders
@@ -182,11 +184,13 @@ class Ladder:
                 step_from = torch.where(first, transition.position, step_from)
                 acceptance = torch.where(first, transition.acceptance_rate, acceptance)
                 waiting = waiting & ~transition.done
-            flat = flat + _apply(factor, step_from)
+            flat = step_from if self._over_states else flat + _apply(factor, step_from)
         return flat.reshape(dim, t, ladders), acceptance.reshape(t, ladders).mean(1)
 
     def _begin(self, origin: Tensor, betas: Tensor, factor: Tensor, settings: Settings) -> Any:
         log_density, gradient, _ = self.path.evaluate(origin, betas)
+        if self._over_states:
+            return self._kernel.init(origin, log_density, gradient, settings)
         push = _apply(factor.mT if factor.dim() == 3 else factor, gradient)
         return self._kernel.init(torch.zeros_like(origin), log_density, push, settings)
 
@@ -199,11 +203,15 @@ class Ladder:
         betas: Tensor,
         factor: Tensor,
     ) -> Any:
+        def over_states(positions: Tensor) -> tuple[Tensor, Tensor]:
+            return self.path.evaluate(positions, betas)[:2]
+
         def density(offset: Tensor) -> tuple[Tensor, Tensor]:
             log_density, gradient, _ = self.path.evaluate(origin + _apply(factor, offset), betas)
             return log_density, _apply(factor.mT if factor.dim() == 3 else factor, gradient)
 
-        return self._kernel.step(density, chain, noise, settings)
+        used = over_states if self._over_states else density
+        return self._kernel.step(used, chain, noise, settings)
 
     def _record(self, name: str, function: Callable, number: int, *example: Any) -> Callable:
         shape = (name, *(tuple(e.shape) for e in example if isinstance(e, Tensor)))

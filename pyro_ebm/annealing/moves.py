@@ -12,16 +12,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pyro_ebm.mcmc.gibbs import gibbs
 from pyro_ebm.mcmc.kernel import Kernel, Noise, Settings
 from pyro_ebm.mcmc.local_hmc import local_hmc
 from pyro_ebm.mcmc.metric import DenseMetric, DiagonalMetric, Metric
 from pyro_ebm.mcmc.nuts import nuts
+from pyro_ebm.mcmc.path_auxiliary import path_auxiliary
 
 from .path import Path
 
 # Up to here the metric of a temperature is dense.
 DENSE_UP_TO = 128
 _SHRINK = 1e-3
+# Steps of a sweep beyond which paths of changes get farther.
+_MOST_BLOCKS = 16
 
 
 class HMCMoves(NamedTuple):
@@ -53,7 +57,21 @@ class NUTSMoves(NamedTuple):
         return nuts(max_tree_depth=self.max_tree_depth)
 
 
-Moves = HMCMoves | NUTSMoves
+class DiscreteMoves(NamedTuple):
+    """Moves over states: sweeps of Gibbs where there are few blocks of sites that do not interact,
+    else paths of changes (:mod:`pyro_ebm.mcmc.path_auxiliary`), whose length is learned."""
+
+    num_transitions: int = 1
+    target_acceptance: float = 0.574
+
+    def kernel_on(self, path: Path) -> Kernel:
+        """The pure kernel for a path."""
+        if path.blocks is not None and int(path.blocks.max()) < _MOST_BLOCKS:
+            return gibbs(path.blocks)
+        return path_auxiliary(path.dim)
+
+
+Moves = HMCMoves | NUTSMoves | DiscreteMoves
 
 
 class Tuning(NamedTuple):
@@ -84,7 +102,8 @@ class Mover:
 
     def __init__(self, path: Path, moves: Moves) -> None:
         self.path, self.moves = path, moves
-        self._kernel = moves.kernel()
+        over_states = isinstance(moves, DiscreteMoves)
+        self._kernel = moves.kernel_on(path) if over_states else moves.kernel()
         self._enter: dict[tuple, Callable] = {}
         self._step: dict[tuple, Callable] = {}
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pyro_ebm.target import Target
+from pyro_ebm.target.discrete import DiscreteProgram
 from pyro_ebm.target.side import Side
 from pyro_ebm.target.vectorize import RecordedDensity, composed
 
@@ -39,7 +40,9 @@ class Path(NamedTuple):
 
     ``evaluate(positions [dim, n], beta [n])`` gives log density [n], gradient [dim, n] and slope U
     [n]; ``record(function, number, *example)`` makes a function that calls it for this number of
-    particles faster, for the shapes of the example.
+    particles faster, for the shapes of the example. Over the states of a discrete target there are
+    changes in place of gradients, and ``blocks`` numbers the sites that do not interact, where
+    changes are exact.
     """
 
     evaluate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -48,6 +51,7 @@ class Path(NamedTuple):
     like: Tensor
     dim: int
     description: str
+    blocks: Tensor | None = None
 
 
 def geometric(target: Target, base: Base) -> Path:
@@ -113,4 +117,6 @@ def _path(
         return composed(function, parts(number), *example) if target.vectorized else function
 
     like = torch.empty((), dtype=target.dtype, device=target.device)
-    return Path(evaluate, base.sample, record, like, target.dim, base.description)
+    blocks = target.program.blocks if isinstance(target.program, DiscreteProgram) else None
+    blocks = blocks if target.exact_changes else None
+    return Path(evaluate, base.sample, record, like, target.dim, base.description, blocks)

@@ -59,10 +59,13 @@ class SMC(AlongPath):
 
     :param base: "auto" searches for one (:mod:`.search`); or a torch distribution over the values
         of the one site or over all unconstrained coordinates, a flow, a guide, a finished MCMC run.
+        For a discrete energy it is what :func:`independent_sites` gives, all states alike for
+        "auto".
     :param num_particles: on all islands together.
     :param schedule: :class:`Optimized`, equal barriers learned in a pilot; :class:`Linear`,
         :class:`InverseTemperatures`; or :class:`Adaptive`.
-    :param moves: :class:`HMCMoves` or :class:`NUTSMoves`.
+    :param moves: :class:`HMCMoves` or :class:`NUTSMoves`; a discrete energy always has
+        :class:`DiscreteMoves`.
     :param resample_below: an island resamples when its weights are worth fewer than this share of
         equal ones; 0 never does, 1 always.
     :param waste_free: the length of the chains that resampled particles run, every state of which

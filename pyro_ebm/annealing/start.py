@@ -14,13 +14,14 @@ from .dispersed import Dispersed, disperse
 from .given import given_base
 from .log_z import LogZ
 from .loop import once
-from .moves import Moves
-from .path import geometric
+from .moves import DiscreteMoves, Moves
+from .path import Base, geometric
 from .pilot import Pilot, pilot
 from .progress import Stages
 from .rays import grows_along_rays
 from .same_base import check_same_base
 from .search import search
+from .states import independent_sites
 from .verdict import sentence, support_problems, weight_problems
 
 
@@ -79,7 +80,9 @@ def check_moves(moves: Any) -> None:
     :raises TypeError: such a thing.
     """
     if not isinstance(moves, Moves):
-        raise TypeError(f"expected moves to be HMCMoves() or NUTSMoves(), got {moves!r}.")
+        raise TypeError(
+            f"expected moves to be HMCMoves(), NUTSMoves() or DiscreteMoves(), got {moves!r}."
+        )
 
 
 def start(
@@ -97,6 +100,8 @@ def start(
     :raises ValueError: when no start can be found.
     """
     generator = torch.Generator(target.device).manual_seed(seed)
+    if target.num_states is not None:
+        return _over_states(target, wanted, generator, {"seed": seed}, stages)
     growing = grows_along_rays(target, generator)
     if growing is not None:
         return LogZ(math.nan, math.inf, wanted.method, False, growing + ".", target=target)
@@ -137,11 +142,38 @@ def start(
     return Start(target, generator, chosen, dispersed, problems, details)
 
 
+def _over_states(
+    target: Target,
+    wanted: Wanted,
+    generator: torch.Generator,
+    details: dict[str, Any],
+    stages: Stages,
+) -> Start:
+    """The same over the states of a discrete target, from independent sites unless given.
+
+    :raises TypeError: a base that is no such.
+    """
+    base = independent_sites(target) if isinstance(wanted.base, str) else wanted.base
+    if not isinstance(base, Base):
+        raise TypeError(
+            'expected base to be "auto" or independent_sites(target, log_probabilities), got '
+            f"{type(base).__name__}."
+        )
+    if stages.are_kept:
+        check_same_base(base, generator, stages.run)
+    moves = wanted.moves if isinstance(wanted.moves, DiscreteMoves) else DiscreteMoves()
+    stages.begin("base")
+    path = geometric(target, base)
+    chosen = pilot(path, moves, wanted.num_particles, generator, run=stages.run)
+    details |= {"base": chosen.description, "dtype": str(target.dtype)}
+    return Start(target, generator, chosen, None, [], details)
+
+
 def _support(target: Target, chosen: Pilot, number: int, generator: torch.Generator) -> list[str]:
     """What the target is at fresh draws of the base."""
     drawn = chosen.mover.path.sample(number, generator)
     inside = drawn.isfinite().all(0)
     if not bool(inside.any()):
         return []
-    value, _ = target.log_density_and_gradient(drawn[:, inside])
+    value, _ = target.recorded(drawn[:, inside])
     return support_problems(value, drawn[:, inside])

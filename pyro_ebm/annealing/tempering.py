@@ -65,12 +65,15 @@ class ParallelTempering(AlongPath):
 
     :param base: "auto" searches for one (:mod:`.search`); or a torch distribution over the values
         of the one site or over all unconstrained coordinates, a flow, a guide, a finished MCMC run.
+        For a discrete energy it is what :func:`independent_sites` gives, all states alike for
+        "auto".
     :param num_ladders: independent ladders, of which the error is made.
     :param num_temperatures: steps from the base to the target; unless given, twice the barrier that
         a pilot met.
     :param num_sweeps: how many sweeps the last round keeps.
     :param num_rounds: how many rounds learn before the last, each twice as long as the one before.
-    :param moves: :class:`HMCMoves` or :class:`NUTSMoves`.
+    :param moves: :class:`HMCMoves` or :class:`NUTSMoves`; a discrete energy always has
+        :class:`DiscreteMoves`.
     :param reverse: True anneals draws of this run back to the base, as a check; or draws of the
         target to do it with, as for :class:`~pyro_ebm.AIS`. False leaves the check out.
     :param disable_progbar: no progress bar; there is none anyway when the output is no terminal.
@@ -113,7 +116,7 @@ class ParallelTempering(AlongPath):
         self.num_sweeps, self.num_rounds = num_sweeps, num_rounds
 
     def _estimate(self, begun: Start, stages: Stages) -> LogZ:
-        moves, generator = self.wanted.moves, begun.generator
+        moves, generator = begun.pilot.mover.moves, begun.generator
         ladder = Ladder(begun.pilot.mover.path, moves)
         rungs = self._first_rungs(begun)
         stages.begin("rounds")

@@ -6,6 +6,9 @@ arrays carry the chains on their last axis; positions are [dim, chains].
 
 Kernels work in whitened momenta: with M^-1 = L L^T the inverse mass, velocities are L p, forces
 L^T grad, and p is standard normal. Nothing but the metric knows what M is.
+
+Kernels over the states of discrete sites (:mod:`.discrete`) have the same ``init`` and ``step``;
+what they take and report as a gradient are the changes of the log density.
 """
 
 from __future__ import annotations

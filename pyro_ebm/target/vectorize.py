@@ -58,7 +58,7 @@ def in_pieces(
     before the next."""
     found = [density(part.contiguous()) for part in positions.split(size, dim=1)]
     values, gradients = zip(*found, strict=True)
-    return torch.cat(values), torch.cat(gradients, dim=1)
+    return torch.cat(values), torch.cat(gradients, dim=-1)
 
 
 def looped(density: Density) -> BatchedDensity:

@@ -108,4 +108,5 @@ class ChEESHMC(_PyroKernel):
     def learned(self, settings: Settings) -> dict[str, Any]:
         """The mean trajectory length of the draws."""
         assert settings.trajectory_length is not None
-        return {"trajectory_length": float(settings.trajectory_length)}
+        length = float(settings.trajectory_length)
+        return {**super().learned(settings), "trajectory_length": length}

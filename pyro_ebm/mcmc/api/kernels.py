@@ -71,11 +71,24 @@ class _PyroKernel:
         self.target_accept_prob = target_accept_prob
         self.init_strategy = init_strategy
         self.max_tree_depth = 10
+        self.why: str | None = None
 
     def target(
         self, args: tuple, kwargs: Mapping[str, Any], initial_params: Mapping[str, Tensor] | None
     ) -> Target:
         """Freeze what the kernel was given, with the model's arguments."""
+        target = self._frozen(args, kwargs, initial_params)
+        if target.num_states is not None:
+            raise TypeError(
+                f"{type(self).__name__} moves along a gradient, and this energy is discrete: its "
+                "sites have states. Use Gibbs, GibbsWithGradients, PathAuxiliary, "
+                "DiscreteLangevin or SwendsenWang; auto_kernel(energy) chooses one."
+            )
+        return target
+
+    def _frozen(
+        self, args: tuple, kwargs: Mapping[str, Any], initial_params: Mapping[str, Tensor] | None
+    ) -> Target:
         model = self.model
         if model is None:
             if initial_params is None:
@@ -132,7 +145,7 @@ class _PyroKernel:
 
     def learned(self, settings: Settings) -> dict[str, Any]:
         """What this kernel alone has learned, for the attributes of a run."""
-        return {}
+        return {} if self.why is None else {"why_this_kernel": self.why}
 
 
 def _metric_kind(full_mass: Any, target: Target) -> MetricKind:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from .auto_kernel import auto_kernel
 from .diagnosis import diagnose, findings
 from .kernels import NUTS
 from .mcmc import MCMC
@@ -27,7 +28,8 @@ def sample(
     disable_progbar: bool = False,
     **kwargs: Any,
 ) -> Any:
-    """Sample a model by NUTS until the draws are worth enough, as ArviZ data.
+    """Sample a model by NUTS until the draws are worth enough, as ArviZ data; a discrete energy by
+    the kernel that :func:`.auto_kernel` chooses.
 
     The attributes of the data hold what was chosen, the sentences of the diagnosis among them.
 
@@ -51,14 +53,14 @@ def sample(
     if stop is not None and not isinstance(stop, UntilESS):
         raise TypeError(f"expected stop to be UntilESS(...), got {stop!r}.")
     rule = UntilESS() if stop is None else stop
-    target = NUTS(model).target(args, kwargs, None)
+    target = auto_kernel(model).target(args, kwargs, None)
     chains = num_chains
     if chains is None:
         chains = _CHAINS
         while chains > _FEWEST_CHAINS and chains * target.numbers_per_run > _NUMBERS:
             chains //= 2
     mcmc = MCMC(
-        NUTS(target),
+        NUTS(target) if target.num_states is None else auto_kernel(target),
         max_samples,
         warmup_steps,
         num_chains=chains,

@@ -59,6 +59,11 @@ class UntilESS:
     def is_enough(self, positions: Tensor, superchain_ids: Tensor | None) -> bool:
         """Whether draws [draw, coordinate, chain] are worth enough, and their chains agree."""
         draws = as_array(positions.double()).transpose(2, 0, 1)
+        # A site that is always in one state has nothing to be measured; all such have not moved.
+        moves = (draws != draws[:1, :1]).any((0, 1))
+        if not moves.any():
+            return False
+        draws = draws[:, :, moves]
         joined = draws.reshape(1, -1, draws.shape[-1])
         # The cheapest figures first: most looks end with them.
         if not _agree(draws, superchain_ids):
