@@ -72,14 +72,15 @@ def log_mixture(
     return total
 
 
-def _excess(
-    slope: Tensor, betas: Tensor, shares: Tensor, log_z: Tensor
-) -> tuple[Tensor, Tensor]:
+def _excess(slope: Tensor, betas: Tensor, shares: Tensor, log_z: Tensor) -> tuple[Tensor, Tensor]:
     """By rung the log of what Z_k should be over what it is, and weights of draws [rungs, draws],
     p_k / (N m), whose sum says the same."""
     mixture = log_mixture(slope, betas, shares, log_z)
     log_weights = torch.stack(
-        [_times(beta, slope) - log_z_k - mixture for beta, log_z_k in zip(betas, log_z, strict=True)]
+        [
+            _times(beta, slope) - log_z_k - mixture
+            for beta, log_z_k in zip(betas, log_z, strict=True)
+        ]
     ) - math.log(len(slope))
     return log_weights.logsumexp(1), log_weights.exp()
 

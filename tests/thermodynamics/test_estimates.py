@@ -68,9 +68,7 @@ def test_thermodynamics_of_oscillators():
         }
         for name, values in off.items():
             values.append((found.values[name] - exact[name]) / found.errors[name])
-        assert torch.allclose(
-            found.values["free_energy"], -temperatures * found.values["log_z"]
-        )
+        assert torch.allclose(found.values["free_energy"], -temperatures * found.values["log_z"])
     for name, values in off.items():
         scores = torch.stack(values)
         assert float(scores.abs().max()) < 4.5, name
