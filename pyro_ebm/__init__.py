@@ -22,7 +22,9 @@ from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
 from .calibration_plot import plot_calibration as plot_calibration
 from .distribution import EnergyDistribution as EnergyDistribution
+from .energies import RBM as RBM
 from .energies import Banana as Banana
+from .energies import BoltzmannMachine as BoltzmannMachine
 from .energies import ClassifierEnergy as ClassifierEnergy
 from .energies import DiagonalGaussian as DiagonalGaussian
 from .energies import DoubleWell as DoubleWell
@@ -30,16 +32,21 @@ from .energies import Energy as Energy
 from .energies import Funnel as Funnel
 from .energies import Gaussian as Gaussian
 from .energies import GaussianMixtureEnergy as GaussianMixtureEnergy
+from .energies import Hopfield as Hopfield
+from .energies import Ising as Ising
 from .energies import Mixture as Mixture
 from .energies import MLPEnergy as MLPEnergy
 from .energies import MuellerBrown as MuellerBrown
 from .energies import Phi4 as Phi4
+from .energies import Potts as Potts
 from .energies import ProductOfExperts as ProductOfExperts
 from .energies import Quartic as Quartic
 from .energies import StudentT as StudentT
 from .energies import Tilted as Tilted
 from .energies import as_energy as as_energy
+from .energies import blocks_of as blocks_of
 from .energies import clamp as clamp
+from .energies import spin as spin
 from .factor import energy_factor as energy_factor
 from .mcmc.adaptation import Dense as Dense
 from .mcmc.adaptation import Diagonal as Diagonal
@@ -48,7 +55,13 @@ from .mcmc.api import HMC as HMC
 from .mcmc.api import MCMC as MCMC
 from .mcmc.api import NUTS as NUTS
 from .mcmc.api import ChEESHMC as ChEESHMC
+from .mcmc.api import DiscreteLangevin as DiscreteLangevin
+from .mcmc.api import Gibbs as Gibbs
+from .mcmc.api import GibbsWithGradients as GibbsWithGradients
+from .mcmc.api import PathAuxiliary as PathAuxiliary
+from .mcmc.api import SwendsenWang as SwendsenWang
 from .mcmc.api import UntilESS as UntilESS
+from .mcmc.api import auto_kernel as auto_kernel
 from .mcmc.api import from_store as from_store
 from .mcmc.api import sample as sample
 from .minimization import Minima as Minima
@@ -60,9 +73,11 @@ __all__ = [
     "HMC",
     "MCMC",
     "NUTS",
+    "RBM",
     "SMC",
     "Adaptive",
     "Banana",
+    "BoltzmannMachine",
     "Calibration",
     "ChEESHMC",
     "ClassifierEnergy",
@@ -70,6 +85,7 @@ __all__ = [
     "Dense",
     "Diagonal",
     "DiagonalGaussian",
+    "DiscreteLangevin",
     "DoubleWell",
     "Energy",
     "EnergyDistribution",
@@ -77,8 +93,12 @@ __all__ = [
     "Funnel",
     "Gaussian",
     "GaussianMixtureEnergy",
+    "Gibbs",
+    "GibbsWithGradients",
     "HMCMoves",
+    "Hopfield",
     "InverseTemperatures",
+    "Ising",
     "Linear",
     "LogZ",
     "LowRank",
@@ -89,14 +109,19 @@ __all__ = [
     "NUTSMoves",
     "Optimized",
     "ParallelTempering",
+    "PathAuxiliary",
     "Phi4",
+    "Potts",
     "ProductOfExperts",
     "Quartic",
     "StudentT",
+    "SwendsenWang",
     "Target",
     "ThermodynamicIntegration",
     "Tilted",
     "as_energy",
+    "auto_kernel",
+    "blocks_of",
     "bridge_sampling",
     "calibrate",
     "clamp",
@@ -108,4 +133,5 @@ __all__ = [
     "plot_path",
     "plot_weights",
     "plot_works",
+    "spin",
 ]

@@ -68,6 +68,14 @@ class Scaled(Energy):
     def variance(self, temperature: float | Tensor = 1.0) -> Tensor | None:
         return self._ask("variance", temperature)
 
+    def energy_changes(self, x: Tensor) -> Tensor | None:
+        changes = self.energy.energy_changes(x)
+        return None if changes is None else self.factor * changes
+
+    @property
+    def interactions(self) -> Tensor | None:
+        return self.energy.interactions
+
     def _ask(self, what: str, temperature: float | Tensor) -> Tensor | None:
         as_temperature(temperature)
         answer = getattr(self.energy, what)
@@ -153,6 +161,14 @@ class Tempered(Energy):
             shape, temperature=self._joint(temperature), generator=generator
         )
 
+    def energy_changes(self, x: Tensor) -> Tensor | None:
+        changes = self.energy.energy_changes(x)
+        return None if changes is None else changes / self.temperature
+
+    @property
+    def interactions(self) -> Tensor | None:
+        return self.energy.interactions
+
     def _joint(self, temperature: float | Tensor) -> float | Tensor:
         as_temperature(temperature)
         return temperature * self.temperature
@@ -187,6 +203,19 @@ class ProductOfExperts(Energy):
 
     def forward(self, x: Tensor, *params: Tensor) -> Tensor:
         return torch.stack(evaluate_all(self.experts, x, params)).sum(0)
+
+    def energy_changes(self, x: Tensor) -> Tensor | None:
+        changes = [expert.energy_changes(x) for expert in members(self.experts)]
+        known = [change for change in changes if change is not None]
+        return torch.stack(known).sum(0) if len(known) == len(changes) else None
+
+    @property
+    def interactions(self) -> Tensor | None:
+        pairs = [expert.interactions for expert in members(self.experts)]
+        known = [pair for pair in pairs if pair is not None]
+        if len(known) < len(pairs):
+            return None
+        return torch.cat(known).sort(-1).values.unique(dim=0)
 
     @property
     def support(self) -> Constraint:

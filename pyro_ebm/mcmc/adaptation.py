@@ -59,6 +59,25 @@ class Warmup(NamedTuple):
     max_step_size: float = 1e10
     trajectory_length: float | None = None
 
+    def begin(
+        self,
+        density: LogDensityAndGradient,
+        position: Tensor,
+        log_density: Tensor,
+        gradient: Tensor,
+        momentum: Tensor,
+        *,
+        settings: Settings | None,
+    ) -> Adaptation:
+        """See :func:`begin`."""
+        return begin(self, density, position, log_density, gradient, momentum, settings=settings)
+
+    def learn(
+        self, state: Adaptation, transition: Transition, versions: Tensor
+    ) -> tuple[Adaptation, bool]:
+        """See :func:`learn`."""
+        return learn(self, state, transition, versions)
+
 
 class Adaptation(NamedTuple):
     """The state of warm-up between two steps; tensors only, chains on the last axis.

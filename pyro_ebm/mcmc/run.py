@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from .adaptation import SETTLE, Adaptation, Warmup, begin, learn
+from .adaptation import SETTLE
 from .draws import STATISTICS as STATISTICS
 from .draws import Draws as Draws
 from .draws import StoredDraws
@@ -27,7 +27,11 @@ _MAX_BLOCK = 16
 
 
 class Problem(NamedTuple):
-    """What to sample: the batched density, and the same recorded for this number of chains."""
+    """What to sample: the batched density, and the same recorded for this number of chains.
+
+    Beside the log density it gives what a kernel moves by: a gradient, or the changes of a discrete
+    target.
+    """
 
     log_density_and_gradient: LogDensityAndGradient
     record: Callable[..., Callable]
@@ -41,11 +45,37 @@ class Stop(NamedTuple):
     is_enough: Callable[[Tensor], bool]
 
 
+class WarmupPlan(Protocol):
+    """What to learn before draws are kept, and in how many transitions of every chain."""
+
+    @property
+    def num_steps(self) -> int:
+        """Transitions of every chain, the last twenty without learning."""
+        ...
+
+    def begin(
+        self,
+        density: LogDensityAndGradient,
+        position: Tensor,
+        log_density: Tensor,
+        gradient: Tensor,
+        momentum: Tensor,
+        *,
+        settings: Settings | None,
+    ) -> Any:
+        """The state of learning at the starts; its ``settings`` are what kernels take up."""
+        ...
+
+    def learn(self, state: Any, transition: Transition, versions: Tensor) -> tuple[Any, bool]:
+        """Take in one step of all chains; tells whether all is learned."""
+        ...
+
+
 class Plan(NamedTuple):
     """How long: draws kept per chain, every ``thinning``-th transition, and which coordinates."""
 
     num_samples: int
-    warmup: Warmup
+    warmup: WarmupPlan
     thinning: int = 1
     coordinates: Tensor | None = None
     keep_warmup: bool = False
@@ -72,7 +102,7 @@ class RunState(NamedTuple):
 
     chain: Any
     settings: Settings
-    adaptation: Adaptation | None
+    adaptation: Any
     position: Tensor
     transitions: Tensor
     keep_from: Tensor
@@ -204,8 +234,7 @@ def _begin(
     """The state before the first step."""
     log_density, gradient = problem.log_density_and_gradient(start)
     momentum = torch.randn(start.shape, generator=generator, dtype=start.dtype, device=start.device)
-    adaptation = begin(
-        plan.warmup,
+    adaptation = plan.warmup.begin(
         problem.log_density_and_gradient,
         start,
         log_density,
@@ -244,7 +273,7 @@ def _warm_up(
         for noise in block:
             chain, transition, record = advance(state.chain, noise, state.settings)
             assert state.adaptation is not None
-            adaptation, complete = learn(warmup, state.adaptation, transition, chain.version)
+            adaptation, complete = warmup.learn(state.adaptation, transition, chain.version)
             if before is not None:
                 before.write(transition.done, record)
             state = state._replace(

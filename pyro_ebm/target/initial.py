@@ -23,6 +23,7 @@ from pyro.infer.autoguide.initialization import (
 )
 from torch import Tensor
 
+from .discrete import DiscreteProgram
 from .program import Program, Side
 from .vectorize import BatchedDensity
 
@@ -57,6 +58,30 @@ def init_positions(
             raise ValueError(_no_start(value, gradient, good))
         fresh = _propose(program, num_points, strategy, generator, like)
         positions = torch.where(good, positions, fresh)
+        tries += 1
+
+
+def discrete_positions(
+    program: DiscreteProgram, num_points: int, *, generator: torch.Generator, side: Side
+) -> Tensor:
+    """Random states [dim, num_points] that the density does not rule out.
+
+    :raises ValueError: when none are found in 100 tries.
+    """
+    positions = program.starts(num_points, generator)
+    tries = 1
+    while True:
+        value = program.terms(positions.T, side).log_density
+        good = value.isfinite()
+        if bool(good.all()):
+            return positions
+        if tries == MAX_TRIES:
+            raise ValueError(
+                f"No start was found for {int((~good).sum())} of {num_points} chains in "
+                f"{MAX_TRIES} tries: random states have a log density of "
+                f"{float(value[~good][0])}. Give initial_params= with allowed configurations."
+            )
+        positions = torch.where(good, positions, program.starts(num_points, generator))
         tries += 1
 
 

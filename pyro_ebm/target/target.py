@@ -27,7 +27,8 @@ from pyro_ebm.normalizers import check_model
 
 from .arguments import check_arguments
 from .device import on_its_device
-from .initial import init_positions
+from .discrete import DiscreteProgram, is_discrete
+from .initial import discrete_positions, init_positions
 from .layout import Site, origin
 from .program import ModelProgram, Program, Terms
 from .side import NO_SIDE, Side
@@ -56,7 +57,8 @@ class Target:
     Attributes: ``dim`` coordinates of dtype ``dtype`` on ``device``; ``sites`` says which slice of
     a position belongs to which latent site, and of which dtype its values are; ``vectorized``
     whether all chains are evaluated in one call, and ``why_not_vectorized`` the reason when they
-    are not.
+    are not. The target of a discrete energy has indices of states for its positions, and changes in
+    place of a gradient (:mod:`.discrete`).
     """
 
     def __init__(self, program: Program) -> None:
@@ -73,6 +75,8 @@ class Target:
             terms = program.run(origin(self.sites), Side())
         log_density = terms.log_density
         self.numbers_per_run = sum(torch.as_tensor(t).numel() for t in pytree.tree_leaves(terms))
+        if isinstance(program, DiscreteProgram):
+            self.numbers_per_run += self.dim * program.num_states
         # At least that of every site: the log density has met them all.
         self.dtype, self.device = log_density.dtype, log_density.device
         self.why_not_vectorized = self._probe()
@@ -120,11 +124,24 @@ class Target:
         )
 
     @classmethod
-    def from_distribution(cls, distribution: Any) -> Target:
-        """Freeze a distribution (an EnergyDistribution, or any of Pyro's) as the one site ``x``."""
+    def from_distribution(cls, distribution: Any, *, exact_changes: bool | None = None) -> Target:
+        """Freeze a distribution (an EnergyDistribution, or any of Pyro's) as the one site ``x``.
+
+        :param exact_changes: of a discrete energy, as in :meth:`from_energy`.
+        """
         if not hasattr(distribution, "log_prob"):
             raise TypeError(
                 f"Expected a distribution with log_prob and support, got {type(distribution)}."
+            )
+        energy = getattr(distribution, "energy", None)
+        if energy is not None and is_discrete(distribution.support):
+            if distribution.params or distribution.batch_shape:
+                raise ValueError(
+                    "expected one discrete energy, got a batch of them, or one with params. Write "
+                    "the params into the energy; for independent copies raise num_chains."
+                )
+            return cls.from_energy(
+                energy, temperature=distribution.temperature, exact_changes=exact_changes
             )
         return cls.from_model(lambda: pyro.sample("x", distribution))
 
@@ -136,14 +153,22 @@ class Target:
         temperature: float | int | Tensor = 1.0,
         event_shape: tuple[int, ...] | None = None,
         support: Any = None,
+        exact_changes: bool | None = None,
     ) -> Target:
-        """Freeze the Gibbs density exp(-E(x)/T) of a bare energy; its variable is called ``x``."""
+        """Freeze the Gibbs density exp(-E(x)/T) of a bare energy; its variable is called ``x``.
+
+        :param exact_changes: of a discrete energy that knows none itself: True for one energy for
+            each, False for a first-order guess by its gradient, None for the former where they are
+            few.
+        """
         temperature = torch.as_tensor(temperature, dtype=torch.get_default_dtype())
         if temperature.dim() > 0 or not bool(temperature > 0):
             raise ValueError(
                 f"temperature must be one positive number, got {temperature.tolist()}."
             )
         wrapped = as_energy(energy, event_shape=event_shape, support=support)
+        if is_discrete(wrapped.support):
+            return cls(DiscreteProgram(wrapped, temperature, exact_changes=exact_changes))
         return cls(EnergyProgram(wrapped, temperature))
 
     @classmethod
@@ -165,6 +190,16 @@ class Target:
         """Whether all chains are evaluated in one call."""
         return self.why_not_vectorized is None
 
+    @property
+    def num_states(self) -> int | None:
+        """How many states every site of a discrete target has; None where it is not discrete."""
+        return self.program.num_states if isinstance(self.program, DiscreteProgram) else None
+
+    @property
+    def exact_changes(self) -> bool:
+        """Whether a discrete target gives changes of its log density exactly."""
+        return isinstance(self.program, DiscreteProgram) and self.program.exact
+
     def log_density(
         self, position: Float[Tensor, " dim"], side: Side = NO_SIDE
     ) -> Float[Tensor, ""]:
@@ -174,12 +209,32 @@ class Target:
     def log_density_and_gradient(
         self, positions: Float[Tensor, "dim chains"], side: Side = NO_SIDE
     ) -> tuple[Float[Tensor, " chains"], Float[Tensor, "dim chains"]]:
-        """Log density and gradient of every chain, for any number of chains."""
+        """Log density and gradient of every chain, for any number of chains.
+
+        :raises TypeError: the target is discrete.
+        """
+        if self.num_states is not None:
+            raise TypeError(
+                "expected a target with continuous coordinates, got a discrete one, whose sites "
+                "have no gradient. Sample it by Gibbs, GibbsWithGradients, PathAuxiliary, "
+                "DiscreteLangevin or SwendsenWang."
+            )
+        return self._batched(positions, side)
+
+    def log_density_and_changes(
+        self, positions: Float[Tensor, "dim chains"], side: Side = NO_SIDE
+    ) -> tuple[Float[Tensor, " chains"], Float[Tensor, "dim states chains"]]:
+        """Log density of every chain of a discrete target, and what every single change adds to it.
+
+        :raises TypeError: the target is not discrete.
+        """
+        if self.num_states is None:
+            raise TypeError("expected a discrete target, got one with continuous coordinates.")
         return self._batched(positions, side)
 
     @cached_property
     def recorded(self) -> RecordedDensity:
-        """The same function, which is recorded for those numbers of chains that ask for it."""
+        """Log density and gradient, or changes, recorded for those numbers of chains that ask."""
         return RecordedDensity(self._batched)
 
     def recorder(self, positions: Float[Tensor, "dim chains"]) -> Callable[..., Callable]:
@@ -222,8 +277,11 @@ class Target:
     def unconstrain(self, values: Mapping[str, Tensor]) -> Tensor:
         """The flat position of unconstrained values by site, as ``initial_params`` gives them.
 
-        :param values: per latent site a tensor [*batch, *unconstrained shape].
+        :param values: per latent site a tensor [*batch, *unconstrained shape]; of a discrete
+            target configurations [*batch, *event].
         """
+        if isinstance(self.program, DiscreteProgram):
+            return self.program.indices(values)
         missing = [site.name for site in self.sites if site.name not in values]
         extra = sorted(set(values) - {site.name for site in self.sites})
         if missing or extra:
@@ -317,7 +375,9 @@ class Target:
             return pytree.tree_map(torch.as_tensor, terms)
 
         with torch.no_grad():
-            if self.vectorized:
+            if isinstance(self.program, DiscreteProgram):
+                terms = self.program.terms(flat, rebuild(leaves))
+            elif self.vectorized:
                 chunk = max(1, _EVALUATE_NUMBERS // self.numbers_per_run)
                 terms = torch.func.vmap(single, chunk_size=chunk)(flat, *leaves)
             else:
@@ -333,8 +393,13 @@ class Target:
         generator: torch.Generator | None = None,
         side: Side = NO_SIDE,
     ) -> Float[Tensor, "dim points"]:
-        """Starting positions with finite log density and gradient, by one of Pyro's strategies."""
+        """Starting positions with finite log density and gradient, by one of Pyro's strategies.
+
+        Those of a discrete target are random states, whatever the strategy.
+        """
         generator = generator or _generator(self.device)
+        if isinstance(self.program, DiscreteProgram):
+            return discrete_positions(self.program, num_points, generator=generator, side=side)
         like = torch.empty((), dtype=self.dtype, device=self.device)
         return init_positions(
             self.program,
@@ -355,10 +420,14 @@ class Target:
 
     @property
     def _batched(self) -> BatchedDensity:
+        if isinstance(self.program, DiscreteProgram):
+            return self.program.log_density_and_changes
         return (vectorized if self.vectorized else looped)(self.log_density)
 
     def _probe(self) -> str | None:
         """Compare vmap with a loop at three starts; the reason to avoid vmap, if there is one."""
+        if isinstance(self.program, DiscreteProgram):
+            return None  # energies take all chains at once
         generator = torch.Generator(self.device).manual_seed(_PROBE_SEED)
         shape = (self.dim, NUM_PROBES)
         unit = torch.rand(shape, generator=generator, dtype=self.dtype, device=self.device)

@@ -1,6 +1,12 @@
 """Sampling as Pyro's users write it: kernels and MCMC in, ArviZ data and a diagnosis out."""
 
+from .auto_kernel import auto_kernel as auto_kernel
 from .chees import ChEESHMC as ChEESHMC
+from .discrete_kernels import DiscreteLangevin as DiscreteLangevin
+from .discrete_kernels import Gibbs as Gibbs
+from .discrete_kernels import GibbsWithGradients as GibbsWithGradients
+from .discrete_kernels import PathAuxiliary as PathAuxiliary
+from .discrete_kernels import SwendsenWang as SwendsenWang
 from .export import build_groups as build_groups
 from .from_store import from_store as from_store
 from .kernels import HMC as HMC
@@ -15,8 +21,14 @@ __all__ = [
     "MCMC",
     "NUTS",
     "ChEESHMC",
+    "DiscreteLangevin",
+    "Gibbs",
+    "GibbsWithGradients",
+    "PathAuxiliary",
     "RunRecord",
+    "SwendsenWang",
     "UntilESS",
+    "auto_kernel",
     "build_groups",
     "from_store",
     "sample",

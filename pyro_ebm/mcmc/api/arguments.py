@@ -6,22 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .chees import ChEESHMC
-from .kernels import HMC, NUTS
-
-
-def check_kernel(kernel: Any) -> None:
-    """Refuse what is no kernel of this package.
-
-    :raises TypeError: Pyro's own kernels among others.
-    """
-    if not isinstance(kernel, NUTS | HMC | ChEESHMC):
-        raise TypeError(
-            "Expected a kernel of pyro_ebm (NUTS, HMC or ChEESHMC), got "
-            f"{type(kernel).__module__}.{type(kernel).__name__}. Write "
-            "pyro_ebm.NUTS(model) instead of pyro.infer.NUTS(model)."
-        )
-
 
 def check_whole(name: str, value: Any, least: int) -> None:
     """Refuse what is no whole number of at least ``least``.
@@ -30,6 +14,15 @@ def check_whole(name: str, value: Any, least: int) -> None:
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value}.")
+
+
+def check_share(name: str, value: Any) -> None:
+    """Refuse what is no number within (0, 1).
+
+    :raises ValueError: naming the argument.
+    """
+    if not 0.0 < value < 1.0:
+        raise ValueError(f"{name} must lie in (0, 1), got {value}.")
 
 
 def check_seconds(name: str, value: Any) -> None:

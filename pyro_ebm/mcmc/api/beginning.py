@@ -77,7 +77,7 @@ def new_contents(
     unconstrained = {
         site.name: [site.offset, list(site.unconstrained_shape)]
         for site in target.sites
-        if options.sites is None or site.name in options.sites
+        if target.num_states is None and (options.sites is None or site.name in options.sites)
     }
     arrays = probes(target, starts.positions, layout.sites)
     for group in ("observed_data", "constant_data"):

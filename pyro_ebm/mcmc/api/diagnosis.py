@@ -83,7 +83,7 @@ def _look(record: RunRecord) -> _Seen:
         rhat,
         figures.draws_for_agreement(at, rhat),
         figures.effective(at),
-        bfmi(as_array(record.statistics["energy"])),
+        _bfmi(record),
         _rate(record, "diverging"),
         _rate(record, "reached_max_treedepth"),
     )
@@ -95,13 +95,14 @@ def _checks(record: RunRecord, seen: _Seen) -> Iterator[Finding]:
         yield sentences.partial(record)
     # Everything else that could be said follows from the first three.
     suspicious = not rhat.agrees or seen.deep > _OFTEN_DEEPEST
-    away = figures.runaway_chains(at, suspicious=suspicious)
-    if len(away):
-        yield sentences.runaway(record, away)
-        return
-    if suspicious and (flat := flat_directions(record, at)) is not None:
-        yield sentences.flat(flat)
-        return
+    if record.target.num_states is None:
+        away = figures.runaway_chains(at, suspicious=suspicious)
+        if len(away):
+            yield sentences.runaway(record, away)
+            return
+        if suspicious and (flat := flat_directions(record, at)) is not None:
+            yield sentences.flat(flat)
+            return
     spoiled = _spoiled(record)
     if record.attrs.get("warmup_steps", SETTLE + 1) <= SETTLE and spoiled > 0.5:
         yield sentences.short_warmup(record, spoiled)
@@ -169,6 +170,13 @@ def _low_ess(seen: _Seen) -> tuple[str, Worst | None]:
     return "", None
 
 
+def _bfmi(record: RunRecord) -> np.ndarray:
+    """By chain; of chains over states, which have no momenta, there is none."""
+    if record.target.num_states is not None:
+        return np.full(record.num_chains, np.nan)
+    return bfmi(as_array(record.statistics["energy"]))
+
+
 def _spoiled(record: RunRecord) -> float:
     """The share of transitions that diverged, were as good as rejected, or were cut off."""
     seen = record.statistics
@@ -207,8 +215,9 @@ def _figures_in_words(record: RunRecord, seen: _Seen, *, well: bool) -> str:
         )
     if ess_is_reliable(record.num_draws) and not np.isnan(seen.bfmi).all():
         said.append(f"the lowest BFMI is {np.nanmin(seen.bfmi):.2f}")
-    count = int(record.statistics["diverging"].sum())
-    said.append(f"{count} transition{'' if count == 1 else 's'} diverged")
+    if record.target.num_states is None:
+        count = int(record.statistics["diverging"].sum())
+        said.append(f"{count} transition{'' if count == 1 else 's'} diverged")
     if well:
         return f"All is well with {shape} draws, as far as the chains can tell: {'; '.join(said)}."
     return f"Of {shape} draws: {'; '.join(said)}."

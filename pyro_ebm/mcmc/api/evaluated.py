@@ -169,7 +169,12 @@ def _whole_batches(
 
 
 def unconstrained(record: RunRecord, positions: Tensor) -> dict[str, np.ndarray]:
-    """The coordinates of every kept latent site, [chain, draw, *unconstrained shape]."""
+    """The coordinates of every kept latent site, [chain, draw, *unconstrained shape].
+
+    Those of a discrete target are its states once more, and are left out.
+    """
+    if record.target.num_states is not None:
+        return {}
     places = {int(c): i for i, c in enumerate(record.stored_coordinates.tolist())}
     found = {}
     for site in record.target.sites:

@@ -27,7 +27,7 @@ from .predictive import forward_draws, latent_draws, model_of
 from .predictive import predict as predict
 from .record import RunRecord as RunRecord
 from .sites import Facts, site_facts
-from .stored_group import TYPES
+from .stored_group import DISCRETE_STATISTICS, TYPES
 
 # A pointwise log likelihood of more numbers (2 GiB in float32) is left out.
 LARGEST_LOG_LIKELIHOOD = 2**29
@@ -128,8 +128,11 @@ def build_groups(
 
 
 def _statistics(record: RunRecord, statistics: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    told = record.target.num_states is None
     found = {
-        name: as_array(value.to(TYPES.get(name, value.dtype))) for name, value in statistics.items()
+        name: as_array(value.to(TYPES.get(name, value.dtype)))
+        for name, value in statistics.items()
+        if told or name in DISCRETE_STATISTICS
     }
     if record.superchain_ids is not None and found:
         shape = next(iter(found.values())).shape

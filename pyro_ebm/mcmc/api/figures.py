@@ -12,6 +12,7 @@ from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import rankdata
 
 from pyro_ebm.diagnostics import (
     NESTED_FROM_CHAINS,
@@ -89,7 +90,18 @@ def coordinates(record: RunRecord) -> Coordinates:
     if len(chosen) > number and draws.shape[1] > 1:
         chosen = _suspicious(draws, number)
     kept = draws[:, :, chosen].astype(float)
-    return Coordinates(kept, tuple(names[i] for i in chosen), chosen)
+    found = Coordinates(kept, tuple(names[i] for i in chosen), chosen)
+    return found if record.target.num_states is None else _with_log_density(found, record)
+
+
+def _with_log_density(found: Coordinates, record: RunRecord) -> Coordinates:
+    """The same and the log density, which says of a discrete model what no single site does."""
+    lp = as_array(record.statistics["lp"]).astype(float)[..., None]
+    return Coordinates(
+        np.concatenate([lp, found.draws], -1),
+        ("the log density", *found.names),
+        np.concatenate([[-1], found.places]),
+    )
 
 
 def _names(record: RunRecord) -> tuple[str, ...]:
@@ -164,14 +176,15 @@ def draws_for_agreement(found: Coordinates, seen: Rhat) -> int | None:
     high = seen.values > seen.threshold
     draws = found.draws[:, :, high]
     folded = np.abs(draws - np.median(draws, axis=(0, 1)))
-    time = np.maximum(_autocorrelation_time(draws), _autocorrelation_time(folded))
+    # Two states, folded, are one: that has no time.
+    time = np.fmax(_autocorrelation_time(draws), _autocorrelation_time(folded))
     parts, size = (4, length // 4) if chains == 1 else (2 * chains, length // 2)
     explained = (_chi_square(parts - 1, _EXCUSED) * time - 1) / (2 * size)
     excess = seen.values[high] - 1
     if (excess > explained).any():
         return None
     expected = (_chi_square(parts - 1, _SAFE) * time - 1) / (2 * size)
-    return _round_up(length * np.maximum(excess, expected).max() / (seen.threshold - 1))
+    return _round_up(length * np.fmax(excess, expected).max() / (seen.threshold - 1))
 
 
 def _chi_square(freedom: int, errors: float) -> float:
@@ -192,7 +205,8 @@ def _round_up(number: float) -> int:
 def _autocorrelation_time(values: np.ndarray) -> np.ndarray:
     """Draws that one independent draw takes, by coordinate, seen within chains alone."""
     chains, length, dim = values.shape
-    ranks = values.reshape(-1, dim).argsort(0).argsort(0).reshape(values.shape).astype(float)
+    # Equal values, as states are, have their mean rank.
+    ranks = rankdata(values.reshape(-1, dim), axis=0).reshape(values.shape)
     if chains == 1:
         chains, length = 2, length // 2
         ranks = ranks[:, : 2 * length].reshape(chains, length, dim)

@@ -12,7 +12,7 @@ import numpy as np
 from pyro_ebm.inference_data import to_inference_data
 
 from .store import Contents, read_contents
-from .stored_group import StoredGroup
+from .stored_group import DISCRETE_STATISTICS, StoredGroup
 
 
 def from_store(path: str | PathLike[str]) -> Any:
@@ -76,12 +76,17 @@ def _sampled(
             stacklevel=3,
         )
     unconstrained = {}
+    # The states of a discrete energy are not stored under a second name.
+    if not contents.run.about["unconstrained"]:
+        told = (*DISCRETE_STATISTICS, "superchain")
+        statistics = {name: value for name, value in statistics.items() if name in told}
     for name, (offset, shape) in contents.run.about["unconstrained"].items():
         first = int(np.searchsorted(stored, offset))
         part = positions[..., first : first + int(np.prod(shape))]
         unconstrained[name] = part.reshape(*part.shape[:2], *shape)
-    return {
+    found = {
         f"{prefix}posterior": group.sites(ready),
         f"{prefix}unconstrained_posterior": unconstrained,
         f"{prefix}sample_stats": statistics,
     }
+    return {name: values for name, values in found.items() if values}

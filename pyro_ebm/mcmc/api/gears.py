@@ -46,6 +46,25 @@ class Sampler(Protocol):
         ...
 
 
+@runtime_checkable
+class DiscreteSampler(Protocol):
+    """The same of a kernel over states, which depends on the target."""
+
+    jit_compile: Any
+    recorded: bool
+
+    def kernel_of(self, target: Target) -> Kernel:
+        """The pure kernel, in torch."""
+        ...
+
+    def native_kernel(self, target: Target) -> Kernel | None:
+        """The same in C; None where there is no such.
+
+        :raises NoLibrary: where it cannot be compiled.
+        """
+        ...
+
+
 class Chains(NamedTuple):
     """Where the chains start [dim, chains], and how many of them are evaluated at a time."""
 
@@ -88,13 +107,17 @@ def check_gear(jit_compile: Any) -> None:
         raise ValueError(f'jit_compile must be True, False or "auto", got {jit_compile!r}.')
 
 
-def gear_of(sampler: Sampler, target: Target, starts: Chains, transitions: int) -> Gear:
+def gear_of(
+    sampler: Sampler | DiscreteSampler, target: Target, starts: Chains, transitions: int
+) -> Gear:
     """The gear of a run.
 
     :param transitions: of a chain, warm-up too.
     """
     wanted = sampler.jit_compile
     start = starts.positions
+    if isinstance(sampler, DiscreteSampler):
+        return _over_states(sampler, target, starts)
     if wanted is False or not target.vectorized or start.device.type != "cpu":
         return _traced(sampler, target, starts)
     try:
@@ -110,12 +133,16 @@ def gear_of(sampler: Sampler, target: Target, starts: Chains, transitions: int) 
     return _with_part_in_c(native, target, starts)
 
 
-def same_gear(name: str, sampler: Sampler, target: Target, starts: Chains) -> Gear:
+def same_gear(
+    name: str, sampler: Sampler | DiscreteSampler, target: Target, starts: Chains
+) -> Gear:
     """The gear of that name, in which a run was begun that now goes on.
 
     :raises ValueError: where this machine has no C compiler, which the gear needs.
     """
     if name == "traced":
+        if isinstance(sampler, DiscreteSampler):
+            return _recorded(sampler, target, starts)
         return _traced(sampler, target, starts)
     try:
         native = sampler.native_kernel(target)
@@ -124,9 +151,35 @@ def same_gear(name: str, sampler: Sampler, target: Target, starts: Chains) -> Ge
             f"The run was begun in the gear {name!r}, which needs a C compiler, and {error}. Go "
             "on with it where there is one."
         ) from error
+    if isinstance(sampler, DiscreteSampler):
+        if native is None:
+            raise ValueError(f"The run was begun in the gear {name!r}, which this one has not.")
+        return _with_part_in_c(native, target, starts)
     if name == "compiled" or native is None:
         return _compiled(sampler, native, target, starts)
     return _with_part_in_c(native, target, starts)
+
+
+def _over_states(sampler: DiscreteSampler, target: Target, starts: Chains) -> Gear:
+    """In C where there is that, else recorded."""
+    if sampler.jit_compile is not False and starts.positions.device.type == "cpu":
+        try:
+            native = sampler.native_kernel(target)
+        except NoLibrary as error:
+            _tell(str(error))
+        else:
+            if native is not None:
+                return _with_part_in_c(native, target, starts)
+    return _recorded(sampler, target, starts)
+
+
+def _recorded(sampler: DiscreteSampler, target: Target, starts: Chains) -> Gear:
+    kernel = sampler.kernel_of(target)
+    if sampler.recorded and starts.whole:
+        problem = Problem(target.recorded, target.recorder(starts.positions))
+    else:
+        problem = Problem(starts.in_batches(target.recorded.at), _as_it_is)
+    return Gear("traced", kernel, problem)
 
 
 def _traced(sampler: Sampler, target: Target, starts: Chains) -> Gear:
@@ -171,5 +224,6 @@ def _is_worth_it(target: Target, chains: int, transitions: int) -> bool:
 @functools.cache
 def _tell(why: str) -> None:
     warnings.warn(
-        f"The bookkeeping of NUTS runs in torch, some times slower, because {why}.", stacklevel=3
+        f"What a sampler does beside the density runs in torch, some times slower, because {why}.",
+        stacklevel=3,
     )

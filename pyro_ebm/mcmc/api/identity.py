@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_ebm.target import Target
+from pyro_ebm.target.discrete import DiscreteProgram
 from pyro_ebm.target.program import ModelProgram
 from pyro_ebm.target.simple_programs import EnergyProgram
 
@@ -28,7 +29,7 @@ from .sites import site_facts
 
 # What a kernel takes that is no setting: what it samples is compared by itself, and how its step is
 # run is kept from the beginning of a run.
-_NO_SETTINGS = ("model", "potential_fn", "transforms", "init_strategy", "jit_compile")
+_NO_SETTINGS = ("model", "potential_fn", "transforms", "init_strategy", "jit_compile", "why")
 # Roundings of a log density that differ between machines and versions.
 _ROUNDINGS = 1e3
 
@@ -105,8 +106,10 @@ def density_differs(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -
     if bool(apart.any()):
         point = int(apart.long().argmax())
         return f"the log density at a stored point was {float(old[point])}, is {float(new[point])}"
-    scale = 1 + old_gradient.abs().amax(1, keepdim=True)
-    if not bool(((new_gradient - old_gradient).abs() <= tolerance * scale).all()):
+    scale = 1 + old_gradient.nan_to_num(0.0, 0.0, 0.0).abs().amax(1, keepdim=True)
+    near = (new_gradient - old_gradient).abs() <= tolerance * scale
+    # What a discrete target rules out is infinitely far down.
+    if not bool((near | (new_gradient == old_gradient)).all()):
         return "the gradient of the log density at a stored point is another"
     return None
 
@@ -142,7 +145,7 @@ def _agree(old: Tensor, new: Tensor) -> bool:
 
 def _supports(target: Target) -> dict[str, str]:
     program = target.program
-    if isinstance(program, EnergyProgram):
+    if isinstance(program, EnergyProgram | DiscreteProgram):
         return {"x": _support(program.energy.support)}
     if not isinstance(program, ModelProgram):
         return {site.name: "" for site in target.sites}

@@ -76,6 +76,18 @@ class _PyroKernel:
         self, args: tuple, kwargs: Mapping[str, Any], initial_params: Mapping[str, Tensor] | None
     ) -> Target:
         """Freeze what the kernel was given, with the model's arguments."""
+        target = self._frozen(args, kwargs, initial_params)
+        if target.num_states is not None:
+            raise TypeError(
+                f"{type(self).__name__} moves along a gradient, and this energy is discrete: its "
+                "sites have states. Use Gibbs, GibbsWithGradients, PathAuxiliary, "
+                "DiscreteLangevin or SwendsenWang; auto_kernel(energy) chooses one."
+            )
+        return target
+
+    def _frozen(
+        self, args: tuple, kwargs: Mapping[str, Any], initial_params: Mapping[str, Tensor] | None
+    ) -> Target:
         model = self.model
         if model is None:
             if initial_params is None:

@@ -16,7 +16,8 @@ from pyro_ebm.inference_data import print_table
 from pyro_ebm.target import Target, worthwhile_threads
 
 from ..run import Plan, Progress, Result, run_chains
-from .arguments import check_kernel, check_seconds, check_whole, folder_of
+from .any_kernel import AnyKernel, check_kernel
+from .arguments import check_seconds, check_whole, folder_of
 from .beginning import (
     Options,
     closed,
@@ -29,12 +30,10 @@ from .beginning import (
     taken_up,
     warn_if_elsewhere,
 )
-from .chees import ChEESHMC
 from .diagnosis import diagnose
 from .export import RunRecord, predict, to_arviz
 from .gears import Chains, Gear, gear_of, same_gear
 from .identity import identity
-from .kernels import HMC, NUTS
 from .outcome import outcome, tell
 from .progress import ProgressBar
 from .samples import diagnostics, get_samples
@@ -49,11 +48,13 @@ class MCMC:
     The arguments up to ``save_params`` are those of :class:`pyro.infer.MCMC`; four chains are the
     default, and hundreds cost little more.
 
-    :param kernel: :class:`NUTS`, :class:`HMC` or :class:`ChEESHMC` of this package.
+    :param kernel: :class:`NUTS`, :class:`HMC` or :class:`ChEESHMC` of this package; for a discrete
+        energy :class:`Gibbs`, :class:`GibbsWithGradients`, :class:`PathAuxiliary`,
+        :class:`DiscreteLangevin` or :class:`SwendsenWang`, or what :func:`auto_kernel` chooses.
     :param num_samples: draws kept per chain.
     :param warmup_steps: transitions per chain before; as many as ``num_samples`` unless given.
     :param initial_params: unconstrained starts by site, leading axis the chains (for one chain also
-        without it).
+        without it); of a discrete energy configurations ``x``.
     :param num_chains: chains, 1 to several thousand. From 128 on they start from 8 over-dispersed
         points, shared by equal groups, which nested R-hat needs.
     :param hook_fn: ``hook_fn(kernel, samples, stage, i)``, called after every block of steps;
@@ -81,7 +82,7 @@ class MCMC:
 
     def __init__(
         self,
-        kernel: NUTS | HMC | ChEESHMC,
+        kernel: AnyKernel,
         num_samples: int,
         warmup_steps: int | None = None,
         initial_params: Mapping[str, Tensor] | None = None,
@@ -149,7 +150,7 @@ class MCMC:
     def resume(
         cls,
         path: str | PathLike[str],
-        kernel: NUTS | HMC | ChEESHMC,
+        kernel: AnyKernel,
         *,
         num_samples: int | None = None,
     ) -> MCMC:
@@ -397,4 +398,5 @@ class MCMC:
         """Print ArviZ's table of the latent and deterministic sites."""
         data = self.to_arviz(log_likelihood=False, log_prior=False)
         print_table(data, interval_probability=prob)
-        print(f"Number of divergences: {int(self.record.statistics['diverging'].sum())}")
+        if self.record.target.num_states is None:
+            print(f"Number of divergences: {int(self.record.statistics['diverging'].sum())}")

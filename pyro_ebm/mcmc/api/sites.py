@@ -10,6 +10,7 @@ from pyro.distributions import ImproperUniform
 from pyro.poutine.util import site_is_factor, site_is_subsample
 from torch import Tensor
 
+from pyro_ebm.target.discrete import DiscreteProgram
 from pyro_ebm.target.layout import PlateFrame, vectorised_plates
 from pyro_ebm.target.masked import counted_points, counts, is_masked
 from pyro_ebm.target.program import ModelProgram, Program
@@ -49,7 +50,7 @@ def site_facts(program: Program) -> dict[str, Facts]:
             for name, node in cast(Mapping[str, Any], program.first_trace.nodes).items()
             if node["type"] == "sample" and not site_is_subsample(node)
         }
-    normalised = not isinstance(program, EnergyProgram)
+    normalised = not isinstance(program, EnergyProgram | DiscreteProgram)
     return {
         site.name: Facts("latent", torch.Size(), site.shape, normalised=normalised)
         for site in program.sites

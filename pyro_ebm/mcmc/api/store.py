@@ -321,7 +321,7 @@ def probes(target: Target, start: Tensor, sites: Collection[str]) -> dict[str, n
     """Log densities, gradients and values of sites at a few of the starts [dim, chains]."""
     chosen = torch.linspace(0, start.shape[1] - 1, min(start.shape[1], _PROBES)).long()
     points = start[:, chosen.to(start.device)].contiguous()
-    found = (points, *target.log_density_and_gradient(points))
+    found = (points, *target.recorded(points))
     names = ("probe", "probe_log_density", "probe_gradient")
     values = {_PROBED + n: v for n, v in target.constrain(points.T).items() if n in sites}
     named = {**dict(zip(names, found, strict=True)), **values}
@@ -337,7 +337,7 @@ def check_same(path: Path, contents: Contents, target: Target, now: Identity) ->
     if not found:
         before = [contents.array(n) for n in ("probe", "probe_log_density", "probe_gradient")]
         points, old, old_gradient = (t.to(target.device) for t in before if t is not None)
-        seen = density_differs((old, old_gradient), target.log_density_and_gradient(points))
+        seen = density_differs((old, old_gradient), target.recorded(points))
         found = [] if seen is None else [seen]
         known = {
             name.removeprefix(_PROBED): torch.from_numpy(value).to(target.device)

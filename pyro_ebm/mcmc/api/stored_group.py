@@ -30,6 +30,8 @@ TYPES = {
     "tree_depth": torch.int64,
     "n_steps": torch.int64,
 }
+# What is said of a transition between states; there is no Hamiltonian, no tree and no divergence.
+DISCRETE_STATISTICS = ("lp", "acceptance_rate", "n_steps", "step_size")
 _NUMBERS = 2**22
 _LARGEST_PIECE = 1024
 

@@ -1,0 +1,40 @@
+"""The kernels that MCMC takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .chees import ChEESHMC
+from .discrete_kernels import (
+    DiscreteLangevin,
+    Gibbs,
+    GibbsWithGradients,
+    PathAuxiliary,
+    SwendsenWang,
+)
+from .kernels import HMC, NUTS
+
+AnyKernel = (
+    NUTS
+    | HMC
+    | ChEESHMC
+    | Gibbs
+    | GibbsWithGradients
+    | PathAuxiliary
+    | DiscreteLangevin
+    | SwendsenWang
+)
+
+
+def check_kernel(kernel: Any) -> None:
+    """Refuse what is no kernel of this package.
+
+    :raises TypeError: Pyro's own kernels among others.
+    """
+    if not isinstance(kernel, AnyKernel):
+        raise TypeError(
+            "Expected a kernel of pyro_ebm (NUTS, HMC or ChEESHMC; Gibbs, GibbsWithGradients, "
+            "PathAuxiliary, DiscreteLangevin or SwendsenWang for discrete energies), got "
+            f"{type(kernel).__module__}.{type(kernel).__name__}. Write "
+            "pyro_ebm.NUTS(model) instead of pyro.infer.NUTS(model)."
+        )
