@@ -23,17 +23,22 @@ from .calibration import calibrate as calibrate
 from .calibration_plot import plot_calibration as plot_calibration
 from .distribution import EnergyDistribution as EnergyDistribution
 from .energies import RBM as RBM
+from .energies import XY as XY
 from .energies import Banana as Banana
 from .energies import BoltzmannMachine as BoltzmannMachine
 from .energies import ClassifierEnergy as ClassifierEnergy
 from .energies import DiagonalGaussian as DiagonalGaussian
 from .energies import DoubleWell as DoubleWell
 from .energies import Energy as Energy
+from .energies import Enumeration as Enumeration
+from .energies import ExponentialRandomGraph as ExponentialRandomGraph
 from .energies import Funnel as Funnel
 from .energies import Gaussian as Gaussian
 from .energies import GaussianMixtureEnergy as GaussianMixtureEnergy
+from .energies import GaussianRBM as GaussianRBM
 from .energies import Hopfield as Hopfield
 from .energies import Ising as Ising
+from .energies import LennardJones as LennardJones
 from .energies import Mixture as Mixture
 from .energies import MLPEnergy as MLPEnergy
 from .energies import MuellerBrown as MuellerBrown
@@ -46,6 +51,7 @@ from .energies import Tilted as Tilted
 from .energies import as_energy as as_energy
 from .energies import blocks_of as blocks_of
 from .energies import clamp as clamp
+from .energies import exact_enumeration as exact_enumeration
 from .energies import spin as spin
 from .factor import energy_factor as energy_factor
 from .mcmc.adaptation import Dense as Dense
@@ -64,7 +70,9 @@ from .mcmc.api import UntilESS as UntilESS
 from .mcmc.api import auto_kernel as auto_kernel
 from .mcmc.api import from_store as from_store
 from .mcmc.api import sample as sample
+from .minimization import BasinHopping as BasinHopping
 from .minimization import Minima as Minima
+from .minimization import SimulatedAnnealing as SimulatedAnnealing
 from .minimization import minimize as minimize
 from .target import Target as Target
 
@@ -75,6 +83,7 @@ __all__ = [
     "NUTS",
     "RBM",
     "SMC",
+    "XY",
     "Adaptive",
     "Banana",
     "BoltzmannMachine",
@@ -89,16 +98,20 @@ __all__ = [
     "DoubleWell",
     "Energy",
     "EnergyDistribution",
+    "Enumeration",
     "ExactDraws",
+    "ExponentialRandomGraph",
     "Funnel",
     "Gaussian",
     "GaussianMixtureEnergy",
+    "GaussianRBM",
     "Gibbs",
     "GibbsWithGradients",
     "HMCMoves",
     "Hopfield",
     "InverseTemperatures",
     "Ising",
+    "LennardJones",
     "Linear",
     "LogZ",
     "LowRank",
@@ -127,6 +140,7 @@ __all__ = [
     "clamp",
     "compare_evidence",
     "energy_factor",
+    "exact_enumeration",
     "from_store",
     "minimize",
     "plot_calibration",

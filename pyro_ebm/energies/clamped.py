@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
@@ -112,7 +112,21 @@ class Clamped(Energy):
     def takes_params(self) -> bool:
         return self.energy.takes_params
 
-    def merge(self, free: Float[Tensor, "*batch free"]) -> Tensor:
+    def energy_changes(self, x: Tensor) -> Tensor | None:
+        changes = self.energy.energy_changes(self.merge(x))
+        if changes is None:
+            return None
+        return changes.flatten(1, -2).index_select(1, self.order[: self.event_shape.numel()])
+
+    @property
+    def interactions(self) -> Tensor | None:
+        pairs = self.energy.interactions
+        if pairs is None:
+            return None
+        places = self.inverse_order[pairs]
+        return places[(places < self.event_shape.numel()).all(-1)]
+
+    def merge(self, free: Shaped[Tensor, "*batch free"]) -> Tensor:
         """Whole configurations [*batch, *event] from their free coordinates [*batch, num_free]."""
         batch = free.shape[:-1]
         num_held = len(self.order) - self.event_shape.numel()

@@ -13,14 +13,14 @@ from jaxtyping import Int
 from torch import Tensor
 
 
-def blocks_of(interactions: Int[Tensor, "m 2"], num_sites: int) -> list[Int[Tensor, " size"]]:
+def blocks_of(interactions: Tensor, num_sites: int) -> list[Int[Tensor, " size"]]:
     """Colour the graph of interactions: no two sites of a block share a pair.
 
     Greedy, breadth first: where two blocks are enough, it finds them; otherwise it takes no more
     than one plus the most neighbours that a site has.
 
     Args:
-        interactions: pairs of sites.
+        interactions: pairs of sites, [m, 2].
         num_sites: how many sites there are.
 
     Returns:

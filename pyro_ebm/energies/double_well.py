@@ -94,17 +94,17 @@ class DoubleWell(Energy):
         return None if draws is None else draws.to(self.tilt.dtype)
 
 
-def checked_dim(dim: object, *, least: int) -> int:
-    """A number of dimensions, as an integer of at least `least`.
+def checked_dim(dim: object, *, least: int, name: str = "dim") -> int:
+    """A number of dimensions, or of other things, as an integer of at least `least`.
 
     Raises:
         TypeError: not an integer.
         ValueError: too small.
     """
     if isinstance(dim, bool) or not isinstance(dim, int):
-        raise TypeError(f"expected dim to be an integer, got {dim!r}.")
+        raise TypeError(f"expected {name} to be an integer, got {dim!r}.")
     if dim < least:
-        raise ValueError(f"expected dim to be at least {least}, got {dim}.")
+        raise ValueError(f"expected {name} to be at least {least}, got {dim}.")
     return dim
 
 

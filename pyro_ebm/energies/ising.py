@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from .checks import as_temperature, values_visible
 from .couplings import DenseCouplings, LatticeCouplings
+from .ising_closed_forms import ring_log_z, torus_log_z
 from .pairwise import PairwiseEnergy
 from .states import spin
 
@@ -54,3 +56,31 @@ class Ising(PairwiseEnergy):
                 neighbours is bound once, also along a length of 2.
         """
         return cls(LatticeCouplings(shape, coupling, periodic=periodic), field)
+
+    def _log_z(self, temperature: float | Tensor) -> Tensor | None:
+        known = self._closed_form(as_temperature(temperature).double().to(self.fields.device))
+        return super()._log_z(temperature) if known is None else known
+
+    def _closed_form(self, temperature: Tensor) -> Tensor | None:
+        """log Z of a ring with one field, and of a torus without any (Kaufman)."""
+        lattice = self.couplings
+        if not isinstance(lattice, LatticeCouplings) or not lattice.periodic:
+            return None
+        shape = lattice.event_shape
+        if min(shape) < 3 or lattice.strength.dim() > 1 or not values_visible():
+            return None
+        strengths = lattice.strength.double().expand(len(shape)).unbind(0)
+        if len(shape) == 1 and self.fields.numel() == 1 and bool(strengths[0] != 0):
+            field = self.fields.double().reshape(())
+            return ring_log_z(strengths[0] / temperature, field / temperature, shape[0])
+        if len(shape) != 2 or bool(self.fields.any()):
+            return None
+        # Turning every other row upside down changes the sign of J across an even length.
+        strengths = [
+            strength.abs() if length % 2 == 0 else strength
+            for strength, length in zip(strengths, shape, strict=True)
+        ]
+        if not all(bool(strength > 0) for strength in strengths):
+            return None
+        first, second = (strength / temperature for strength in strengths)
+        return torus_log_z(first, second, (shape[0], shape[1]))

@@ -14,9 +14,13 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from .base import Energy
+from .checks import as_temperature, values_visible
 from .couplings import Bonds, DenseCouplings, LatticeCouplings
-from .double_well import fits_event
+from .double_well import checked_dim, fits_event
+from .enumeration import listed_log_z, listed_sample
 from .pairwise import hold_like
+from .parameters import rounded
+from .transfer import is_cheap, transfer_log_z
 
 
 class Potts(Energy):
@@ -38,29 +42,23 @@ class Potts(Energy):
     def __init__(
         self,
         couplings: Tensor | LatticeCouplings,
-        num_states: int,
+        num_states: object,
         *,
         fields: float | Tensor = 0.0,
     ) -> None:
-        if isinstance(num_states, bool) or not isinstance(num_states, int):
-            raise TypeError(f"expected num_states to be an integer, got {num_states!r}.")
-        if num_states < 2:
-            raise ValueError(
-                f"expected num_states of at least 2, got {num_states}. A site of one state has "
-                "nothing to choose."
-            )
+        count = checked_dim(num_states, least=2, name="num_states")
         made = couplings if isinstance(couplings, LatticeCouplings) else DenseCouplings(couplings)
-        super().__init__(made.event_shape, support=constraints.integer_interval(0, num_states - 1))
+        super().__init__(made.event_shape, support=constraints.integer_interval(0, count - 1))
         self.couplings = made
-        self.num_states = num_states
+        self.num_states = count
         hold_like(self, made, fields=fields)
-        fits_event(torch.Size((*self.event_shape, num_states)), fields=self.fields)
+        fits_event(torch.Size((*self.event_shape, count)), fields=self.fields)
 
     @classmethod
     def lattice(
         cls,
         shape: Sequence[int],
-        num_states: int,
+        num_states: object,
         *,
         coupling: float | Tensor = 1.0,
         fields: float | Tensor = 0.0,
@@ -99,6 +97,48 @@ class Potts(Energy):
         local = self.couplings(here) + self._fields()
         now = (here * local).sum(1, keepdim=True)
         return (now - local).mT.unflatten(1, self.event_shape)
+
+    def log_normalizer(self, temperature: float | Tensor = 1.0) -> Tensor | None:
+        """In closed form without couplings, by transfer matrices on narrow lattices, by listing
+        up to 2^12 configurations; else None."""
+        value = as_temperature(temperature).double().to(self.fields.device)
+        fields = self._fields().mT.double()
+        if values_visible() and not bool(self.couplings.current().detach().any()):
+            log_z = (fields / value[..., None, None]).logsumexp(-1).sum(-1)
+        elif isinstance(self.couplings, LatticeCouplings) and is_cheap(
+            self.couplings, self.num_states
+        ):
+            log_z = self.transfer_log_normalizer(value)
+        else:
+            log_z = listed_log_z(self, value)
+        return None if log_z is None else rounded(log_z, self.fields, temperature)
+
+    def transfer_log_normalizer(self, temperature: float | Tensor = 1.0) -> Tensor:
+        """log Z of a lattice by transfer matrices, in float64, however long it takes.
+
+        Args:
+            temperature: T, a number or a tensor [*batch].
+
+        Raises:
+            ValueError: not a lattice; one that is too wide.
+        """
+        return transfer_log_z(
+            self.couplings,
+            self.bonds,
+            temperature,
+            agreement=torch.eye(self.num_states, device=self.fields.device),
+            fields=self._fields().mT,
+        )
+
+    def exact_sample(
+        self,
+        shape: Sequence[int] = (),
+        *,
+        temperature: float | Tensor = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor | None:
+        """Exact draws from the list of up to 2^12 configurations."""
+        return listed_sample(self, shape, temperature=temperature, generator=generator)
 
     @property
     def interactions(self) -> Int[Tensor, "m 2"]:

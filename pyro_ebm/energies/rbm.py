@@ -11,6 +11,7 @@ Source: G. Hinton (2012), A practical guide to training restricted Boltzmann mac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,9 +21,12 @@ from torch.distributions import constraints
 from torch.nn.functional import softplus
 
 from .base import Energy
-from .checks import as_temperature
+from .checks import as_temperature, holds_at_all
 from .couplings import Bonds, numbers, product
-from .parameters import hold
+from .parameters import hold, rounded, spread_out
+
+# The most numbers in a sum over the states of a layer that is done without being asked for.
+MAX_SUMMED = 2**22
 
 
 class Layers(NamedTuple):
@@ -116,6 +120,77 @@ class RBM(Energy):
         """
         return RBMMarginal(self, temperature)
 
+    def log_normalizer(self, temperature: float | Tensor = 1.0) -> Tensor | None:
+        """By the sum over the smaller layer, of about sixteen units at most; else None."""
+        if 2 ** min(self.num_visible, self.num_hidden) * sum(self.event_shape) > MAX_SUMMED:
+            return None
+        return rounded(self.layer_log_normalizer(temperature), self.weights, temperature)
+
+    def layer_log_normalizer(self, temperature: float | Tensor = 1.0) -> Tensor:
+        """log Z by the sum over all states of the smaller layer, in float64, however long it takes.
+
+        Args:
+            temperature: T, a number or a tensor [*batch].
+
+        Raises:
+            ValueError: both layers have more than 24 units.
+        """
+        least = min(self.num_visible, self.num_hidden)
+        if least > 24:
+            raise ValueError(
+                f"expected a layer of at most 24 units, whose states can be listed, got "
+                f"{self.num_visible} visible and {self.num_hidden} hidden ones. Estimate log Z "
+                "with AIS."
+            )
+        value = as_temperature(temperature).double().to(self.weights.device)
+        step = max(1, MAX_SUMMED // sum(self.event_shape))
+        parts = []
+        for first in range(0, 2**least, step):
+            index = torch.arange(first, min(first + step, 2**least))
+            parts.append(
+                torch.stack([self._log_shares(index, t).logsumexp(-1) for t in value.reshape(-1)])
+            )
+        return torch.stack(parts).logsumexp(0).reshape(value.shape)
+
+    def _log_shares(self, index: Tensor, temperature: Tensor) -> Tensor:
+        """log of the sum over the larger layer, for states of the smaller one by number."""
+        weights, one, other = self.weights.double(), self.hidden_bias, self.visible_bias
+        if self.num_visible < self.num_hidden:
+            weights, one, other = weights.mT, other, one
+        states = units(index, weights.shape[1], weights)
+        fields = states @ weights.mT + other.double()
+        biased = (states * one.double()).sum(-1) / temperature
+        return biased + log_one_plus_exp(fields / temperature).sum(-1)
+
+    def exact_sample(
+        self,
+        shape: Sequence[int] = (),
+        *,
+        temperature: float | Tensor = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor | None:
+        """Exact draws, the smaller layer from the list of its states; None when that is long."""
+        least = min(self.num_visible, self.num_hidden)
+        if 2**least * sum(self.event_shape) > MAX_SUMMED:
+            return None
+        with torch.no_grad():
+            wanted = spread_out(temperature, shape).to(self.weights.device)
+            levels, which = wanted.reshape(-1).unique(return_inverse=True)
+            index = torch.zeros_like(which)
+            for number, level in enumerate(levels):
+                here = which == number
+                shares = self._log_shares(torch.arange(2**least), level.double()).softmax(-1)
+                index[here] = torch.multinomial(shares, int(here.sum()), True, generator=generator)
+            states = units(index, least, self.weights)
+            flat = wanted.reshape(-1)
+            few_visible = self.num_visible < self.num_hidden
+            chances = self.hidden_probabilities if few_visible else self.visible_probabilities
+            up = chances(states, flat)
+            noise = torch.rand(up.shape, dtype=up.dtype, device=up.device, generator=generator)
+            drawn = (noise < up).to(states.dtype)
+            layers = [states, drawn] if few_visible else [drawn, states]
+            return torch.cat(layers, -1).reshape(*shape, *self.event_shape)
+
     def forward(self, x: Shaped[Tensor, "n units"]) -> Float[Tensor, " n"]:
         visible, hidden = self.split(numbers(x, self.weights))
         across = (visible * self.visible_fields(hidden)).sum(-1)
@@ -161,6 +236,24 @@ class RBMMarginal(Energy):
     def forward(self, x: Shaped[Tensor, "n visible"]) -> Float[Tensor, " n"]:
         return self.rbm.free_energy(x, self.temperature)
 
+    def log_normalizer(self, temperature: float | Tensor = 1.0) -> Tensor | None:
+        """That of the machine, at the one temperature at which this is its marginal."""
+        if holds_at_all(lambda value: value == self.temperature, as_temperature(temperature)):
+            return self.rbm.log_normalizer(temperature)
+        return None
+
+    def exact_sample(
+        self,
+        shape: Sequence[int] = (),
+        *,
+        temperature: float | Tensor = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor | None:
+        if not bool((as_temperature(temperature) == self.temperature).all()):
+            return None
+        joint = self.rbm.exact_sample(shape, temperature=temperature, generator=generator)
+        return None if joint is None else self.rbm.split(joint).visible
+
     def energy_changes(self, x: Shaped[Tensor, "n visible"]) -> Float[Tensor, "n visible 2"]:
         rbm = self.rbm
         values = numbers(x, rbm.weights)
@@ -186,8 +279,19 @@ def summed_out(
 ) -> Float[Tensor, "*batch"]:
     """T sum_j log(1 + exp(field_j/T)): minus the free energy of units that are summed out."""
     value = as_temperature(temperature)
-    total = softplus(at_temperature(fields, value)).sum(-1)
+    total = log_one_plus_exp(at_temperature(fields, value)).sum(-1)
     return total * (value.to(total) if value.dim() else value)
+
+
+def units(index: Tensor, count: int, like: Tensor) -> Float[Tensor, "n units"]:
+    """States of `count` units by number: the first unit is the most significant digit."""
+    places = torch.arange(count - 1, -1, -1, device=like.device)
+    return (index.to(like.device).unsqueeze(-1) >> places & 1).to(like.dtype)
+
+
+def log_one_plus_exp(value: Tensor) -> Tensor:
+    """log(1 + exp x), right to the last digit of float64 (torch's own stops at x = 20)."""
+    return softplus(value, threshold=40.0)
 
 
 def layer_sizes(weights: object) -> tuple[int, int]:

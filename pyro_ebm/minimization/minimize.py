@@ -22,10 +22,11 @@ from pyro_ebm.optimize import distinct_minima, lbfgs
 
 from .annealed import minimize_discrete
 from .border import falls_at_border, falls_far, lower_inside, push
+from .hopping import Visited, hop
 from .problem import Problem, problem_of
 from .result import Minima
 from .starts import start_positions
-from .strategies import SimulatedAnnealing, Strategy, check_strategy
+from .strategies import BasinHopping, SimulatedAnnealing, Strategy, check_strategy
 
 
 def minimize(
@@ -78,9 +79,11 @@ def minimize(
         annealing = strategy if isinstance(strategy, SimulatedAnnealing) else SimulatedAnnealing()
         return minimize_discrete(problem, begun, annealing, generator)
     ends = _search(problem, begun, max_evaluations)
+    if isinstance(strategy, BasinHopping):
+        ends = _hop(problem, ends, begun, strategy, max_evaluations)
     values = problem.values(ends.positions)
-    start_values = _flat(problem.values(begun))
-    flat = _flat(values)
+    start_values = problem.features(problem.values(begun))
+    flat = problem.features(values)
     endless = ends.endless | ~flat.isfinite().all(0)
     converged = ends.converged & ~endless
     # Runs without an end have none to tell them apart: the lowest stands for all.
@@ -129,9 +132,22 @@ def _search(problem: Problem, starts: Tensor, max_evaluations: int) -> _Ends:
     return _Ends(ends, second.values, converged, endless)
 
 
-def _flat(values: dict[str, Tensor]) -> Tensor:
-    """Constrained values by site as one array [number, runs]."""
-    return torch.cat([value.reshape(len(value), -1) for value in values.values()], dim=1).T
+def _hop(
+    problem: Problem, ends: _Ends, starts: Tensor, strategy: BasinHopping, max_evaluations: int
+) -> _Ends:
+    """Hop on from the ends of a first search, and search once more from the best of every run."""
+    generator = torch.Generator(starts.device).manual_seed(int(torch.randint(2**62, ())))
+    first = Visited(ends.positions, torch.where(ends.endless, torch.inf, ends.energies))
+    spread = starts.std(1, correction=0) if starts.shape[1] > 1 else torch.ones_like(starts[:, 0])
+    lowest = hop(
+        problem.value_and_gradient(starts.shape[1]),
+        first,
+        spread,
+        strategy,
+        generator,
+        max_evaluations=max_evaluations,
+    )
+    return _search(problem, lowest.positions, max_evaluations)
 
 
 def _warn(minima: Minima, endless: Tensor) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal, biject_to, constraints
 
 from pyro_ebm.energies import (
+    XY,
     Banana,
     ClassifierEnergy,
     DiagonalGaussian,
@@ -23,6 +24,8 @@ from pyro_ebm.energies import (
     Funnel,
     Gaussian,
     GaussianMixtureEnergy,
+    GaussianRBM,
+    LennardJones,
     Mixture,
     MLPEnergy,
     MuellerBrown,
@@ -37,6 +40,7 @@ from pyro_ebm.energies import (
 
 tensor = partial(torch.tensor, dtype=torch.float64)
 COVARIANCE = ((2.0, 0.6), (0.6, 0.5))
+WEIGHTS = ((1.0, -0.5, 2.0), (0.3, 1.2, -0.7))
 TRIANGLE = ((1.2, 0.0), (-0.4, 0.7))
 
 
@@ -140,6 +144,12 @@ STANDARD = [
         ),
     ),
     Case("gaussian-mixture-1d", lambda: GaussianMixtureEnergy(tensor([-2.0, 1.0]), 0.5)),
+    Case("gaussian-rbm", lambda: GaussianRBM(tensor(WEIGHTS), 0.3, tensor(-0.2), scale=0.8)),
+    Case("gaussian-rbm-1d", lambda: GaussianRBM(tensor(WEIGHTS)[:1], scale=tensor([1.5]))),
+    Case("xy-ring", lambda: XY.lattice((4,), coupling=tensor(0.7))),
+    Case("xy-chain", lambda: XY.lattice((3,), coupling=tensor(-1.2), periodic=False)),
+    Case("xy-square", lambda: XY.lattice((3, 2), field=tensor(0.3))),
+    Case("lennard-jones", lambda: LennardJones(3, confinement=tensor(0.5))),
     Case("mlp", lambda: MLPEnergy((2,), (8, 8))),
     Case("mlp-scalar", lambda: MLPEnergy((), (4,), confinement=1.0)),
     Case("mlp-matrix", lambda: MLPEnergy((2, 3), (8,), activation=nn.Tanh)),

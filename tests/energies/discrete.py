@@ -12,10 +12,12 @@ from pyro_ebm.energies import (
     RBM,
     BoltzmannMachine,
     Energy,
+    ExponentialRandomGraph,
     Hopfield,
     Ising,
     Potts,
     as_energy,
+    clamp,
     spin,
     states_of,
 )
@@ -60,11 +62,17 @@ def symmetric(n: int) -> Tensor:
     return upper + upper.mT
 
 
+def isolated(graph: Tensor) -> Tensor:
+    """A statistic of the user's own: how many nodes have no edge."""
+    return (graph.sum(-1) == 0).sum(-1)
+
+
 def parity(x: Tensor) -> Tensor:
     """An energy that knows nothing of itself: a product over all spins."""
     return 0.7 * x.prod()
 
 
+MASK = torch.eye(3, dtype=torch.bool)
 CASES = [
     Case("ising-dense", lambda: Ising(symmetric(6), normal(6)), 6),
     Case("ising-square", lambda: Ising.lattice((3, 4), field=0.3), 4),
@@ -85,6 +93,22 @@ CASES = [
     Case("rbm-tempered", lambda: RBM(normal(3, 4), 0.5) / 0.8, 2),
     Case("rbm-marginal", lambda: RBM(normal(5, 4), normal(5), normal(4)).marginal(), None),
     Case("rbm-marginal-cold", lambda: RBM(normal(5, 4), normal(5)).marginal(0.4), None),
+    Case("graph-edges", lambda: ExponentialRandomGraph(4, edges=tensor(-0.5)), 1),
+    Case(
+        "graph",
+        lambda: ExponentialRandomGraph(5, edges=tensor(-1.0), two_stars=0.1, triangles=0.5),
+        None,
+    ),
+    Case("graph-triangles", lambda: ExponentialRandomGraph(4, triangles=tensor(0.7)), 3),
+    Case(
+        "graph-own",
+        lambda: ExponentialRandomGraph(
+            4, edges=tensor(-0.5), statistics=[(isolated, 0.8), (torch.linalg.det, -0.2)]
+        ),
+        None,
+    ),
+    Case("clamped", lambda: clamp(Ising.lattice((3, 3), field=normal(3, 3)), MASK, 1.0), None),
+    Case("clamped-potts", lambda: clamp(Potts(symmetric(4), 3), [1], tensor([2.0])), 3),
     Case("parity", lambda: as_energy(parity, event_shape=(4,), support=spin), None),
     Case("ising-and-parity", lambda: Ising.lattice((4,)) + parity, None),
     Case("two-isings", lambda: Ising.lattice((6,)) + 2.0 * Ising(symmetric(6)), 6),
