@@ -10,7 +10,8 @@ Source: Kirkpatrick, Gelatt, Vecchi (1983), Optimization by simulated annealing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from pyro_ebm.mcmc.discrete import LogDensityAndChanges, discrete_settings
 from pyro_ebm.mcmc.gibbs import gibbs
 from pyro_ebm.mcmc.gibbs_with_gradients import gibbs_with_gradients
 from pyro_ebm.mcmc.kernel import Kernel, Noise
-from pyro_ebm.target import Side, Target
+from pyro_ebm.target import Target
 from pyro_ebm.target.discrete import DiscreteProgram
 
 from .problem import Problem
@@ -66,10 +67,39 @@ def anneal(target: Target, starts: Tensor, num_sweeps: int, generator: torch.Gen
     """
     program = target.program
     assert isinstance(program, DiscreteProgram)
-    kernel, steps = _sweep(program)
+    kernel, num_steps = _sweep(program)
+    runs = starts.shape[1]
+    settings = discrete_settings(1.0, starts)
+
+    def tempered(beta: Tensor) -> LogDensityAndChanges:
+        def density(position: Tensor) -> tuple[Tensor, Tensor]:
+            log_density, changes = target.recorded(position)
+            # Zero times an infinite change is no number, where no change is meant.
+            return beta * log_density, (beta * changes).nan_to_num(0.0, torch.inf, -torch.inf)
+
+        return density
+
+    def begin(position: Tensor, beta: Tensor) -> Any:
+        return kernel.init(position, *tempered(beta)(position), settings)
+
+    def step(chain: Any, noise: Noise, beta: Tensor) -> Any:
+        return kernel.step(tempered(beta), chain, noise, settings)[0]
+
+    kind = {"generator": generator, "dtype": starts.dtype, "device": starts.device}
+    key = torch.zeros((), dtype=torch.long, device=starts.device)
+    record = target.recorder(starts)
+    recorded_begin: Callable | None = None
+    recorded_step: Callable | None = None
     position = starts
-    for beta in _inverse_temperatures(target, num_sweeps, generator):
-        position = _moved(target, kernel, steps, position, beta, generator)
+    for inverse in _inverse_temperatures(target, num_sweeps, generator):
+        beta = starts.new_tensor(inverse)
+        recorded_begin = recorded_begin or record(begin, position, beta)
+        chain = recorded_begin(position, beta)
+        for _ in range(num_steps):
+            noise = Noise(key, torch.rand(kernel.uniforms, runs, **kind))
+            recorded_step = recorded_step or record(step, chain, noise, beta)
+            chain = recorded_step(chain, noise, beta)
+        position = chain.position
     return position
 
 
@@ -119,27 +149,3 @@ def _inverse_temperatures(
     ratio = math.log(hottest / coldest)
     for sweep in range(num_sweeps):
         yield math.exp(ratio * sweep / max(1, num_sweeps - 1)) / hottest
-
-
-def _moved(
-    target: Target,
-    kernel: Kernel,
-    steps: int,
-    position: Tensor,
-    beta: float,
-    generator: torch.Generator,
-) -> Tensor:
-    runs = position.shape[1]
-    side = Side(beta=position.new_full((runs,), beta))
-
-    def density(at: Tensor) -> tuple[Tensor, Tensor]:
-        return target.log_density_and_changes(at, side)
-
-    settings = discrete_settings(1.0, position)
-    state = kernel.init(position, *density(position), settings)
-    kind = {"generator": generator, "dtype": position.dtype, "device": position.device}
-    key = torch.zeros((), dtype=torch.long, device=position.device)
-    for _ in range(steps):
-        noise = Noise(key, torch.rand(kernel.uniforms, runs, **kind))
-        state, _ = kernel.step(density, state, noise, settings)
-    return state.position
