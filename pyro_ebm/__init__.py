@@ -72,7 +72,9 @@ from .mcmc.api import UntilESS as UntilESS
 from .mcmc.api import auto_kernel as auto_kernel
 from .mcmc.api import from_store as from_store
 from .mcmc.api import sample as sample
+from .minimization import BasinHopping as BasinHopping
 from .minimization import Minima as Minima
+from .minimization import SimulatedAnnealing as SimulatedAnnealing
 from .minimization import minimize as minimize
 from .target import Target as Target
 

@@ -27,6 +27,8 @@ LAYERS = {
     "pyro_ebm.annealing": 5,
     "pyro_ebm.calibration": 6,
     "pyro_ebm.minimization": 6,
+    "pyro_ebm.thermodynamics": 6,
+    "pyro_ebm.thermodynamics_plot": 7,
     "pyro_ebm.annealing_plots": 7,
     "pyro_ebm.calibration_plot": 7,
     "pyro_ebm.plots": 7,

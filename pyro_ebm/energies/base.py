@@ -130,6 +130,18 @@ class Energy(nn.Module):
         unknown: any two may be."""
         return None
 
+    def invariants(self, x: Tensor) -> Tensor | None:
+        """Numbers that are equal for configurations which a symmetry turns into each other (moved,
+        turned, with equal atoms exchanged), and differ otherwise: minima are told apart by them.
+
+        Args:
+            x: configurations [N, *event].
+
+        Returns:
+            A tensor [N, numbers]; None where the configuration itself tells.
+        """
+        return None
+
     @staticmethod
     def from_function(
         function: Callable[..., Tensor],

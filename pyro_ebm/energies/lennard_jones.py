@@ -63,6 +63,12 @@ class LennardJones(Energy):
                 )
         self.register_buffer("pairs", torch.triu_indices(atoms, atoms, 1))
 
+    def invariants(self, x: Float[Tensor, "n atoms 3"]) -> Float[Tensor, "n pairs"]:
+        """The distances of all pairs, in order: moving, turning and mirroring the cluster and
+        exchanging atoms leave them as they are."""
+        first, second = (x.index_select(1, place) for place in self.pairs)
+        return (first - second).norm(dim=-1).sort(-1).values
+
     def forward(self, x: Float[Tensor, "n atoms 3"]) -> Float[Tensor, " n"]:
         first, second = (x.index_select(1, place) for place in self.pairs)
         square = (first - second).square().sum(-1)

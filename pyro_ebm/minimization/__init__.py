@@ -2,5 +2,7 @@
 
 from .minimize import minimize as minimize
 from .result import Minima as Minima
+from .strategies import BasinHopping as BasinHopping
+from .strategies import SimulatedAnnealing as SimulatedAnnealing
 
-__all__ = ["Minima", "minimize"]
+__all__ = ["BasinHopping", "Minima", "SimulatedAnnealing", "minimize"]

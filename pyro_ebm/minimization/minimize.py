@@ -1,5 +1,8 @@
 """Minimising: the lowest energies of a model or an energy, from many starts at once.
 
+Continuous energies are gone down by L-BFGS, from rugged ones by hopping from minimum to minimum;
+discrete ones are annealed.
+
 A minimum of the energy is a mode of the density exp(-E(x)/T) at every temperature. Of a Pyro model
 it is the maximum a posteriori; with coordinates held at what was observed it is inference in an
 energy-based model: the lowest energy over what is latent. Many dispersed starts tell how many
@@ -17,10 +20,13 @@ from torch import Tensor
 
 from pyro_ebm.optimize import distinct_minima, lbfgs
 
+from .annealed import minimize_discrete
 from .border import falls_at_border, falls_far, lower_inside, push
+from .hopping import Visited, hop
 from .problem import Problem, problem_of
 from .result import Minima
 from .starts import start_positions
+from .strategies import BasinHopping, SimulatedAnnealing, Strategy, check_strategy
 
 
 def minimize(
@@ -28,14 +34,16 @@ def minimize(
     *args: Any,
     observed: Any = None,
     starts: Any = 64,
+    strategy: Strategy | None = None,
     max_evaluations: int = 2000,
     **kwargs: Any,
 ) -> Minima:
-    """Find the minima of an energy, or the modes of a Pyro model, by L-BFGS from many starts.
+    """Find the minima of an energy, or the modes of a Pyro model, from many starts.
 
     For an energy E(x) itself is minimised, whatever the temperature; for a model minus its log
     joint density as a function of the values of its latent sites, without the Jacobian of the
-    coordinates that the search moves in.
+    coordinates that the search moves in. A minimum of a discrete energy is a configuration from
+    which no change of a single site leads lower.
 
     Args:
         energy_or_model: a Pyro model, an EnergyDistribution, an Energy (a net or function through
@@ -45,7 +53,9 @@ def minimize(
             (held, values) as `clamp` takes them, a mask or indices, or {index: value}.
         starts: how many dispersed starts, or starting configurations: a tensor [n, *event], for a
             model {site: [n, *shape]}. Held coordinates are overwritten.
-        max_evaluations: how often the energy is evaluated, for all runs at once.
+        strategy: for a discrete energy :class:`SimulatedAnnealing`, which is also what None means;
+            for a continuous one L-BFGS from every start (None), or :class:`BasinHopping`.
+        max_evaluations: how often a search by L-BFGS evaluates the energy, for all runs at once.
         kwargs: keyword arguments of the model.
 
     Returns:
@@ -61,11 +71,19 @@ def minimize(
         UserWarning: the energy falls without end along some runs, or the lowest end is no minimum.
     """
     problem = problem_of(energy_or_model, args, kwargs, observed=observed)
+    discrete = problem.target.num_states is not None
+    check_strategy(strategy, discrete=discrete)
     begun = start_positions(problem, starts)
+    if discrete:
+        generator = torch.Generator(begun.device).manual_seed(int(torch.randint(2**62, ())))
+        annealing = strategy if isinstance(strategy, SimulatedAnnealing) else SimulatedAnnealing()
+        return minimize_discrete(problem, begun, annealing, generator)
     ends = _search(problem, begun, max_evaluations)
+    if isinstance(strategy, BasinHopping):
+        ends = _hop(problem, ends, begun, strategy, max_evaluations)
     values = problem.values(ends.positions)
-    start_values = _flat(problem.values(begun))
-    flat = _flat(values)
+    start_values = problem.features(problem.values(begun))
+    flat = problem.features(values)
     endless = ends.endless | ~flat.isfinite().all(0)
     converged = ends.converged & ~endless
     # Runs without an end have none to tell them apart: the lowest stands for all.
@@ -114,9 +132,22 @@ def _search(problem: Problem, starts: Tensor, max_evaluations: int) -> _Ends:
     return _Ends(ends, second.values, converged, endless)
 
 
-def _flat(values: dict[str, Tensor]) -> Tensor:
-    """Constrained values by site as one array [number, runs]."""
-    return torch.cat([value.reshape(len(value), -1) for value in values.values()], dim=1).T
+def _hop(
+    problem: Problem, ends: _Ends, starts: Tensor, strategy: BasinHopping, max_evaluations: int
+) -> _Ends:
+    """Hop on from the ends of a first search, and search once more from the best of every run."""
+    generator = torch.Generator(starts.device).manual_seed(int(torch.randint(2**62, ())))
+    first = Visited(ends.positions, torch.where(ends.endless, torch.inf, ends.energies))
+    spread = starts.std(1, correction=0) if starts.shape[1] > 1 else torch.ones_like(starts[:, 0])
+    lowest = hop(
+        problem.value_and_gradient(starts.shape[1]),
+        first,
+        spread,
+        strategy,
+        generator,
+        max_evaluations=max_evaluations,
+    )
+    return _search(problem, lowest.positions, max_evaluations)
 
 
 def _warn(minima: Minima, endless: Tensor) -> None:

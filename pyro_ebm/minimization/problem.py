@@ -76,6 +76,16 @@ class Problem:
         latents = self.target.evaluate(positions.T).latents
         return {site.name: latents[site.name] for site in self.target.sites}
 
+    def features(self, values: dict[str, Tensor]) -> Tensor:
+        """What tells constrained values apart, [number, runs]: themselves, or what the energy says
+        that its symmetries leave alone."""
+        program = self.target.program
+        if isinstance(program, EnergyProgram):
+            invariants = program.energy.invariants(values["x"])
+            if invariants is not None:
+                return invariants.T
+        return torch.cat([value.reshape(len(value), -1) for value in values.values()], dim=1).T
+
     def whole(self, values: dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
         """Constrained values as the user knows them: held coordinates in their place."""
         if not self.bare:

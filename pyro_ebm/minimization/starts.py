@@ -9,6 +9,8 @@ import torch
 from pyro.infer.autoguide.initialization import init_to_value
 from torch import Tensor
 
+from pyro_ebm.target.discrete import DiscreteProgram
+
 from .problem import Problem
 
 
@@ -28,6 +30,8 @@ def start_positions(problem: Problem, starts: Any) -> Tensor:
             raise ValueError(f"expected at least one start, got {starts}.")
         return problem.target.initial_positions(starts)
     values = _by_site(problem, starts)
+    if isinstance(problem.target.program, DiscreteProgram):
+        return problem.target.program.indices(values).T.contiguous()
     number = len(next(iter(values.values())))
     columns = [_one(problem, values, row) for row in range(number)]
     return torch.cat(columns, dim=1)

@@ -94,6 +94,10 @@ class DiscreteProgram:
                 )
             self.exact = not differentiable or bool(few if exact_changes is None else exact_changes)
 
+    def with_exact_changes(self) -> DiscreteProgram:
+        """The same energy with exact changes, whatever they cost."""
+        return DiscreteProgram(self.energy, self.temperature, exact_changes=True)
+
     def values(self, indices: Float[Tensor, "rows dim"]) -> Tensor:
         """Configurations [rows, *event] of indices of states, as floats."""
         shape = self.sites[0].shape
