@@ -77,6 +77,8 @@ from .minimization import Minima as Minima
 from .minimization import SimulatedAnnealing as SimulatedAnnealing
 from .minimization import minimize as minimize
 from .target import Target as Target
+from .thermodynamics import thermodynamics as thermodynamics
+from .thermodynamics_plot import plot_thermodynamics as plot_thermodynamics
 
 __all__ = [
     "AIS",
@@ -149,7 +151,9 @@ __all__ = [
     "minimize",
     "plot_calibration",
     "plot_path",
+    "plot_thermodynamics",
     "plot_weights",
     "plot_works",
     "spin",
+    "thermodynamics",
 ]

@@ -50,8 +50,13 @@ class Path(NamedTuple):
     record: Callable[..., Callable]
     like: Tensor
     dim: int
-    description: str
+    base: Base
     blocks: Tensor | None = None
+
+    @property
+    def description(self) -> str:
+        """What the base is, in a few words."""
+        return self.base.description
 
 
 def geometric(target: Target, base: Base) -> Path:
@@ -119,4 +124,4 @@ def _path(
     like = torch.empty((), dtype=target.dtype, device=target.device)
     blocks = target.program.blocks if isinstance(target.program, DiscreteProgram) else None
     blocks = blocks if target.exact_changes else None
-    return Path(evaluate, base.sample, record, like, target.dim, base.description, blocks)
+    return Path(evaluate, base.sample, record, like, target.dim, base, blocks)

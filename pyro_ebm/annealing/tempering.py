@@ -14,6 +14,7 @@ scheme.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -50,7 +51,8 @@ _GAIN = 1.0
 
 class Seen(NamedTuple):
     """A round: slopes [sweeps, t, ladders], draws of the target [sweeps, dim, ladders], mean
-    acceptance [t - 1] and rejection [t - 1], and the replicas that have come all the way."""
+    acceptance [t - 1] and rejection [t - 1], the replicas that have come all the way, and what was
+    watched of all of them [sweeps, k, t, ladders]."""
 
     slope: Tensor
     draws: Tensor
@@ -58,6 +60,11 @@ class Seen(NamedTuple):
     rejection: Tensor
     arrivals: int
     round_trips: int
+    watched: Tensor | None = None
+
+
+# What is to be known of replicas: from positions [dim, t, ladders] to numbers [k, t, ladders].
+Watch = Callable[[Tensor], Tensor]
 
 
 class ParallelTempering(AlongPath):
@@ -116,6 +123,15 @@ class ParallelTempering(AlongPath):
         self.num_sweeps, self.num_rounds = num_sweeps, num_rounds
 
     def _estimate(self, begun: Start, stages: Stages) -> LogZ:
+        return self.judge(begun, *self.temper(begun, stages), stages)
+
+    def temper(
+        self, begun: Start, stages: Stages, watch: Watch | None = None
+    ) -> tuple[Rungs, Seen]:
+        """Learn the rungs, and run the ladders on them.
+
+        :param watch: what the last round is to keep of every replica.
+        """
         moves, generator = begun.pilot.mover.moves, begun.generator
         ladder = Ladder(begun.pilot.mover.path, moves)
         rungs = self._first_rungs(begun)
@@ -129,8 +145,10 @@ class ParallelTempering(AlongPath):
         left_out = math.ceil(_LEFT_OUT * self.num_sweeps)
         replicas, _ = _round(ladder, replicas, rungs, left_out, generator, stages)
         number, enough = self.num_sweeps, _FEWEST_SWEEPS
-        _, seen = _round(ladder, replicas, rungs, number, generator, stages, enough=enough)
-        return self._judged(begun, rungs, seen, stages)
+        _, seen = _round(
+            ladder, replicas, rungs, number, generator, stages, enough=enough, watch=watch
+        )
+        return rungs, seen
 
     def _first_rungs(self, begun: Start) -> Rungs:
         """Equal barriers of the pilot, with its step sizes and metrics."""
@@ -148,7 +166,8 @@ class ParallelTempering(AlongPath):
             torch.stack([factor for _, factor in found]),
         )
 
-    def _judged(self, begun: Start, rungs: Rungs, seen: Seen, stages: Stages) -> LogZ:
+    def judge(self, begun: Start, rungs: Rungs, seen: Seen, stages: Stages) -> LogZ:
+        """The estimate that the last round makes, with what speaks against it."""
         stones = stepping_stones(seen.slope, rungs.betas)
         log_z, error = stones.bennett
         sweeps, dim, ladders = seen.draws.shape
@@ -215,6 +234,7 @@ class _Sweeping(NamedTuple):
     rejection: list[Tensor]
     arrivals: list[Tensor]
     round_trips: list[Tensor]
+    watched: list[Tensor]
 
     @property
     def number(self) -> int:
@@ -231,9 +251,10 @@ def _round(
     stages: Stages,
     *,
     enough: int | None = None,
+    watch: Watch | None = None,
 ) -> tuple[Replicas, Seen]:
     """So many sweeps; interrupted when ``enough`` of them are finished, those."""
-    latest = _Sweeping(replicas, [], [], [], [], [], [])
+    latest = _Sweeping(replicas, [], [], [], [], [], [], [])
 
     def step(state: _Sweeping) -> _Sweeping:
         moved, sweep = ladder.sweep(state.replicas, rungs, state.number, generator)
@@ -245,6 +266,7 @@ def _round(
             [*state.rejection, sweep.rejection],
             [*state.arrivals, sweep.arrivals],
             [*state.round_trips, sweep.round_trips],
+            [*state.watched, *([] if watch is None else [watch(moved.positions)])],
         )
 
     def finished(state: _Sweeping) -> bool:
@@ -275,6 +297,7 @@ def _round(
         torch.stack(latest.rejection).mean(0),
         int(torch.stack(latest.arrivals).sum()),
         int(torch.stack(latest.round_trips).sum()),
+        torch.stack(latest.watched) if latest.watched else None,
     )
 
 

@@ -102,7 +102,8 @@ def exact_enumeration(
             terms.append(torch.stack([(row.unsqueeze(-1) * flat).mT @ flat for row in weights]))
             if observable is not None:
                 seen = observable(x).double()
-                terms.append((weights @ seen.flatten(1)).unflatten(-1, seen.shape[1:] or (1,)))
+                shape = seen.shape[1:]
+                terms.append((weights @ seen.reshape(len(x), -1)).reshape(-1, *shape))
             sums = [a + b for a, b in zip(sums, terms, strict=True)] if sums else terms
     mean_energy, square, marginals, mean, products = sums[:5]
     covariance = products - mean.unsqueeze(-1) * mean.unsqueeze(-2)

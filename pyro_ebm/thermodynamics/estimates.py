@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .multistate import log_mixture, log_normalizers
+from .observables import HIDDEN, Derived
 
 _GROUPS = 16
 
@@ -61,12 +62,28 @@ class Estimates(NamedTuple):
     ess: Tensor
 
 
-def estimate(draws: LadderDraws, rungs: Rungs, temperatures: Tensor) -> Estimates:
-    """All quantities at all temperatures, with errors from two or more independent ladders."""
+def estimate(
+    draws: LadderDraws,
+    rungs: Rungs,
+    temperatures: Tensor,
+    *,
+    derived: Mapping[str, Derived] | None = None,
+) -> Estimates:
+    """All quantities at all temperatures, with errors from two or more independent ladders.
+
+    :param derived: quantities that follow from the means, by name.
+    """
+
+    def quantities(draws: LadderDraws, rungs: Rungs) -> tuple[dict[str, Tensor], Tensor]:
+        means, ess = _quantities(draws, rungs, shares, temperatures)
+        further = {name: f(means, temperatures) for name, f in (derived or {}).items()}
+        shown = {name: values for name, values in means.items() if not name.startswith(HIDDEN)}
+        return shown | further, ess
+
     shares = torch.full_like(rungs.betas, 1.0 / len(rungs.betas), dtype=torch.float64)
     log_z = log_normalizers(draws.slope.reshape(-1), rungs.betas, shares, rungs.log_z)
     rungs = rungs._replace(log_z=log_z)
-    values, ess = _quantities(draws, rungs, shares, temperatures)
+    values, ess = quantities(draws, rungs)
     ladders = draws.slope.shape[1]
     number = min(_GROUPS, ladders)
     group_of = torch.arange(ladders, device=draws.slope.device) % number
@@ -74,7 +91,7 @@ def estimate(draws: LadderDraws, rungs: Rungs, temperatures: Tensor) -> Estimate
     for g in range(number):
         rest = draws.without(group_of == g)
         log_z = log_normalizers(rest.slope.reshape(-1), rungs.betas, shares, rungs.log_z)
-        left_out.append(_quantities(rest, rungs._replace(log_z=log_z), shares, temperatures)[0])
+        left_out.append(quantities(rest, rungs._replace(log_z=log_z))[0])
     errors = {
         name: torch.stack([each[name] for each in left_out]).std(0, correction=0)
         * math.sqrt(number - 1)

@@ -17,12 +17,13 @@ integration.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_SELF_CONSISTENT, _NEWTON = 4, 50
+_SELF_CONSISTENT, _NEWTON, _HALVINGS = 4, 50, 20
 _TOLERANCE = 1e-9
 
 
@@ -45,16 +46,12 @@ def log_normalizers(
         log_z = _anchored(log_z + _excess(slope, betas, shares, log_z)[0])
     excess, weights = _excess(slope, betas, shares, log_z)
     for _ in range(_NEWTON):
-        step = _newton(excess, weights, shares)
-        # A step too long for the curvature is halved until it brings the excess down.
-        for halvings in range(20):
-            tried = log_z + step / 2**halvings
-            new_excess, new_weights = _excess(slope, betas, shares, tried)
-            if _size(new_excess) < _size(excess) or _size(new_excess) < _TOLERANCE:
-                break
-        log_z, excess, weights = tried, new_excess, new_weights
         if _size(excess) < _TOLERANCE:
             return log_z
+        step = _newton(excess, weights, shares)
+        log_z, (excess, weights) = _better(
+            lambda tried: _excess(slope, betas, shares, tried), log_z, step, _size(excess)
+        )
     return torch.full_like(log_z, math.nan)
 
 
@@ -98,6 +95,19 @@ def _newton(excess: Tensor, weights: Tensor, shares: Tensor) -> Tensor:
     inner = curvature[1:, 1:]
     step = torch.linalg.lstsq(inner, gradient[1:, None]).solution[:, 0]
     return torch.cat([step.new_zeros(1), step])
+
+
+def _better(
+    excess_at: Callable[[Tensor], tuple[Tensor, Tensor]], log_z: Tensor, step: Tensor, before: float
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Where a step leads, halved until it brings the excess down, and the excess there."""
+    found = excess_at(log_z + step)
+    for _ in range(_HALVINGS):
+        if _size(found[0]) < max(before, _TOLERANCE):
+            break
+        step = 0.5 * step
+        found = excess_at(log_z + step)
+    return log_z + step, found
 
 
 def _anchored(log_z: Tensor) -> Tensor:

@@ -54,18 +54,17 @@ class Runs(NamedTuple):
 
 def runs(model, log_z, **options):
     method = ebm.AIS(model, disable_progbar=True, **options)
-    found = [method.run() for _ in range(REPEATS)]
-    inside = [low <= log_z <= high for low, high in (each.interval() for each in found)]
-    gaps = [
-        math.nan if each.backward is None else each.backward.upper - each.log_z for each in found
-    ]
-    return Runs(
-        torch.tensor([each.log_z - log_z for each in found]),
-        torch.tensor([each.std_error for each in found]),
-        torch.tensor(inside),
-        torch.tensor([each.reliable for each in found]),
-        torch.tensor(gaps),
-    )
+
+    def one() -> list[float]:
+        found = method.run()
+        low, high = found.interval()
+        gap = math.nan if found.backward is None else found.backward.upper - found.log_z
+        inside = low <= log_z <= high
+        return [found.log_z - log_z, found.std_error, float(inside), float(found.reliable), gap]
+
+    # Of each run only the numbers are kept: a thousand frozen targets would fill the memory.
+    error, std_error, covered, reliable, gap = torch.tensor([one() for _ in range(REPEATS)]).T
+    return Runs(error, std_error, covered.bool(), reliable.bool(), gap)
 
 
 def errors_from(mean, values):

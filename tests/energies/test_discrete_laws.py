@@ -177,6 +177,8 @@ def test_enumeration_is_the_plain_sum(case: Case):
     flat = x.flatten(1)
     torch.testing.assert_close(exact.mean, (shares @ flat).reshape(3, *energy.event_shape))
     torch.testing.assert_close(exact.observable, shares @ flat[:, :2] ** 3)
+    number = exact_enumeration(energy, LEVELS, observable=lambda x: x.flatten(1)[:, 0] ** 3)
+    torch.testing.assert_close(number.observable, exact.observable[..., 0])
     spread = flat - (shares @ flat).unsqueeze(1)
     torch.testing.assert_close(
         exact.covariance, torch.einsum("tm,tmi,tmj->tij", shares, spread, spread)
