@@ -118,7 +118,7 @@ def exact_enumeration(
         marginals.reshape(*batch, *event, len(states)),
         mean.reshape(batch + event),
         covariance.reshape(*batch, *covariance.shape[-2:]),
-        None if seen is None else seen.reshape(*batch, *seen.shape[1:]),
+        None if seen is None else seen.reshape(batch + seen.shape[1:]),
         energies,
     )
 
