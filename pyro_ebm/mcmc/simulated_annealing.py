@@ -36,14 +36,14 @@ _PROBED = 64
 def anneal(target: Target, starts: Tensor, num_sweeps: int, generator: torch.Generator) -> Tensor:
     """Indices of states [dim, runs] after so many sweeps of falling temperature.
 
-    :param target: a discrete target at temperature 1.
+    Temperatures are in units of the target's own.
     """
     program = target.program
     assert isinstance(program, DiscreteProgram)
-    sweeps = tempered_gibbs(binary_pairs(target), torch.zeros(target.dim), 0.0)
+    sweeps = _sweeps_in_c(target)
     if sweeps is not None:
         return _annealed_in_c(sweeps, target, starts, num_sweeps, generator)
-    kernel, num_steps = sweep_of(program)
+    kernel, num_steps = _sweep(program)
     runs = starts.shape[1]
     settings = discrete_settings(1.0, starts)
 
@@ -77,6 +77,17 @@ def anneal(target: Target, starts: Tensor, num_sweeps: int, generator: torch.Gen
             chain = recorded_step(chain, noise, beta)
         position = chain.position
     return position
+
+
+def steps_of_a_sweep(target: Target) -> int:
+    """How many evaluations give every site a turn; one for sweeps in C, which need none."""
+    program = target.program
+    assert isinstance(program, DiscreteProgram)
+    return 1 if _sweeps_in_c(target) is not None else _sweep(program)[1]
+
+
+def _sweeps_in_c(target: Target) -> TemperedGibbs | None:
+    return tempered_gibbs(binary_pairs(target), torch.zeros(target.dim), 0.0)
 
 
 def _annealed_in_c(
@@ -119,7 +130,7 @@ def descend(
     return position, at_minimum
 
 
-def sweep_of(program: DiscreteProgram) -> tuple[Kernel, int]:
+def _sweep(program: DiscreteProgram) -> tuple[Kernel, int]:
     """A kernel, and how many of its steps give every site a turn."""
     if program.exact:
         blocks = program.blocks
