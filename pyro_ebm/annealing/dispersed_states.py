@@ -7,7 +7,8 @@ own frequencies q,
 
     Z_around = E_q[exp(log p - log q)],
 
-which is close where sites are nearly independent around it, as they are around a deep state.
+which is close where sites are nearly independent around it, as they are around a deep state. A deep
+state to which no slope leads, as a hole in a plain, is not found by annealing and stays unseen.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class DiscreteMoves(NamedTuple):
     """Moves over states: sweeps in C over pairs of two-state sites
     (:mod:`pyro_ebm.mcmc.tempered_gibbs`); else sweeps of Gibbs where there are few blocks of sites
     that do not interact; else paths of changes (:mod:`pyro_ebm.mcmc.path_auxiliary`), whose length
-    is learned."""
+    is learned. A transition is one sweep or one path, in C two sweeps there and back."""
 
     num_transitions: int = 1
     target_acceptance: float = 0.574

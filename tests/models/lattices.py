@@ -13,6 +13,7 @@ import torch
 
 import pyro_ebm as ebm
 
+from .case import Case
 from .catalogue import NUMBERS
 
 CRITICAL = 0.4406867935097715
@@ -24,6 +25,13 @@ class Known(NamedTuple):
     make: Callable[[], ebm.Energy]
     log_z: float
     most_error: float = 0.05
+
+
+def lattice(name: str) -> Case:
+    """One of :data:`LATTICES`, as other targets are given."""
+    known = LATTICES[name]
+    distribution = ebm.EnergyDistribution(known.make())
+    return Case(name, distribution, (), known.log_z, most_error=known.most_error)
 
 
 def torus(length: int, coupling: float) -> ebm.Energy:
