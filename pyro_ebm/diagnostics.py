@@ -202,7 +202,7 @@ def pareto_khat(log_weights: Num[np.ndarray, " n"] | Num[Tensor, " n"]) -> float
     """Shape of the generalised Pareto distribution that fits the largest weights.
 
     Above 0.7 the mean of the weights, and its error, cannot be trusted. NaN with fewer than 20
-    positive weights; -inf where they are all equal.
+    positive weights; -inf where they are all equal, or all the largest are.
 
     Source: Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling.
     """
@@ -210,7 +210,9 @@ def pareto_khat(log_weights: Num[np.ndarray, " n"] | Num[Tensor, " n"]) -> float
     values = values[np.isfinite(values)]
     if len(values) < 20:
         return math.nan
-    if values.max() - values.min() < 1e-12:
+    # The tail that is fitted is a fifth of the weights, or three times the root of their number.
+    tail = min(len(values) // 5, int(3.0 * math.sqrt(len(values)))) - 1
+    if values.max() - np.partition(values, -tail)[-tail] < 1e-12:
         return -math.inf
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # It warns of a large shape, which is what is asked for.

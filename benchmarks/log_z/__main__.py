@@ -1,8 +1,8 @@
 """Measures normalisers and writes log_z.md, log_z.json and log_z.png: ``make bench-log-z``.
 
-Three tables: the suite of targets whose log Z is known, error against time beside other libraries,
-and the targets on which one of them is weak. ``--suite`` measures the first alone, and writes
-log_z_suite.md and log_z_suite.json.
+Four tables: the suite of targets whose log Z is known, error against time beside other libraries,
+the targets on which one of them is weak, and lattices of spins. ``--suite`` measures the first
+alone, and writes log_z_suite.md and log_z_suite.json; ``--lattices`` the last, log_z_lattices.md.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from benchmarks.machine import attributes
 from benchmarks.run import RESULTS
 from benchmarks.table import write
 
-from .jobs import OURS, SUITE, TIMED, WEAK, all_jobs, run_all, suite_jobs
-from .tables import against_time, curves, suite, weak_spots
+from .jobs import OURS, SUITE, TIMED, TORI, WEAK, all_jobs, lattice_jobs, run_all, suite_jobs
+from .tables import against_time, curves, lattices, suite, weak_spots
 
 NAME = "log_z"
+ALL = (*SUITE, *TORI)
 HEADING = "log Z beside other libraries"
 REMARKS = (
     "Errors are in nats, over several seeds: their root mean square, and the median of what the "
@@ -34,7 +35,9 @@ REMARKS = (
     "particles, its step size the acceptance rate, and the kind of metric, that rate and the "
     "number of moves were tuned by hand for each target. ebmkit has 64 chains, its default HMC and "
     "a normal base, of sd 1 unless the setting says another: on German credit that serves it "
-    "better than the prior of sd 10.",
+    "better than the prior of sd 10. Over states its chains begin at even ones and "
+    "propose one spin by Gibbs with gradients at each temperature, its default; to propose every "
+    "spin there takes as many times as long as there are spins.",
 )
 LIBRARIES = ("torch", "pyro-ppl", "blackjax", "jax", "ebmkit", "arviz-stats")
 
@@ -43,8 +46,9 @@ def main() -> None:
     """Measure, write, and say where the results are."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.log_z", description=__doc__)
     parser.add_argument("--seeds", type=int, default=8, help="of every estimate")
-    parser.add_argument("--only", nargs="+", choices=SUITE, default=SUITE, help="these targets")
+    parser.add_argument("--only", nargs="+", choices=ALL, default=ALL, help="these targets")
     parser.add_argument("--suite", action="store_true", help="the first table alone, no peers")
+    parser.add_argument("--lattices", action="store_true", help="the last table alone")
     parser.add_argument(
         "--workers", type=int, default=1, help="processes at a time, of one thread each if several"
     )
@@ -52,12 +56,17 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_default_dtype(torch.float64)
     began = time.perf_counter()
-    jobs = [job for job in suite_jobs() if job.target in given.only]
-    found = run_all(jobs if given.suite else all_jobs(given.only), given.seeds, given.workers)
-    shown = (SUITE, (), ()) if given.suite else (SUITE, TIMED, WEAK)
+    jobs, shown, part = all_jobs(given.only), (SUITE, TIMED, WEAK, TORI), ""
+    if given.suite:
+        jobs, shown, part = suite_jobs(), (SUITE, (), (), ()), "_suite"
+    elif given.lattices:
+        jobs = [job for name in TORI for job in lattice_jobs(name)]
+        shown, part = ((), (), (), TORI), "_lattices"
+    jobs = [job for job in jobs if job.target in given.only]
+    found = run_all(jobs, given.seeds, given.workers)
     chosen = [[name for name in names if name in given.only] for names in shown]
-    makers = (suite, against_time, weak_spots)
-    name = f"{NAME}_suite" if given.suite else NAME
+    makers = (suite, against_time, weak_spots, lattices)
+    name = f"{NAME}{part}"
     tables = [make(found, names) for make, names in zip(makers, chosen, strict=True) if names]
     write(
         tables,

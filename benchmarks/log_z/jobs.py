@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.process import Failure, Outcome, measure
+from tests.models.lattices import LATTICES
 from tests.models.normalisers import NORMALISERS, normaliser
 
 from .estimates import Estimates, Truth
@@ -25,6 +26,7 @@ TEMPERATURES = (250, 1000)
 # A normal of sd 1, ebmkit's default, is its best start where nothing else stands here.
 TIMED_SCALES = {"funnel_10d": 3.0}
 WEAK_SCALES = {"mixture_40_plane": 30.0}
+TORI = tuple(LATTICES)
 START_SECONDS, MOST_SECONDS_A_RUN = 120.0, 300.0
 # A process of several takes at least so many seeds: each costs it seconds to import and compile.
 _FEWEST_SEEDS = 2
@@ -83,6 +85,13 @@ def weak_jobs(target: str) -> list[Job]:
     return [ours(target), ebmkit(target, WEAK_SCALES.get(target, 1.0))]
 
 
+def lattice_jobs(target: str) -> list[Job]:
+    """Ours and ebmkit's over the states of a lattice."""
+    setting = f"{TEMPERATURES[-1]} temperatures, Gibbs with gradients"
+    options = {"num_temperatures": TEMPERATURES[-1]}
+    return [ours(target), Job(EBMKIT, setting, target, "benchmarks.peers.ebmkit_states", options)]
+
+
 def suite_jobs() -> list[Job]:
     """Ours and importance sampling on every target."""
     return [job for name in SUITE for job in (ours(name), laplace(name))]
@@ -93,6 +102,7 @@ def all_jobs(targets: Collection[str]) -> list[Job]:
     jobs = suite_jobs()
     jobs += [job for name in TIMED for job in timed_jobs(name)]
     jobs += [job for name in WEAK for job in weak_jobs(name)]
+    jobs += [job for name in TORI for job in lattice_jobs(name)]
     return list({job[:3]: job for job in jobs if job.target in targets}.values())
 
 

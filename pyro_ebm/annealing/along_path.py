@@ -27,7 +27,7 @@ from .families import Draws, independent
 from .found import UNCHECKED, interrupted, nothing_yet
 from .freeze import as_target
 from .log_z import LogZ
-from .moves import HMCMoves, NUTSMoves
+from .moves import DiscreteMoves, HMCMoves, NUTSMoves
 from .options import completed, plain, settings
 from .progress import Stages
 from .schedule import (
@@ -68,6 +68,7 @@ class AlongPath(ABC):
         InverseTemperatures,
         HMCMoves,
         NUTSMoves,
+        DiscreteMoves,
     )
 
     def __init__(self, wanted: Wanted, common: Common, options: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from pyro_ebm.target import Target
 
 from .bennett import bennett
 from .dispersed import climb
+from .dispersed_states import log_mass_around
 from .families import Draws, Grouping
 from .laplace import laplace
 from .log_z import Backward
@@ -147,12 +148,10 @@ def check_backwards(
     both = bennett(weights, works, num_backward_independent=independent)
     back = Backward(works, upper, upper_error, *both, exact)
     problems = backward_problems(weights, back, independent)
-    if start.target.num_states is not None:
-        # States have no width and no border, and there are no chains from dispersed starts.
-        return Checked(back, problems)
-    from_base = mover.path.sample(_BASE_DRAWS, generator)
-    problems += narrow_directions(from_base, draws.positions, grouping.number)
-    problems += border_problems(_at_border(start.target, draws.positions))
+    if start.target.num_states is None:  # States have no width and no border.
+        from_base = mover.path.sample(_BASE_DRAWS, generator)
+        problems += narrow_directions(from_base, draws.positions, grouping.number)
+        problems += border_problems(_at_border(start.target, draws.positions))
     if start.dispersed is None:
         return Checked(back, problems)
     last = start.dispersed.last
@@ -160,7 +159,17 @@ def check_backwards(
     if finite.shape[1] > 0:
         log_z = float(log_mean_exp(weights))
         unreached = is_unreached(log_z, down(finite), len(weights))
-        modes = climb(start.target, finite[:, unreached]).T if bool(unreached.any()) else []
-        masses = [laplace(start.target, mode)[0] for mode in modes]
+        masses = _log_masses(start, tuning, finite[:, unreached])
         problems += unreached_regions(log_z, unreached, masses)
     return Checked(back, problems)
+
+
+def _log_masses(start: Start, tuning: Tuning, positions: Tensor) -> list[float]:
+    """log of what the target weighs around each of the positions [dim, n]."""
+    target = start.target
+    if positions.shape[1] == 0:
+        return []
+    if target.num_states is None:
+        return [laplace(target, mode)[0] for mode in climb(target, positions).T]
+    mover, generator = start.pilot.mover, start.generator
+    return [log_mass_around(target, mover, tuning, position, generator) for position in positions.T]

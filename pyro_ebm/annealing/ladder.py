@@ -27,7 +27,7 @@ from pyro_ebm.mcmc.kernel import Noise, Settings
 from pyro_ebm.mcmc.metric import DiagonalMetric
 
 from .loop import Loop, Runner, plainly
-from .moves import DiscreteMoves, Moves
+from .moves import DiscreteMoves, Moves, swept
 from .path import Path
 
 
@@ -141,6 +141,8 @@ class Ladder:
         dim, t, ladders = positions.shape
         betas = _spread(rungs.betas, positions)
         flat = positions.reshape(dim, -1)
+        if self.path.sweeps is not None:
+            return self.path.sweeps.slope(flat).reshape(t, ladders)
         evaluate = self._record("slope", self._slope, flat.shape[1], flat, betas)
         slope: Tensor = evaluate(flat, betas)
         return slope.reshape(t, ladders)
@@ -162,6 +164,10 @@ class Ladder:
         dim, t, ladders = positions.shape
         n = t * ladders
         betas, step_size = (_spread(part, positions) for part in (rungs.betas, rungs.step_size))
+        if self.path.sweeps is not None:
+            flat = positions.reshape(dim, n)
+            flat = swept(self.path.sweeps, flat, betas, self.moves.num_transitions, generator)
+            return flat.reshape(dim, t, ladders), positions.new_ones(t)
         factor = rungs.factor
         zero = torch.zeros((), dtype=torch.long, device=positions.device)
         identity = DiagonalMetric(positions.new_ones(1, dim))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .loop import Loop, Runner, plainly
-from .moves import Mover, Tuning, root_of_covariance
+from .moves import Mover, Tuning
 from .passes import Pass, Steps, mean_acceptance, noted
 from .weights import beta_ahead, effective_sample_size, log_mean_exp, systematic_resampling
 
@@ -92,7 +92,7 @@ def learn(
     def begin() -> _Learning:
         positions = mover.path.sample(num_particles, generator)
         log_weights = positions.new_zeros(num_particles, dtype=torch.float64)
-        factor = root_of_covariance(positions, torch.ones_like(log_weights))
+        factor = mover.measured(positions, torch.ones_like(log_weights))
         step_size = _first_step(positions) if tuning is None else tuning.at(0.0)[0]
         _, slope = mover.enter(positions, 0.0, factor)
         return _Learning(
@@ -127,7 +127,7 @@ def learn(
             log_z += float(log_mean_exp(log_weights))
             positions, slope, families = positions[:, chosen], slope[chosen], families[chosen]
             log_weights = torch.zeros_like(log_weights)
-        factor = root_of_covariance(positions, log_weights.softmax(0))
+        factor = mover.measured(positions, log_weights.softmax(0))
         step_size = state.step_sizes[-1] if tuning is None else tuning.at(beta)[0]
         chain, _ = mover.enter(positions, beta, factor)
         moved = mover.move(chain, positions, beta, step_size, factor, generator)

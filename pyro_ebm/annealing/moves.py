@@ -18,6 +18,7 @@ from pyro_ebm.mcmc.local_hmc import local_hmc
 from pyro_ebm.mcmc.metric import DenseMetric, DiagonalMetric, Metric
 from pyro_ebm.mcmc.nuts import nuts
 from pyro_ebm.mcmc.path_auxiliary import path_auxiliary
+from pyro_ebm.mcmc.tempered_gibbs import TemperedGibbs
 
 from .path import Path
 
@@ -26,6 +27,8 @@ DENSE_UP_TO = 128
 _SHRINK = 1e-3
 # Steps of a sweep beyond which paths of changes get farther.
 _MOST_BLOCKS = 16
+# Sweeps in C, there and back, of a transition.
+SWEEPS = 2
 
 
 class HMCMoves(NamedTuple):
@@ -58,8 +61,10 @@ class NUTSMoves(NamedTuple):
 
 
 class DiscreteMoves(NamedTuple):
-    """Moves over states: sweeps of Gibbs where there are few blocks of sites that do not interact,
-    else paths of changes (:mod:`pyro_ebm.mcmc.path_auxiliary`), whose length is learned."""
+    """Moves over states: sweeps in C over pairs of two-state sites
+    (:mod:`pyro_ebm.mcmc.tempered_gibbs`); else sweeps of Gibbs where there are few blocks of sites
+    that do not interact; else paths of changes (:mod:`pyro_ebm.mcmc.path_auxiliary`), whose length
+    is learned. A transition is one sweep or one path, in C two sweeps there and back."""
 
     num_transitions: int = 1
     target_acceptance: float = 0.574
@@ -109,6 +114,8 @@ class Mover:
 
     def enter(self, positions: Tensor, beta: float, factor: Tensor) -> tuple[Any, Tensor]:
         """The state from which :meth:`move` starts at ``beta``, and the slope U [n] there."""
+        if self.path.sweeps is not None:
+            return None, self.path.sweeps.slope(positions)
         betas = positions.new_full(positions.shape[1:], beta)
         settings = _settings(positions, positions.new_ones(positions.shape[1]), factor)
         shape = tuple(positions.shape)
@@ -130,6 +137,10 @@ class Mover:
         dim, chains = positions.shape
         kind = {"generator": generator, "dtype": positions.dtype, "device": positions.device}
         betas = positions.new_full((chains,), beta)
+        if self.path.sweeps is not None:
+            number = self.moves.num_transitions
+            moved = swept(self.path.sweeps, positions, betas, number, generator)
+            return Moved(moved, torch.ones_like(betas))
         acceptance = positions.new_zeros(chains)
         for transition_number in range(self.moves.num_transitions):
             if transition_number > 0:
@@ -154,6 +165,12 @@ class Mover:
                 waiting = waiting & ~transition.done
         return Moved(positions, acceptance)
 
+    def measured(self, positions: Tensor, weights: Tensor) -> Tensor:
+        """The factor of the metric for weighted positions [dim, n]; states have none, and a 1."""
+        if isinstance(self.moves, DiscreteMoves):
+            return positions.new_ones(1)
+        return root_of_covariance(positions, weights)
+
     def _begin(self, positions: Tensor, betas: Tensor, settings: Settings) -> tuple[Any, Tensor]:
         log_density, gradient, slope = self.path.evaluate(positions, betas)
         return self._kernel.init(positions, log_density, gradient, settings), slope
@@ -164,6 +181,18 @@ class Mover:
             return log_density, gradient
 
         return self._kernel.step(density, chain, noise, settings)
+
+
+def swept(
+    sweeps: TemperedGibbs,
+    positions: Tensor,
+    betas: Tensor,
+    num_transitions: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Positions [dim, n] after transitions in C, at the inverse temperature of each."""
+    key = int(torch.randint(2**62, (), generator=generator))
+    return sweeps.sweep(positions, betas, key, number=SWEEPS * num_transitions)
 
 
 def _settings(like: Tensor, step_sizes: Tensor, factor: Tensor) -> Settings:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pyro_ebm.mcmc.couplings import binary_pairs
+from pyro_ebm.mcmc.tempered_gibbs import TemperedGibbs, tempered_gibbs
 from pyro_ebm.target import Target
 from pyro_ebm.target.discrete import DiscreteProgram
 from pyro_ebm.target.side import Side
@@ -26,13 +28,15 @@ class Base(NamedTuple):
     ``log_density_and_gradient`` maps [dim, n] to ([n], [dim, n]); ``sample(n, generator)`` gives
     independent draws [dim, n], with NaN where a draw lies outside the support of the target.
     ``description`` says in a few words what it is; ``plain`` whether its density is nothing but
-    tensor operations, which may be recorded without care.
+    tensor operations, which may be recorded without care. ``log_probabilities`` [dim, states] are
+    those of a base of independent sites.
     """
 
     log_density_and_gradient: Callable[[Tensor], tuple[Tensor, Tensor]]
     sample: Callable[[int, torch.Generator], Tensor]
     description: str
     plain: bool = False
+    log_probabilities: Tensor | None = None
 
 
 class Path(NamedTuple):
@@ -42,7 +46,8 @@ class Path(NamedTuple):
     [n]; ``record(function, number, *example)`` makes a function that calls it for this number of
     particles faster, for the shapes of the example. Over the states of a discrete target there are
     changes in place of gradients, and ``blocks`` numbers the sites that do not interact, where
-    changes are exact.
+    changes are exact; ``sweeps`` go through all sites in C, where these have two states and
+    interact in pairs.
     """
 
     evaluate: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -52,6 +57,7 @@ class Path(NamedTuple):
     dim: int
     base: Base
     blocks: Tensor | None = None
+    sweeps: TemperedGibbs | None = None
 
     @property
     def description(self) -> str:
@@ -124,4 +130,13 @@ def _path(
     like = torch.empty((), dtype=target.dtype, device=target.device)
     blocks = target.program.blocks if isinstance(target.program, DiscreteProgram) else None
     blocks = blocks if target.exact_changes else None
-    return Path(evaluate, base.sample, record, like, target.dim, base, blocks)
+    sweeps = _sweeps(target, base.log_probabilities)
+    return Path(evaluate, base.sample, record, like, target.dim, base, blocks, sweeps)
+
+
+def _sweeps(target: Target, log_probabilities: Tensor | None) -> TemperedGibbs | None:
+    pairs = None if log_probabilities is None else binary_pairs(target)
+    if pairs is None or log_probabilities is None:
+        return None
+    zero, one = log_probabilities.double().unbind(1)
+    return tempered_gibbs(pairs, one - zero, float(zero.sum()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from pyro_ebm.target import Target
 
 from .dispersed import Dispersed, disperse
+from .dispersed_states import disperse_states
 from .given import given_base
 from .log_z import LogZ
 from .loop import once
@@ -166,7 +168,11 @@ def _over_states(
     path = geometric(target, base)
     chosen = pilot(path, moves, wanted.num_particles, generator, run=stages.run)
     details |= {"base": chosen.description, "dtype": str(target.dtype)}
-    return Start(target, generator, chosen, None, [], details)
+    stages.begin("chains")
+    mover, tuning = chosen.mover, chosen.learned.tuning
+    found = partial(disperse_states, target, mover, tuning, generator)
+    dispersed = stages.run(once(Dispersed, generator, found))
+    return Start(target, generator, chosen, dispersed, [], details)
 
 
 def _support(target: Target, chosen: Pilot, number: int, generator: torch.Generator) -> list[str]:

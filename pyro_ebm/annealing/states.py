@@ -54,4 +54,4 @@ def independent_sites(
         drawn = (uniform >= cumulated[:, :-1, None]).sum(1)
         return drawn.to(target.dtype)
 
-    return Base(log_density_and_changes, sample, description, plain=True)
+    return Base(log_density_and_changes, sample, description, plain=True, log_probabilities=table)

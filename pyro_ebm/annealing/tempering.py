@@ -31,7 +31,7 @@ from .found import STOPPED, UNCHECKED, Found, judged
 from .ladder import Ladder, Replicas, Rungs
 from .log_z import LogZ
 from .loop import Loop
-from .moves import HMCMoves, Moves, root_of_covariance
+from .moves import DiscreteMoves, HMCMoves, Moves, root_of_covariance
 from .progress import Stages
 from .schedule import equal_barriers
 from .start import Start, Wanted, check_whole
@@ -140,7 +140,7 @@ class ParallelTempering(AlongPath):
         for k in range(self.num_rounds):
             sweeps = max(_SHORTEST_ROUND, self.num_sweeps >> (self.num_rounds - k))
             replicas, seen = _round(ladder, replicas, rungs, sweeps, generator, stages)
-            rungs = adapted(rungs, seen, moves.target_acceptance)
+            rungs = adapted(rungs, seen, moves)
         stages.begin("sweeps")
         left_out = math.ceil(_LEFT_OUT * self.num_sweeps)
         replicas, _ = _round(ladder, replicas, rungs, left_out, generator, stages)
@@ -301,16 +301,18 @@ def _round(
     )
 
 
-def adapted(rungs: Rungs, seen: Seen, target_acceptance: float) -> Rungs:
+def adapted(rungs: Rungs, seen: Seen, moves: Moves) -> Rungs:
     """Equal rejection rates, and step sizes and metrics that follow what a round has seen."""
     step_size = rungs.step_size.clone()
-    step_size[1:] *= (_GAIN * (seen.acceptance - target_acceptance)).exp()
+    step_size[1:] *= (_GAIN * (seen.acceptance - moves.target_acceptance)).exp()
     old = rungs.betas.tolist()
     betas = equal_barriers(old, seen.rejection.tolist(), len(old) - 1)
     if len(betas) < len(old):
         betas = old
     nearest = [int((rungs.betas - beta).abs().argmin()) for beta in betas]
     factor = rungs.factor[nearest].clone()
+    if isinstance(moves, DiscreteMoves):
+        return Rungs(rungs.betas.new_tensor(betas), step_size[nearest], factor)
     # At the target alone the draws are kept, and its metric can be measured.
     cold = seen.draws.permute(1, 0, 2).reshape(seen.draws.shape[1], -1)
     if cold.shape[1] >= 10 * len(cold):

@@ -4,7 +4,8 @@ Good weights are necessary and never sufficient: particles that have all missed 
 agree with one another. So an estimate is called reliable only when draws of the target, annealed
 backwards, come to the same log Z; when the base is as wide as these draws in every direction; and
 when chains from dispersed starts have found nothing that the particles do not reach. What neither
-the base nor any chain has met, nobody can notice.
+the base nor any chain has met, nobody can notice. States have no width: there it is the first check
+and the last, with chains from random states and from the lowest that simulated annealing finds.
 """
 
 from __future__ import annotations

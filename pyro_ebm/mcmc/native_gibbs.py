@@ -17,12 +17,12 @@ from .couplings import BinaryPairs
 from .kernel import Kernel, LogDensityAndGradient, Noise, Settings, Transition
 from .native.library import library
 
-# Chains that gibbs.c works on together.
-_BLOCK = 32
+# Chains that gibbs.c works on together, in a scratch of their size.
+BLOCK = 32
 
 
-class _Sweep(ctypes.Structure):
-    """What a sweep works on, as gibbs.c declares it."""
+class Sweep(ctypes.Structure):
+    """What sweeps work on, as gibbs.c declares it."""
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("dim", "chains", "sweeps")),
@@ -31,7 +31,7 @@ class _Sweep(ctypes.Structure):
             (name, ctypes.c_void_p)
             for name in (
                 *("offset", "first", "middle", "neighbour", "weight"),
-                *("position", "next", "log_density", "work"),
+                *("position", "next", "log_density", "work", "beta", "base"),
             )
         ),
     )
@@ -46,7 +46,7 @@ class NativeGibbsState(NamedTuple):
     version: Tensor
 
 
-class _Neighbours(NamedTuple):
+class Neighbours(NamedTuple):
     """The pairs as rows of neighbours, as gibbs.c reads them."""
 
     offset: Tensor
@@ -66,9 +66,9 @@ def native_gibbs(pairs: BinaryPairs, *, sweeps: int = 1) -> Kernel:
         raise ValueError(f"sweeps must be at least 1, got {sweeps}.")
     run: Any = library("gibbs").sweep
     run.argtypes, run.restype = [ctypes.c_void_p], None
-    rows = _neighbours(pairs)
+    rows = neighbours_of(pairs)
     dim = len(pairs.offsets)
-    work = torch.empty(dim, _BLOCK)
+    work = torch.empty(dim, BLOCK)
 
     def init(
         position: Tensor, log_density: Tensor, changes: Tensor, settings: Settings
@@ -95,14 +95,15 @@ def native_gibbs(pairs: BinaryPairs, *, sweeps: int = 1) -> Kernel:
         chains = before.shape[1]
         position = torch.empty_like(before)
         total = torch.empty(chains, dtype=torch.double)
-        _run(
+        called(
             run,
-            _Sweep(
+            Sweep(
                 dim,
                 chains,
                 sweeps,
                 int(noise.normal),
                 *(part.data_ptr() for part in (*rows, before, position, total, work)),
+                *(None, None),
             ),
         )
         log_density = (total + pairs.constant).to(state.log_density)
@@ -127,11 +128,13 @@ def native_gibbs(pairs: BinaryPairs, *, sweeps: int = 1) -> Kernel:
     return Kernel(init, step, uniforms=0, normals=False)
 
 
-def _run(function: Any, made: _Sweep) -> None:
+def called(function: Any, made: ctypes.Structure) -> None:
+    """Call a function of the library with what it works on; whoever calls keeps that alive."""
     function(ctypes.addressof(made))
 
 
-def _neighbours(pairs: BinaryPairs) -> _Neighbours:
+def neighbours_of(pairs: BinaryPairs, dtype: torch.dtype = torch.float32) -> Neighbours:
+    """The rows of a model of pairs, with numbers of this type."""
     dim = len(pairs.offsets)
     site, other = torch.cat([pairs.pairs, pairs.pairs.flip(1)]).cpu().unbind(1)
     order = (site * dim + other).argsort()
@@ -140,10 +143,10 @@ def _neighbours(pairs: BinaryPairs) -> _Neighbours:
     first[1:] = site.bincount(minlength=dim).cumsum(0)
     before = site[other < site].bincount(minlength=dim)
     weight = pairs.weights.cpu().repeat(2)[order]
-    return _Neighbours(
-        offset=pairs.offsets.cpu().float().contiguous(),
+    return Neighbours(
+        offset=pairs.offsets.cpu().to(dtype).contiguous(),
         first=first,
         middle=(first[:-1] + before).contiguous(),
         neighbour=other.int().contiguous(),
-        weight=weight.float().contiguous(),
+        weight=weight.to(dtype).contiguous(),
     )

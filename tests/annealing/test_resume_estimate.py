@@ -474,3 +474,39 @@ def test_an_energy_and_a_searched_base_go_on(tmp_path: Path, monkeypatch: pytest
 def test_arguments_out_of_range_are_refused(options: dict[str, Any], error: type[Exception]):
     with pytest.raises(error, match=next(iter(options))):
         ebm.AIS(model, **options)
+
+
+OVER_STATES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "ais": (ebm.AIS, {"num_particles": 64}),
+    "smc": (ebm.SMC, {"num_particles": 64}),
+    "tempering": (ebm.ParallelTempering, {"num_ladders": 4, "num_sweeps": 16, "num_rounds": 2}),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "in_c"), [*((name, True) for name in OVER_STATES), ("smc", False)]
+)
+def test_an_estimate_over_states_goes_on_draw_for_draw(
+    name: str, in_c: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    if not in_c:
+        monkeypatch.setattr("pyro_ebm.annealing.path.tempered_gibbs", lambda *_: None)
+    energy, path = ebm.Ising.lattice((2, 3), coupling=0.4, field=0.1), tmp_path / "logz"
+    method, settings = OVER_STATES[name]
+
+    def run(**options: Any) -> ebm.LogZ:
+        pyro.set_rng_seed(3)
+        moves = ebm.DiscreteMoves(2)
+        return method(energy, moves=moves, disable_progbar=True, **settings, **options).run()
+
+    expected = run()
+    with monkeypatch.context() as patch:
+        counter = events(patch, None)
+        next(counter)
+        assert_same(run(store=tmp_path / "counted", checkpoint_seconds=0.0), expected)
+        in_all = next(counter)
+    with monkeypatch.context() as patch:
+        next(events(patch, random.randint(16, in_all - 1)))
+        with pytest.raises(Killed):
+            run(store=path, checkpoint_seconds=0.0)
+    assert_same(method.resume(path, energy).run(), expected)

@@ -94,3 +94,5 @@ def test_khat_finds_tails_without_a_mean():
 def test_khat_of_equal_weights_is_minus_infinity_and_of_few_not_known():
     assert pareto_khat(torch.zeros(100, dtype=torch.float64)) == -math.inf
     assert math.isnan(pareto_khat(torch.zeros(10, dtype=torch.float64)))
+    resampled = torch.cat([torch.linspace(-3.0, -1.0, 400), torch.zeros(600)]).double()
+    assert pareto_khat(resampled) == -math.inf

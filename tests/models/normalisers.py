@@ -9,12 +9,14 @@ A case is made in torch's default dtype, which has to stay while the case is in 
 from .case import Case as Case
 from .closed_forms import CLOSED_FORMS
 from .evidences import EVIDENCES
+from .lattices import LATTICES, lattice
 
 NORMALISERS = {**CLOSED_FORMS, **EVIDENCES}
 
 
 def normaliser(name: str) -> Case:
     """The case of that name."""
-    if name not in NORMALISERS:
-        raise ValueError(f"Expected one of {[*NORMALISERS]}, got {name!r}.")
-    return NORMALISERS[name](name)
+    cases = {**NORMALISERS, **dict.fromkeys(LATTICES, lattice)}
+    if name not in cases:
+        raise ValueError(f"Expected one of {[*cases]}, got {name!r}.")
+    return cases[name](name)

@@ -7,7 +7,12 @@
    keep sums up to date would read as much, write besides, and drift.
 
    When site i is drawn its neighbours before it have their new states already. With the sum over
-   these alone, log p of the new configuration is added up along the way. */
+   these alone, log p of the new configuration is added up along the way.
+
+   A tempered sweep draws from p^beta q^(1 - beta), q of independent sites with log odds base_i: then
+   the log odds of site i are beta times those above plus (1 - beta) base_i. It goes through the
+   sites and back, so that the way back is as likely as the way there: what a path of such sweeps
+   has gone, one that goes down the same temperatures goes in reverse. */
 
 #include <stdint.h>
 #include <string.h>
@@ -31,7 +36,20 @@ typedef struct {
     float *next;
     double *log_density;
     float *work;
+    /* Of tempered sweeps: the inverse temperature [chains], and the log odds of the base [dim]. */
+    const float *beta, *base;
 } Sweep;
+
+/* Neighbours as above, in double precision, and what is added up over them [chains]. */
+typedef struct {
+    int64_t dim, chains;
+    const double *offset;
+    const int64_t *first, *middle;
+    const int32_t *neighbour;
+    const double *weight;
+    const float *position;
+    double *sum;
+} Sum;
 
 #define ALL _Pragma("omp simd") for (int c = 0; c < BLOCK; c++)
 
@@ -62,6 +80,18 @@ static void seed(Streams *s, uint64_t key, int64_t first_chain) {
 }
 
 static inline uint32_t turned(uint32_t x, int k) { return (x << k) | (x >> (32 - k)); }
+
+/* The next number of stream c, strictly between 0 and 1. */
+static inline float uniform(Streams *r, int c) {
+    const uint32_t bits = turned(r->a[c] + r->d[c], 7) + r->a[c], shifted = r->b[c] << 9;
+    r->c[c] ^= r->a[c];
+    r->d[c] ^= r->b[c];
+    r->b[c] ^= r->c[c];
+    r->a[c] ^= r->d[c];
+    r->c[c] ^= shifted;
+    r->d[c] = turned(r->d[c], 11);
+    return ((float)(int32_t)(bits >> 8) + 0.5f) * 5.9604644775390625e-8f;
+}
 
 typedef union {
     uint32_t bits;
@@ -112,15 +142,7 @@ static void sweep_block(const Sweep *s, Streams *streams, float *x, double *log_
         }
         float *own = x + i * BLOCK;
         ALL {
-            const uint32_t bits = turned(r.a[c] + r.d[c], 7) + r.a[c], shifted = r.b[c] << 9;
-            r.c[c] ^= r.a[c];
-            r.d[c] ^= r.b[c];
-            r.b[c] ^= r.c[c];
-            r.a[c] ^= r.d[c];
-            r.c[c] ^= shifted;
-            r.d[c] = turned(r.d[c], 11);
-            const float uniform = ((float)(int32_t)(bits >> 8) + 0.5f) * 5.9604644775390625e-8f;
-            own[c] = drawn(odds[c], uniform);
+            own[c] = drawn(odds[c], uniform(&r, c));
             part[c] += own[c] * before[c];
         }
         if (i % TERMS == TERMS - 1 || i == s->dim - 1) {
@@ -132,18 +154,90 @@ static void sweep_block(const Sweep *s, Streams *streams, float *x, double *log_
     *streams = r;
 }
 
+/* Every site anew, in order or against it, at the inverse temperatures and log odds of the base. */
+static void tempered_block(const Sweep *s, Streams *streams, float *x, const float *beta, int back) {
+    Streams r = *streams;
+    for (int64_t step = 0; step < s->dim; step++) {
+        const int64_t i = back ? s->dim - 1 - step : step;
+        float odds[BLOCK];
+        const float offset = s->offset[i], base = s->base[i];
+        ALL odds[c] = offset;
+        for (int64_t k = s->first[i]; k < s->first[i + 1]; k++) {
+            const float w = s->weight[k], *other = x + (int64_t)s->neighbour[k] * BLOCK;
+            ALL odds[c] += w * other[c];
+        }
+        float *own = x + i * BLOCK;
+        ALL {
+            const float log_odds = base + beta[c] * (odds[c] - base);
+            own[c] = drawn(log_odds, uniform(&r, c));
+        }
+    }
+    *streams = r;
+}
+
+/* A block of chains into the scratch; places beyond the last chain hold zeros. */
+static void take(const Sweep *s, int64_t begin, int64_t n) {
+    if (n < BLOCK) memset(s->work, 0, sizeof(float) * (size_t)(s->dim * BLOCK));
+    for (int64_t i = 0; i < s->dim; i++)
+        memcpy(s->work + i * BLOCK, s->position + i * s->chains + begin, sizeof(float) * (size_t)n);
+}
+
+static void give(const Sweep *s, int64_t begin, int64_t n) {
+    for (int64_t i = 0; i < s->dim; i++)
+        memcpy(s->next + i * s->chains + begin, s->work + i * BLOCK, sizeof(float) * (size_t)n);
+}
+
+static inline int64_t in_block(int64_t begin, int64_t chains) {
+    return chains - begin < BLOCK ? chains - begin : BLOCK;
+}
+
 void sweep(const Sweep *s) {
     for (int64_t begin = 0; begin < s->chains; begin += BLOCK) {
-        const int64_t n = s->chains - begin < BLOCK ? s->chains - begin : BLOCK;
+        const int64_t n = in_block(begin, s->chains);
         Streams streams;
         double log_density[BLOCK];
         seed(&streams, s->key, begin);
-        if (n < BLOCK) memset(s->work, 0, sizeof(float) * (size_t)(s->dim * BLOCK));
-        for (int64_t i = 0; i < s->dim; i++)
-            memcpy(s->work + i * BLOCK, s->position + i * s->chains + begin, sizeof(float) * (size_t)n);
+        take(s, begin, n);
         for (int64_t k = 0; k < s->sweeps; k++) sweep_block(s, &streams, s->work, log_density);
-        for (int64_t i = 0; i < s->dim; i++)
-            memcpy(s->next + i * s->chains + begin, s->work + i * BLOCK, sizeof(float) * (size_t)n);
+        give(s, begin, n);
         memcpy(s->log_density + begin, log_density, sizeof(double) * (size_t)n);
+    }
+}
+
+/* So many times there and back. */
+void tempered(const Sweep *s) {
+    for (int64_t begin = 0; begin < s->chains; begin += BLOCK) {
+        const int64_t n = in_block(begin, s->chains);
+        Streams streams;
+        float beta[BLOCK] = {0};
+        seed(&streams, s->key, begin);
+        memcpy(beta, s->beta + begin, sizeof(float) * (size_t)n);
+        take(s, begin, n);
+        for (int64_t k = 0; k < s->sweeps; k++) {
+            tempered_block(s, &streams, s->work, beta, 0);
+            tempered_block(s, &streams, s->work, beta, 1);
+        }
+        give(s, begin, n);
+    }
+}
+
+/* sum_i x_i (offset_i + 1/2 sum_j weight_ij x_j). */
+void sums(const Sum *s) {
+    for (int64_t begin = 0; begin < s->chains; begin += BLOCK) {
+        const int64_t n = in_block(begin, s->chains);
+        double total[BLOCK] = {0};
+        for (int64_t i = 0; i < s->dim; i++) {
+            double before[BLOCK];
+            const double offset = s->offset[i];
+            const float *own = s->position + i * s->chains + begin;
+            for (int64_t c = 0; c < n; c++) before[c] = offset;
+            for (int64_t k = s->first[i]; k < s->middle[i]; k++) {
+                const double w = s->weight[k];
+                const float *other = s->position + (int64_t)s->neighbour[k] * s->chains + begin;
+                for (int64_t c = 0; c < n; c++) before[c] += w * other[c];
+            }
+            for (int64_t c = 0; c < n; c++) total[c] += own[c] * before[c];
+        }
+        memcpy(s->sum + begin, total, sizeof(double) * (size_t)n);
     }
 }
