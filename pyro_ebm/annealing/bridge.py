@@ -79,6 +79,11 @@ def bridge_sampling(mcmc: MCMC, *, num_draws: int | None = None) -> LogZ:
             "bridge_sampling fits a density to draws, and this run is over the states of a "
             "discrete energy. Use AIS, SMC or ParallelTempering."
         )
+    if record.target.sampled:
+        raise TypeError(
+            "bridge_sampling fits a density to draws, and in this run the discrete sites "
+            f"{list(record.target.sampled)} were sampled. Use AIS where they can be summed out."
+        )
     positions, log_density = _used(record, num_draws)
     seed = int(torch.randint(2**62, ()))
     generator = torch.Generator(record.target.device).manual_seed(seed)

@@ -27,7 +27,7 @@ def as_target(model: Any, args: tuple, kwargs: Mapping[str, Any]) -> Target:
     if isinstance(model, Target) and model.num_states is not None and not (args or kwargs):
         return model
     if not isinstance(model, EnergyDistribution) or args or kwargs:
-        return NUTS(model).target(args, kwargs, None)
+        return NUTS(model).marginal_target(args, kwargs)
     if not model.batch_shape and not model.params:
         return Target.from_energy(model.energy, temperature=model.temperature)
     batch = len(model.batch_shape)

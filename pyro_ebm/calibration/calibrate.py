@@ -94,7 +94,7 @@ def calibrate(
                 "kernel= must make a pyro_ebm.NUTS or HMC of a model, got "
                 f"{type(chosen).__module__}.{type(chosen).__name__}."
             )
-        target = chosen.target(args, kwargs, None)
+        target = chosen.marginal_target(args, kwargs)
         program = _check_target(target, simulations)
         truth = simulations.unconstrained(target.sites, program.transforms)
         truth = truth.to(dtype=target.dtype, device=target.device)

@@ -124,10 +124,10 @@ def energy_factor(
     right of the enclosing vectorised plates is the event; in a plate the energy is one number per
     element. A tensor whose sizes match the plates is read as carrying them.
 
-    What the energy captures it sees whole: a site of one of the plates, or a discrete latent site,
-    is refused there and must be passed. The package's own inference also sees what was computed
-    from such a site before the energy (`m = loc[z]`, captured); stock Pyro cannot, and is wrong
-    where the energy sums over it.
+    What the energy captures it sees whole: a site of one of the plates, or a discrete latent site
+    that is enumerated, is refused there and must be passed (the package's MCMC samples the latter
+    instead). The package's own inference also sees what was computed from such a site before the
+    energy (`m = loc[z]`, captured); stock Pyro cannot, and is wrong where the energy sums over it.
 
     Args:
         name: the name of the site.

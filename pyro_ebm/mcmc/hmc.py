@@ -110,6 +110,18 @@ def hmc(
     return Kernel(init, step, uniforms=2)
 
 
+def restarted(
+    state: HMCState, where: Tensor, position: Tensor, log_density: Tensor, gradient: Tensor
+) -> HMCState:
+    """The state in which chains ``where`` [chains] begin a transition at other values."""
+    return state._replace(
+        fresh=state.fresh | where,
+        start=torch.where(where, position, state.start),
+        start_gradient=torch.where(where, gradient, state.start_gradient),
+        start_log_density=torch.where(where, log_density, state.start_log_density),
+    )
+
+
 def set_out(state: Any, noise: Noise, settings: Settings, length: Tensor) -> Any:
     """The state in which every fresh chain starts on ``length`` [chains] leapfrog steps."""
     fresh = state.fresh

@@ -227,6 +227,23 @@ def nuts(*, max_tree_depth: int = 10) -> Kernel:
     return Kernel(init, step, uniforms=3, make_room=make_room)
 
 
+def restarted(
+    state: NUTSState, where: Tensor, position: Tensor, log_density: Tensor, gradient: Tensor
+) -> NUTSState:
+    """The state in which chains ``where`` [chains] begin a transition at other values."""
+    begun = Draw(position, gradient, log_density, state.tree.energy)
+    return state._replace(
+        fresh=state.fresh | where,
+        tree=choose(where, begun, state.tree),
+        half_log_weight=state.half_log_weight.masked_fill(where, -torch.inf),
+        half_momentum_sum=state.half_momentum_sum.masked_fill(where, 0.0),
+        leaf=state.leaf.masked_fill(where, 0),
+        depth=state.depth.masked_fill(where, 0),
+        acceptance_sum=state.acceptance_sum.masked_fill(where, 0.0),
+        n_steps=state.n_steps.masked_fill(where, 0),
+    )
+
+
 def _resize(rows: Tensor, number: int) -> Tensor:
     if number <= len(rows):
         return rows[:number].clone()

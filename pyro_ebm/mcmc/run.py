@@ -44,6 +44,7 @@ class Stop(NamedTuple):
     is_enough: Callable[[Tensor], bool]
 
 
+@runtime_checkable
 class WarmupPlan(Protocol):
     """What to learn before draws are kept, and in how many transitions of every chain."""
 

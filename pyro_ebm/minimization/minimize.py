@@ -72,6 +72,11 @@ def minimize(
     """
     problem = problem_of(energy_or_model, args, kwargs, observed=observed)
     discrete = problem.target.num_states is not None
+    if problem.target.sampled:
+        raise TypeError(
+            f"minimize moves no discrete sites of models, and {list(problem.target.sampled)} of "
+            "this target are sampled. Condition on them, or freeze the model without discrete=."
+        )
     check_strategy(strategy, discrete=discrete)
     begun = start_positions(problem, starts)
     if discrete:

@@ -6,6 +6,8 @@ from .enumerated import first_enumerated_dim as first_enumerated_dim
 from .enumerated import known_events as known_events
 from .enumerated import refuse_enumerated_parents as refuse_enumerated_parents
 from .enumerated import remember_events as remember_events
+from .finite import States as States
+from .finite import finite_states as finite_states
 from .fixed import fixed_or_recorded as fixed_or_recorded
 from .given import as_log_normalizer as as_log_normalizer
 from .given import as_params as as_params

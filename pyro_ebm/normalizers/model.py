@@ -22,40 +22,52 @@ from pyro.poutine.util import site_is_factor, site_is_subsample
 from torch import Tensor
 from torch.distributions import biject_to
 
+from .finite import finite_states
 from .guard import captured_across, captured_enumerated
 from .like import like_of
 from .parents import missing_normalizer
 from .tracking import TagLatents, parents_of, plain, sample_sites
 
 
-def check_model(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> None:
+def check_model(
+    model: Callable, args: tuple, kwargs: Mapping[str, Any], *, sampling: bool = False
+) -> frozenset[str]:
     """Refuse a model that MCMC cannot sample rightly; warn of factors counted once per element.
 
     Args:
         model: a Pyro model.
         args: its positional arguments.
         kwargs: its keyword arguments.
+        sampling: whether discrete latent sites can be sampled, and not only summed out.
+
+    Returns:
+        With ``sampling`` the discrete latent sites that an energy captures, which cannot be summed
+        out.
 
     Raises:
-        ValueError: a subsampled plate; a discrete latent that cannot be enumerated; a support
+        ValueError: a subsampled plate; a discrete latent that cannot be enumerated (with
+            ``sampling``: that has no finite number of states); a support
             without a bijection; an observation outside the support of an energy; an energy that
             samples inside; an unnormalised site, observed or latent, whose energy, temperature,
             support, scale or mask depends on a latent site while log Z is not known as a function;
             an energy that captures a discrete latent site, or a latent site of its own plate.
     """
-    sites = _sites(model, args, kwargs, _Feasible())
+    sites = _sites(model, args, kwargs, _Feasible(sampling=sampling))
     for site in sites:
         check_plates(site)
         if not site_is_subsample(site):
-            check_discrete(site)
+            check_discrete(site, sampling=sampling)
             check_support(site)
             check_observation(site)
             warn_of_repeated_factor(site)
+    captured = frozenset[str]()
     if any(hasattr(_bare(site["fn"]), "captured") for site in sites):
-        tagged = _sites(model, args, kwargs, TagLatents(), _Feasible())
+        tagged = _sites(model, args, kwargs, TagLatents(), _Feasible(sampling=sampling))
         for site in tagged:
             check_normalizer(site, order=[other["name"] for other in tagged])
-            check_captured(site, sites={other["name"]: other for other in tagged})
+            by_name = {other["name"]: other for other in tagged}
+            captured |= check_captured(site, sites=by_name, sampling=sampling)
+    return captured
 
 
 def check_plates(site: Any) -> None:
@@ -82,20 +94,34 @@ def _subsampled(name: str, size: int, used: int) -> str:
     )
 
 
-def check_discrete(site: Any) -> None:
-    """Refuse a discrete latent site that cannot be enumerated.
+def check_discrete(site: Any, *, sampling: bool = False) -> None:
+    """Refuse a discrete latent site that cannot be enumerated, nor sampled where that is done.
 
     Raises:
-        ValueError: the site is latent and discrete, and its distribution has no finite support.
+        ValueError: the site is latent and discrete, and its states are too many or not known.
     """
     if not _is_latent(site) or not site["fn"].support.is_discrete:
         return
-    if not site["fn"].has_enumerate_support:
+    fn = site["fn"]
+    if sampling and finite_states(fn) is None:
+        raise ValueError(
+            f"The discrete latent site {site['name']!r} ({_kind(site)}) has no finite number of "
+            "states, so nothing here can sample it: it cannot be enumerated. Bound it (a "
+            "Categorical over 0 to a largest value, with logits the log probabilities there), sum "
+            "it out by hand (a Poisson rate with a Gamma prior is a GammaPoisson), or condition on "
+            "it."
+        )
+    if not sampling and not fn.has_enumerate_support:
+        ways = (
+            "MCMC(NUTS(model)) samples it"
+            if finite_states(fn) is not None
+            else "Bound it, as a Categorical"
+        )
         raise ValueError(
             f"The discrete latent site {site['name']!r} ({_kind(site)}) cannot be enumerated, so "
-            "nothing here can sample it. Sum it out by hand, replace it by a distribution with "
-            "finitely many values (Categorical, Bernoulli, Binomial with a fixed count), or "
-            "condition on it."
+            f"it is not summed out here. {ways}; else sum it out by hand, replace it by a "
+            "distribution with finitely many values (Categorical, Bernoulli, Binomial with a fixed "
+            "count), or condition on it."
         )
 
 
@@ -184,30 +210,40 @@ def check_normalizer(site: Any, *, order: list[str]) -> None:
         raise ValueError(f"At site {site['name']!r}: {missing_normalizer(named)}")
 
 
-def check_captured(site: Any, *, sites: Mapping[str, Any]) -> None:
+def check_captured(
+    site: Any, *, sites: Mapping[str, Any], sampling: bool = False
+) -> frozenset[str]:
     """Refuse an energy whose closure holds more of a latent site than its own element.
 
     Args:
         site: a site of a trace in which latent values carry their names.
         sites: all sites of that trace, by name.
+        sampling: whether discrete sites can be sampled.
+
+    Returns:
+        With ``sampling`` the discrete latent sites that the energy captures.
 
     Raises:
         ValueError: the energy captures a discrete latent site, or a latent site of its own plate.
     """
     fn = _bare(site["fn"])
     if not hasattr(fn, "captured"):
-        return
+        return frozenset()
+    found = frozenset[str]()
     own = {frame.name for frame in site["cond_indep_stack"] if frame.vectorized and frame.size > 1}
     for name, size in sorted(fn.captured(_value_of(site)).items()):
         if name not in sites or name == site["name"]:
             continue
         parent = sites[name]
         if parent["fn"].support.is_discrete:
-            raise ValueError(f"At site {site['name']!r}: {captured_enumerated(name)}")
+            if not sampling:
+                raise ValueError(f"At site {site['name']!r}: {captured_enumerated(name)}")
+            found |= {name}
         # With fewer numbers than the plate has elements it is something that all of them share.
         for frame in parent["cond_indep_stack"]:
             if frame.name in own and size >= frame.size:
                 raise ValueError(f"At site {site['name']!r}: {captured_across(name, frame)}")
+    return found
 
 
 def _weights(site: Any) -> Iterator[Tensor]:
@@ -253,14 +289,20 @@ def _value_of(site: Any) -> Tensor:
 class _Feasible(Messenger):
     """Give every latent site a value near the origin of its unconstrained space."""
 
+    def __init__(self, *, sampling: bool) -> None:
+        super().__init__()
+        self.sampling = sampling
+
     def _pyro_sample(self, msg: Any) -> None:
         if msg["done"] or msg["value"] is not None or not _is_latent(msg):
             return
-        check_discrete(msg)
+        check_discrete(msg, sampling=self.sampling)
         check_support(msg)
         fn = msg["fn"]
         if fn.support.is_discrete:
-            value = fn.enumerate_support(expand=False)[0].expand(fn.shape())
+            states = finite_states(fn)
+            assert states is not None
+            value = states.first
         else:
             transform = biject_to(fn.support)
             value = transform(_nowhere_special(transform.inverse_shape(fn.shape()), like_of(fn)))

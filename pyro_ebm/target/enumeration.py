@@ -9,6 +9,7 @@ message passing chooses the order; here it is given a ring whose sums are plain
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Container
 from typing import Any
 
 import torch
@@ -22,7 +23,19 @@ from torch import Tensor
 
 
 class ParallelEnumeration(EnumMessenger):
-    """Pyro's parallel enumeration, with a stand-in for ``value.data``, which vmap forbids."""
+    """Pyro's parallel enumeration, with a stand-in for ``value.data``, which vmap forbids.
+
+    :param sampled: sites that are not enumerated.
+    """
+
+    def __init__(self, first_available_dim: int, *, sampled: Container[str] = ()) -> None:
+        super().__init__(first_available_dim)
+        self.sampled = sampled
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.sampled:
+            msg["infer"] = {**msg["infer"], "enumerate": None}
+        super()._pyro_sample(msg)
 
     def _pyro_post_sample(self, msg: Any) -> None:
         if isinstance(msg["value"], Tensor):

@@ -24,7 +24,7 @@ from pyro.infer.autoguide.initialization import (
 from torch import Tensor
 
 from .discrete import DiscreteProgram
-from .program import Program, Side
+from .program import ModelProgram, Program, Side
 from .vectorize import BatchedDensity
 
 MAX_TRIES = 100
@@ -110,15 +110,19 @@ def _propose(
     generator: torch.Generator,
     like: Tensor,
 ) -> Tensor:
-    dim = sum(site.size for site in program.sites)
+    dim = sum(site.size for site in program.sites if site.states is None)
     radius = _uniform_radius(strategy)
-    if radius is not None:
+    if radius is not None or dim == 0:
         unit = torch.rand(
             (dim, num_points), generator=generator, dtype=like.dtype, device=like.device
         )
-        return (2 * unit - 1) * radius
-    columns = [_one_start(program, strategy, generator) for _ in range(num_points)]
-    return torch.stack(columns, dim=1).to(dtype=like.dtype, device=like.device)
+        proposed = (2 * unit - 1) * (radius or 0.0)
+    else:
+        columns = [_one_start(program, strategy, generator) for _ in range(num_points)]
+        proposed = torch.stack(columns, dim=1).to(dtype=like.dtype, device=like.device)
+    if not isinstance(program, ModelProgram) or not program.sampled:
+        return proposed
+    return torch.cat([proposed, program.random_states(num_points, generator, proposed)])
 
 
 def _one_start(program: Program, strategy: Callable, generator: torch.Generator) -> Tensor:

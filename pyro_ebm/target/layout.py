@@ -28,7 +28,9 @@ class PlateFrame(NamedTuple):
 class Site(NamedTuple):
     """One latent site: its slice of the position, the shapes of both sides, and its plates.
 
-    ``dtype`` and ``device`` are those of its values, whatever the whole position has.
+    ``dtype`` and ``device`` are those of its values, whatever the whole position has. A discrete
+    site that is sampled has ``states`` [K, *unit], the values that each of its units can take; its
+    coordinates are their numbers, and the unconstrained shape is that of the units.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Site(NamedTuple):
     plates: tuple[PlateFrame, ...]
     dtype: torch.dtype
     device: torch.device
+    states: Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -49,6 +52,29 @@ class Site(NamedTuple):
     def slice(self) -> slice:
         """The coordinates of the site in the flat position."""
         return slice(self.offset, self.offset + self.size)
+
+    def value_of(self, part: Tensor) -> Tensor:
+        """The value of a site with states, of their numbers [*unconstrained shape]."""
+        assert self.states is not None
+        return self.states[part.long().clamp(0, len(self.states) - 1)]
+
+    def numbers_of(self, value: Tensor) -> Tensor:
+        """The numbers of states [*batch, size] of values [*batch, *shape] of a site with states.
+
+        :raises ValueError: another shape, or values that are no states.
+        """
+        assert self.states is not None
+        batch = value.shape[: value.dim() - len(self.shape)]
+        if tuple(value.shape[len(batch) :]) == tuple(self.shape):
+            unit = self.states[0].numel()
+            rows = value.reshape(*batch, self.size, 1, unit).to(self.states)
+            equal = (rows == self.states.reshape(-1, unit)).all(-1)
+            if bool(equal.any(-1).all()):
+                return equal.to(torch.int8).argmax(-1)
+        raise ValueError(
+            f"expected values of the discrete site '{self.name}' of shape {tuple(self.shape)}, "
+            f"each one of {self.states.tolist()}, got {value.tolist()}."
+        )
 
 
 def split(sites: Iterable[Site], position: Tensor) -> dict[str, Tensor]:

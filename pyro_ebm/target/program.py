@@ -3,15 +3,16 @@
 A Pyro model becomes a program through one messenger. A latent site takes its slice of the position
 through the bijection of its support, *rebuilt at every run*, since a support may depend on another
 latent; the log determinant of that map is added. A name among the side values takes that value.
-Discrete sites that can be enumerated are summed out. Sites whose value others determine (deltas,
-what is left of a reparametrised site, ``pyro.deterministic``) are neither latent nor data. Masked
-elements of latent sites that nothing weighs keep their own prior (:mod:`.masked`).
+Discrete sites are summed out, or sampled: then their states have coordinates of their own, behind
+all continuous ones. Sites whose value others determine (deltas, what is left of a reparametrised
+site, ``pyro.deterministic``) are neither latent nor data. Masked elements of latent sites that
+nothing weighs keep their own prior (:mod:`.masked`).
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import pyro
@@ -21,7 +22,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.infer import config_enumerate
 from pyro.poutine.util import site_is_factor
 from torch import Tensor
-from torch.distributions import Transform
+from torch.distributions import Independent, Transform
 
 from pyro_ebm.normalizers.enumerated import FactorEvents
 
@@ -35,7 +36,7 @@ from .side import NO_SIDE, Side, refuse_side_values
 from .substitute import HoldDiscrete, Substitute
 
 # Enumerated sites are laid out so far to the left that no event of a user's can reach them.
-_ROOM_FOR_EVENTS = 8
+ROOM_FOR_EVENTS = 8
 
 
 # Gives the unconstrained value of a site, as Pyro's messengers see it, with its transform beside.
@@ -82,7 +83,10 @@ class Program(Protocol):
 
 
 class ModelProgram:
-    """A Pyro model with its arguments, as a program over flat positions."""
+    """A Pyro model with its arguments, as a program over flat positions.
+
+    :param sampled: the discrete sites that are not summed out.
+    """
 
     def __init__(
         self,
@@ -92,6 +96,7 @@ class ModelProgram:
         *,
         transforms: Mapping[str, Transform] | None = None,
         max_plate_nesting: int | None = None,
+        sampled: Collection[str] = (),
     ) -> None:
         self.args, self.kwargs = args, dict(kwargs)
         self.transforms = dict(transforms or {})
@@ -101,22 +106,28 @@ class ModelProgram:
         # Where a factor's event ends must not change when enumerated sites lengthen its values.
         self._factor_events = FactorEvents()
         first, held = self.lay_out()
-        self.sites = tuple(first.laid_out.values())
+        self.continuous = tuple(first.laid_out.values())
+        self.sampled = tuple(name for name in held.discrete if name in sampled)
+        self.sites = self.continuous + _placed(self.continuous, held, self.sampled)
         self._by_name = {site.name: site for site in self.sites}
-        unknown = set(self.transforms) - set(self._by_name)
+        unknown = set(self.transforms) - set(first.laid_out)
         if unknown:
             raise ValueError(
                 f"transforms= names {sorted(unknown)}, but the latent sites of the model are "
-                f"{sorted(self._by_name)}."
+                f"{sorted(first.laid_out)}."
             )
         self.first_states = held.discrete
-        self.marginalised = tuple(held.discrete)
+        self.marginalised = tuple(name for name in held.discrete if name not in sampled)
         if self.marginalised:
             self.model = config_enumerate(model, default="parallel")
             nesting = max(held.nesting, max_plate_nesting or 0)
-            self.first_enum_dim = -1 - nesting - _ROOM_FOR_EVENTS
+            self.first_enum_dim = -1 - nesting - ROOM_FOR_EVENTS
         self._first_parts = first.chosen
-        _, self.first_trace = self.execute(first.chosen, NO_SIDE)
+        for site in self.sites[len(self.continuous) :]:
+            self._first_parts[site.name] = torch.zeros(
+                site.unconstrained_shape, dtype=site.dtype, device=site.device
+            )
+        _, self.first_trace = self.execute(self._first_parts, NO_SIDE)
         met = cast(Mapping[str, Any], self.first_trace.nodes)
         nodes = {
             name: node
@@ -124,18 +135,19 @@ class ModelProgram:
             if node["type"] == "sample" and not is_subsample(node)
         }
         self._check_met(nodes)
-        for name in self._by_name:
+        for name in first.laid_out:
             if name not in self.transforms:
                 check_range(name, nodes[name]["fn"])
         self._unweighed: dict[str, Tensor] = {}
         self.determined, self._weighing = find_determined(nodes, self.dependencies)
-        masked = [site for site in self.sites if is_masked(nodes[site.name])]
-        self._unweighed = find_unweighed(masked, joined(first.chosen.values()), self._look)
-        self.replaceable = self.marginalised + tuple(
+        masked = [site for site in self.continuous if is_masked(nodes[site.name])]
+        self._unweighed = find_unweighed(masked, joined(self._first_parts.values()), self._look)
+        observed = [
             name
             for name, node in nodes.items()
             if node["is_observed"] and name not in self.determined and not site_is_factor(node)
-        )
+        ]
+        self.replaceable = (*held.discrete, *observed)
 
     def dependencies(
         self, names: Iterable[str], read: Callable[[Any], Tensor], *, mapped: bool = True
@@ -154,7 +166,10 @@ class ModelProgram:
         return dependencies(run, {**self._first_parts, **self.first_states}, mapped=mapped)
 
     def start(self, choose: Choose) -> Tensor:
-        """One flat position with the unconstrained value that is chosen for every site."""
+        """One flat position with the unconstrained value that is chosen for every continuous site.
+
+        The coordinates of sampled sites are not in it.
+        """
         return joined(self.lay_out(choose)[0].chosen.values())
 
     def lay_out(self, choose: Choose | None = None) -> tuple[Substitute, HoldDiscrete]:
@@ -174,10 +189,14 @@ class ModelProgram:
 
         :param parts: the unconstrained value of every latent site.
         """
+        values = dict(side.values)
+        for name in self.sampled:
+            if name not in values:
+                values[name] = self._by_name[name].value_of(parts[name])
         substitute = Substitute(
             parts,
             self._by_name,
-            side.values,
+            values,
             transforms=self.transforms,
             enumerating=self.first_enum_dim is not None,
         )
@@ -187,7 +206,9 @@ class ModelProgram:
             handlers.enter_context(self._factor_events)
             handlers.enter_context(substitute)
             if self.first_enum_dim is not None:
-                handlers.enter_context(ParallelEnumeration(self.first_enum_dim))
+                handlers.enter_context(
+                    ParallelEnumeration(self.first_enum_dim, sampled=self.sampled)
+                )
             trace = poutine.trace(self.model).get_trace(*self.args, **self.kwargs)
         return substitute, trace
 
@@ -215,7 +236,7 @@ class ModelProgram:
             energy = energy_of(node)
             if energy is not None:
                 terms.energies[name] = energy
-            if name in substitute.laid_out:
+            if name in self._by_name:
                 terms.latents[name] = node["value"]
             is_data = node["is_observed"] and name not in self.determined
             (terms.log_likelihood if is_data else terms.log_prior)[name] = log_prob
@@ -233,6 +254,37 @@ class ModelProgram:
     def has_density(self, name: str) -> bool:
         """Whether a sample site adds to the log density."""
         return name not in self.determined or name in self._weighing
+
+    def entries(self, position: Tensor) -> dict[str, Tensor]:
+        """By site the numbers whose sum is the log density but for log |Jacobian|, as single as
+        they come: elements of vectors of independent numbers too.
+
+        Where sites are summed out there is one number for all.
+        """
+        return self.entries_of(split(self.sites, position), NO_SIDE)
+
+    def entries_of(self, parts: Mapping[str, Tensor], side: Side) -> dict[str, Tensor]:
+        """The same for unconstrained values by site."""
+        substitute, trace = self.execute(parts, side)
+        with pyro.validation_enabled(False):
+            if self.marginalised:
+                like = joined(parts.values())
+                return {"": self._terms(substitute, trace, side, like).log_joint}
+            return {
+                name: self.single(name, node)
+                for name, node in cast(Mapping[str, Any], trace.nodes).items()
+                if node["type"] == "sample" and not is_subsample(node) and self.has_density(name)
+            }
+
+    def single(self, name: str, node: Any) -> Tensor:
+        """The numbers that a sample site adds, see :meth:`entries`."""
+        fn = node["fn"]
+        if isinstance(fn, Independent) and node["mask"] is None and name not in self._unweighed:
+            scale = torch.as_tensor(node["scale"])
+            if scale.dim():
+                scale = scale.reshape((*scale.shape, *[1] * fn.reinterpreted_batch_ndims))
+            node = {**node, "fn": fn.base_dist, "scale": scale}
+        return self.log_factor(name, node)
 
     def log_factor(self, name: str, node: Any) -> Tensor:
         """What a sample site adds to the log density: scaled and masked, enumerated axes in place.
@@ -252,6 +304,20 @@ class ModelProgram:
         log_det = dict(zip(substitute.laid_out, substitute.log_det, strict=True))
         return Glimpse(log_density, log_det, cast(Mapping[str, Any], trace.nodes))
 
+    def random_states(self, num_points: int, generator: torch.Generator, like: Tensor) -> Tensor:
+        """Coordinates [units, points] of the sampled sites, every unit in a uniform state."""
+        parts = [
+            torch.randint(
+                len(site.states),
+                (site.size, num_points),
+                generator=generator,
+                device=generator.device,
+            ).to(like)
+            for site in self.sites[len(self.continuous) :]
+            if site.states is not None
+        ]
+        return torch.cat([like.new_zeros(0, num_points), *parts])
+
     def _log_joint(self, trace: poutine.Trace, terms: Terms, side: Side) -> Tensor:
         likelihood = terms.log_likelihood
         if side.beta is not None:
@@ -265,6 +331,16 @@ class ModelProgram:
             for log_factor in log_factors.values():
                 total = total + torch.as_tensor(log_factor).sum()
         return total
+
+
+def _placed(before: tuple[Site, ...], held: HoldDiscrete, names: Iterable[str]) -> tuple[Site, ...]:
+    """Discrete sites with their coordinates behind those of others."""
+    offset = sum(site.size for site in before)
+    placed = []
+    for name in names:
+        placed.append(held.found[name]._replace(offset=offset))
+        offset += placed[-1].size
+    return tuple(placed)
 
 
 def energy_of(node: Mapping[str, Any]) -> Tensor | None:

@@ -1,9 +1,9 @@
 """The messengers that put a position into a running model.
 
 A latent site takes its part of the position through the bijection of its support, rebuilt at every
-run. The first run has no position: there discrete sites that enumeration will sum out are held at
-their first state, and the continuous ones are laid out, each with its own shape and dtype. A Delta
-is no latent site: its value is determined by others.
+run. The first run has no position: there discrete sites are held at their first state, whether
+they will be summed out or sampled, and the continuous ones are laid out, each with its own shape
+and dtype. A Delta is no latent site: its value is determined by others.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from pyro.poutine.messenger import Messenger
 from torch import Size, Tensor
 from torch.distributions import Transform
 
-from pyro_ebm.normalizers import like_of
+from pyro_ebm.normalizers import finite_states, like_of
 
 from .determined import delta_of
 from .enumeration import is_subsample
@@ -122,20 +123,46 @@ class Substitute(Messenger):
 
 
 class HoldDiscrete(Messenger):
-    """Hold discrete latent sites at their first state, and note them and how deep plates nest."""
+    """Hold discrete latent sites at their first state, and note them and how deep plates nest.
+
+    ``discrete`` has the values by name, ``found`` what a discrete site's coordinates are if it is
+    sampled, ``enumerable`` the names of those that Pyro can enumerate, ``marked`` of those that the
+    user has marked so.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.discrete: dict[str, Tensor] = {}
+        self.found: dict[str, Site] = {}
+        self.enumerable: set[str] = set()
+        self.marked: set[str] = set()
         self.nesting = 0
 
     def _pyro_sample(self, msg: Any) -> None:
-        for plate in vectorised_plates(msg["cond_indep_stack"]):
+        plates = vectorised_plates(msg["cond_indep_stack"])
+        for plate in plates:
             self.nesting = max(self.nesting, -plate.dim)
         if msg["is_observed"] or msg["value"] is not None or is_subsample(msg):
             return
-        fn = msg["fn"]
-        if fn.has_enumerate_support and fn.support.is_discrete:
-            msg["value"] = fn.enumerate_support(expand=False)[0].expand(fn.shape())
-            self.discrete[msg["name"]] = msg["value"]
-            msg["done"] = True
+        fn, name = msg["fn"], msg["name"]
+        states = finite_states(fn) if delta_of(fn) is None else None
+        if states is None:
+            return
+        msg["value"] = self.discrete[name] = states.first
+        msg["done"] = True
+        if fn.has_enumerate_support:
+            self.enumerable.add(name)
+        if msg["infer"].get("enumerate") is not None:
+            self.marked.add(name)
+        values = states.values
+        self.found[name] = Site(
+            name,
+            0,
+            states.shape,
+            torch.Size(fn.shape()),
+            fn.event_dim,
+            plates,
+            values.dtype,
+            values.device,
+            values,
+        )

@@ -26,6 +26,7 @@ from pyro_ebm.energies import as_energy
 from pyro_ebm.normalizers import check_model
 
 from .arguments import check_arguments
+from .conditionals import Conditionals
 from .device import on_its_device
 from .discrete import DiscreteProgram, is_discrete
 from .initial import discrete_positions, init_positions
@@ -33,6 +34,7 @@ from .layout import Site, origin
 from .program import ModelProgram, Program, Terms
 from .side import NO_SIDE, Side
 from .simple_programs import EnergyProgram, PotentialProgram
+from .summed_or_sampled import choose
 from .vectorize import (
     NUM_PROBES,
     BatchedDensity,
@@ -57,13 +59,15 @@ class Target:
     Attributes: ``dim`` coordinates of dtype ``dtype`` on ``device``; ``sites`` says which slice of
     a position belongs to which latent site, and of which dtype its values are; ``vectorized``
     whether all chains are evaluated in one call, and ``why_not_vectorized`` the reason when they
-    are not. The target of a discrete energy has indices of states for its positions, and changes in
-    place of a gradient (:mod:`.discrete`).
+    are not. ``why_sampled`` says of discrete sites of a model that are sampled why they are; their
+    coordinates, numbers of states, come behind all others. The target of a discrete energy has
+    indices of states for its positions, and changes in place of a gradient (:mod:`.discrete`).
     """
 
     def __init__(self, program: Program) -> None:
         self.program = program
         self.sites: tuple[Site, ...] = program.sites
+        self.why_sampled: dict[str, str] = {}
         self.dim = sum(site.size for site in self.sites)
         if self.dim == 0:
             raise ValueError(
@@ -106,6 +110,7 @@ class Target:
         *,
         transforms: Mapping[str, Any] | None = None,
         max_plate_nesting: int | None = None,
+        discrete: Mapping[str, str] | None = None,
     ) -> Target:
         """Freeze a Pyro model, with the options of Pyro's kernels.
 
@@ -113,15 +118,29 @@ class Target:
             inverse of torch.distributions.biject_to.
         :param max_plate_nesting: at least this many dimensions are kept for plates when discrete
             sites are enumerated.
+        :param discrete: None to sum out discrete sites, and refuse what cannot be; a mapping to
+            sample these (:mod:`.summed_or_sampled`), by site "sample" or "marginalise" where that
+            is not to be decided here.
         """
         check_arguments(model, args, kwargs)
         model = on_its_device(model, args, kwargs)
-        check_model(model, args, kwargs)
-        return cls(
-            ModelProgram(
-                model, args, kwargs, transforms=transforms, max_plate_nesting=max_plate_nesting
+        captured = check_model(model, args, kwargs, sampling=discrete is not None)
+        options: dict[str, Any] = {
+            "transforms": transforms,
+            "max_plate_nesting": max_plate_nesting,
+        }
+        if discrete is None:
+            return cls(ModelProgram(model, args, kwargs, **options))
+        choice = choose(model, args, kwargs, discrete=discrete, captured=captured, **options)
+        target = cls(choice.program)
+        target.why_sampled = choice.why
+        for name in choice.told:
+            warnings.warn(
+                f"The discrete site {name!r} is sampled, not summed out: {choice.why[name]}. "
+                f'discrete={{"{name}": "sample"}} says the same without this warning.',
+                stacklevel=3,
             )
-        )
+        return target
 
     @classmethod
     def from_distribution(cls, distribution: Any, *, exact_changes: bool | None = None) -> Target:
@@ -246,7 +265,10 @@ class Target:
         def record(function: Callable, *example: Any) -> Callable:
             if not self.vectorized:
                 return function
-            return composed(function, [self.recorded.at(positions)], *example)
+            parts = [self.recorded.at(positions)]
+            if self.sampled:
+                parts.append(self.conditionals.recorded_for(positions))
+            return composed(function, parts, *example)
 
         return record
 
@@ -278,10 +300,20 @@ class Target:
         """The flat position of unconstrained values by site, as ``initial_params`` gives them.
 
         :param values: per latent site a tensor [*batch, *unconstrained shape]; of a discrete
-            target configurations [*batch, *event].
+            target configurations [*batch, *event], of a discrete site its values.
         """
         if isinstance(self.program, DiscreteProgram):
             return self.program.indices(values)
+        values = {
+            site.name: site.numbers_of(torch.as_tensor(values[site.name]))
+            .to(self.dtype)
+            .unflatten(-1, (*site.unconstrained_shape, 1))
+            .squeeze(-1)
+            if site.states is not None and site.name in values
+            else values[site.name]
+            for site in self.sites
+            if site.name in values
+        } | {name: value for name, value in values.items() if name not in self._names}
         missing = [site.name for site in self.sites if site.name not in values]
         extra = sorted(set(values) - {site.name for site in self.sites})
         if missing or extra:
@@ -306,6 +338,24 @@ class Target:
     def marginalised(self) -> tuple[str, ...]:
         """The discrete sites that are summed out."""
         return self.program.marginalised if isinstance(self.program, ModelProgram) else ()
+
+    @property
+    def sampled(self) -> tuple[str, ...]:
+        """The discrete sites of a model that are sampled."""
+        return self.program.sampled if isinstance(self.program, ModelProgram) else ()
+
+    @property
+    def continuous_dim(self) -> int:
+        """How many coordinates are continuous: those before the sampled sites'."""
+        if self.num_states is not None:
+            return 0
+        return sum(site.size for site in self.sites if site.states is None)
+
+    @cached_property
+    def conditionals(self) -> Conditionals:
+        """The distributions of the sampled sites, each given all else."""
+        assert isinstance(self.program, ModelProgram)
+        return Conditionals(self.program, like=self._like, vectorized=self.vectorized)
 
     @cached_property
     def dependencies(self) -> dict[str, frozenset[str]]:
@@ -400,16 +450,19 @@ class Target:
         generator = generator or _generator(self.device)
         if isinstance(self.program, DiscreteProgram):
             return discrete_positions(self.program, num_points, generator=generator, side=side)
-        like = torch.empty((), dtype=self.dtype, device=self.device)
         return init_positions(
             self.program,
             self._in_pieces,
             num_points,
             strategy=strategy,
             generator=generator,
-            like=like,
+            like=self._like,
             side=side,
         )
+
+    @property
+    def _like(self) -> Tensor:
+        return torch.empty((), dtype=self.dtype, device=self.device)
 
     def _in_pieces(self, positions: Tensor, side: Side = NO_SIDE) -> tuple[Tensor, Tensor]:
         """The log density and gradient of as many positions at a time as memory has room for."""
@@ -422,7 +475,10 @@ class Target:
     def _batched(self) -> BatchedDensity:
         if isinstance(self.program, DiscreteProgram):
             return self.program.log_density_and_changes
-        return (vectorized if self.vectorized else looped)(self.log_density)
+        has_gradient = self.continuous_dim > 0
+        if self.vectorized:
+            return vectorized(self.log_density, has_gradient=has_gradient)
+        return looped(self.log_density, has_gradient=has_gradient)
 
     def _probe(self) -> str | None:
         """Compare vmap with a loop at three starts; the reason to avoid vmap, if there is one."""
@@ -431,7 +487,12 @@ class Target:
         generator = torch.Generator(self.device).manual_seed(_PROBE_SEED)
         shape = (self.dim, NUM_PROBES)
         unit = torch.rand(shape, generator=generator, dtype=self.dtype, device=self.device)
-        return probe(self.log_density, 2 * unit - 1, NO_SIDE)
+        positions = 2 * unit - 1
+        if self.sampled:
+            assert isinstance(self.program, ModelProgram)
+            states = self.program.random_states(NUM_PROBES, generator, positions)
+            positions = torch.cat([positions[: self.continuous_dim], states])
+        return probe(self.log_density, positions, NO_SIDE, has_gradient=self.continuous_dim > 0)
 
 
 def _generator(device: torch.device) -> torch.Generator:

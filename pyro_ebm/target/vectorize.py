@@ -30,8 +30,11 @@ BatchedDensity = Callable[[Tensor, Side], tuple[Tensor, Tensor]]
 NUM_PROBES = 3
 
 
-def vectorized(density: Density) -> BatchedDensity:
-    """Map a density of one position over chains: [dim, chains] to ([chains], [dim, chains])."""
+def vectorized(density: Density, *, has_gradient: bool = True) -> BatchedDensity:
+    """Map a density of one position over chains: [dim, chains] to ([chains], [dim, chains]).
+
+    :param has_gradient: False where no coordinate is continuous: all zeros then.
+    """
 
     def batched(positions: Tensor, side: Side = NO_SIDE) -> tuple[Tensor, Tensor]:
         leaves, rebuild = tensors_of(side)
@@ -40,6 +43,9 @@ def vectorized(density: Density) -> BatchedDensity:
             return density(position, rebuild(parts))
 
         mapped = torch.func.vmap(single, in_dims=(1,) + (0,) * len(leaves))
+        if not has_gradient:
+            with torch.no_grad():
+                return mapped(positions, *leaves), torch.zeros_like(positions)
         # The chains do not meet, so the gradient of the sum holds every chain's own gradient.
         with torch.enable_grad():
             z = positions.detach().requires_grad_()
@@ -61,7 +67,7 @@ def in_pieces(
     return torch.cat(values), torch.cat(gradients, dim=-1)
 
 
-def looped(density: Density) -> BatchedDensity:
+def looped(density: Density, *, has_gradient: bool = True) -> BatchedDensity:
     """The same function by a Python loop over chains, for models that vmap refuses."""
 
     def batched(positions: Tensor, side: Side = NO_SIDE) -> tuple[Tensor, Tensor]:
@@ -71,7 +77,11 @@ def looped(density: Density) -> BatchedDensity:
                 None if side.beta is None else side.beta[chain],
                 {name: value[chain] for name, value in side.values.items()},
             )
-            value, gradient = value_and_gradient(density, positions[:, chain], one)
+            if has_gradient:
+                value, gradient = value_and_gradient(density, positions[:, chain], one)
+            else:
+                with torch.no_grad():
+                    value, gradient = density(positions[:, chain], one), positions[:, chain] * 0
             values.append(value)
             gradients.append(gradient)
         return torch.stack(values), torch.stack(gradients, dim=1)
@@ -269,12 +279,14 @@ def _interpreted(module: torch.nn.Module, example: list[Tensor]) -> torch.jit.Sc
         return None
 
 
-def probe(density: Density, positions: Tensor, side: Side) -> str | None:
+def probe(
+    density: Density, positions: Tensor, side: Side, *, has_gradient: bool = True
+) -> str | None:
     """Compare vmap with the loop at a few positions; None when they agree, else the reason.
 
     :raises ValueError: when the density is random: two evaluations at one position differ.
     """
-    loop = looped(density)
+    loop = looped(density, has_gradient=has_gradient)
     value, gradient = loop(positions, side)
     again, _ = loop(positions, side)
     if not torch.allclose(value, again, equal_nan=True):
@@ -285,7 +297,8 @@ def probe(density: Density, positions: Tensor, side: Side) -> str | None:
             "latent site, or fix it before the run."
         )
     try:
-        mapped_value, mapped_gradient = vectorized(density)(positions, side)
+        mapped = vectorized(density, has_gradient=has_gradient)
+        mapped_value, mapped_gradient = mapped(positions, side)
     except Exception as error:  # vmap raises whatever the model's operations raise
         return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
     if mapped_value.shape != value.shape:

@@ -21,6 +21,7 @@ from .discrete_kernels import (
 )
 from .kernels import NUTS
 
+_WHY_NUTS = "NUTS: what is continuous has a gradient."
 # Steps of a sweep in torch, an evaluation each, that are still worth it.
 _MOST_BLOCKS = 64
 
@@ -31,7 +32,8 @@ def auto_kernel(model: Any) -> Any:
     A ferromagnet gets SwendsenWang; another discrete energy Gibbs where a sweep is cheap: pairs of
     two states, which are swept in C, or few blocks of sites that do not interact. What is left gets
     proposals that move many sites by one look at all: PathAuxiliary where changes are exact, and
-    DiscreteLangevin where they are guessed from a gradient. What is continuous gets NUTS.
+    DiscreteLangevin where they are guessed from a gradient. What is continuous gets NUTS, as do
+    Pyro models, whose discrete sites it sums out or samples.
 
     :param model: what kernels take: an Energy, an EnergyDistribution, a Target or a Pyro model.
     :returns: the kernel, with the reason in its attribute ``why``. A run keeps it among its
@@ -43,7 +45,7 @@ def auto_kernel(model: Any) -> Any:
     """
     if not _is_discrete(model):
         kernel: Any = NUTS(model)
-        kernel.why = "NUTS: the model is continuous."
+        kernel.why = _WHY_NUTS
         return kernel
     target = discrete_target(model)
     kernel, reason = _chosen(target)

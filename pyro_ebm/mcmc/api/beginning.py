@@ -75,7 +75,9 @@ def new_contents(
     unconstrained = {
         site.name: [site.offset, list(site.unconstrained_shape)]
         for site in target.sites
-        if target.num_states is None and (options.sites is None or site.name in options.sites)
+        if target.num_states is None
+        and site.states is None
+        and (options.sites is None or site.name in options.sites)
     }
     arrays = probes(target, starts.positions, layout.sites)
     for group in ("observed_data", "constant_data"):
@@ -91,7 +93,7 @@ def new_contents(
         warmup_steps=options.warmup_steps,
         save_warmup=options.save_warmup,
         unconstrained=unconstrained,
-        discrete=target.num_states is not None,
+        discrete=target.continuous_dim == 0,
         dims={name: list(axes) for name, axes in parts.dims.items()},
         coords={name: np.asarray(labels).tolist() for name, labels in parts.coords.items()},
         attrs={**parts.attrs, **attributes},

@@ -95,12 +95,13 @@ def _checks(record: RunRecord, seen: _Seen) -> Iterator[Finding]:
         yield sentences.partial(record)
     # Everything else that could be said follows from the first three.
     suspicious = not rhat.agrees or seen.deep > _OFTEN_DEEPEST
-    if record.target.num_states is None:
-        away = figures.runaway_chains(at, suspicious=suspicious)
+    moving = figures.continuous(at, record)
+    if moving.names:
+        away = figures.runaway_chains(moving, suspicious=suspicious)
         if len(away):
             yield sentences.runaway(record, away)
             return
-        if suspicious and (flat := flat_directions(record, at)) is not None:
+        if suspicious and (flat := flat_directions(record, moving)) is not None:
             yield sentences.flat(flat)
             return
     spoiled = _spoiled(record)
@@ -172,7 +173,7 @@ def _low_ess(seen: _Seen) -> tuple[str, Worst | None]:
 
 def _bfmi(record: RunRecord) -> np.ndarray:
     """By chain; of chains over states, which have no momenta, there is none."""
-    if record.target.num_states is not None:
+    if record.target.continuous_dim == 0:
         return np.full(record.num_chains, np.nan)
     return bfmi(as_array(record.statistics["energy"]))
 
@@ -215,7 +216,7 @@ def _figures_in_words(record: RunRecord, seen: _Seen, *, well: bool) -> str:
         )
     if ess_is_reliable(record.num_draws) and not np.isnan(seen.bfmi).all():
         said.append(f"the lowest BFMI is {np.nanmin(seen.bfmi):.2f}")
-    if record.target.num_states is None:
+    if record.target.continuous_dim > 0:
         count = int(record.statistics["diverging"].sum())
         said.append(f"{count} transition{'' if count == 1 else 's'} diverged")
     if well:

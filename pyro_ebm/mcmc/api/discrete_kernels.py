@@ -46,7 +46,8 @@ class DiscreteKernel:
 
     def __init__(self, model: Any, *, jit_compile: Any) -> None:
         check_gear(jit_compile)
-        checked_discrete(model, type(self).__name__)
+        if not (isinstance(self, Gibbs) and _is_model(model)):
+            checked_discrete(model, type(self).__name__)
         self.model = model
         self.jit_compile = jit_compile
 
@@ -96,7 +97,10 @@ class Gibbs(DiscreteKernel):
     Blocks come from the energy's ``interactions``; where these are unknown every site is a block of
     its own. Pairs of two-state sites (Ising and Boltzmann machines, RBMs) are swept in C.
 
-    :param model: a discrete Energy, an EnergyDistribution of one, or a Target.
+    Of a Pyro model whose latent sites are all discrete those are drawn together that share no term.
+
+    :param model: a discrete Energy, an EnergyDistribution of one, a Target, or a Pyro model without
+        continuous sites (others are for NUTS, which draws discrete sites in the same way).
     :param sweeps: of a transition.
     :param jit_compile: False for torch alone.
     :raises TypeError: no discrete model.
@@ -107,9 +111,28 @@ class Gibbs(DiscreteKernel):
     """
 
     def __init__(self, model: Any, *, sweeps: int = 1, jit_compile: bool | str = "auto") -> None:
-        super().__init__(model, jit_compile=jit_compile)
         check_whole("sweeps", sweeps, 1)
+        self._of_model = _is_model(model)
+        super().__init__(model, jit_compile=jit_compile)
         self.sweeps = sweeps
+
+    def target(
+        self, args: tuple, kwargs: Mapping[str, Any], initial_params: Mapping[str, Tensor] | None
+    ) -> Target:
+        """Freeze what the kernel was given, a model with its arguments.
+
+        :raises ValueError: a model with continuous sites.
+        """
+        if not self._of_model:
+            return super().target(args, kwargs, initial_params)
+        target = Target.freeze(self.model, args, kwargs, discrete={})
+        if target.continuous_dim:
+            names = [site.name for site in target.sites if site.states is None]
+            raise ValueError(
+                f"Gibbs draws discrete sites, and {names} are continuous. Use NUTS(model), which "
+                "draws the discrete sites in the same way between its trajectories."
+            )
+        return target
 
     def _frozen(self) -> Target:
         return discrete_target(self.model, exact_changes=True)
@@ -305,13 +328,25 @@ def checked_discrete(model: Any, name: str) -> None:
         raise TypeError(
             f"{name} expected a discrete Energy, an EnergyDistribution of one or a Target, got "
             f"{type(model).__name__}. For a net or a function write as_energy(f, event_shape=..., "
-            "support=constraints.boolean); discrete sites of Pyro models are summed out by NUTS."
+            "support=constraints.boolean); discrete sites of Pyro models are for NUTS, or Gibbs "
+            "where all are discrete."
         )
     if not discrete:
         raise TypeError(
             f"{name} moves between discrete states, and this {type(model).__name__} is continuous. "
             "Use NUTS."
         )
+
+
+def _is_model(model: Any) -> bool:
+    """Whether it is, or was, a Pyro model, and no energy."""
+    if isinstance(model, Target):
+        return bool(model.sampled)
+    return (
+        callable(model)
+        and not isinstance(model, torch.nn.Module)
+        and not hasattr(model, "log_prob")
+    )
 
 
 def _program(target: Target) -> DiscreteProgram:

@@ -171,14 +171,14 @@ def _whole_batches(
 def unconstrained(record: RunRecord, positions: Tensor) -> dict[str, np.ndarray]:
     """The coordinates of every kept latent site, [chain, draw, *unconstrained shape].
 
-    Those of a discrete target are its states once more, and are left out.
+    Those of a discrete target, or site, are its states once more, and are left out.
     """
     if record.target.num_states is not None:
         return {}
     places = {int(c): i for i, c in enumerate(record.stored_coordinates.tolist())}
     found = {}
     for site in record.target.sites:
-        if record.keeps(site.name):
+        if record.keeps(site.name) and site.states is None:
             # A site is kept whole, and coordinates ascend.
             first = places[site.offset] if site.size else 0
             part = positions[..., first : first + site.size]

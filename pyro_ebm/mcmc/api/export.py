@@ -114,6 +114,7 @@ def build_groups(
         "complete": record.complete,
         "thinning": record.thinning,
         **_attributes(facts, kept, log_likelihood=log_likelihood),
+        **({"sampled_sites": [*record.target.sampled]} if record.target.sampled else {}),
     }
     return Parts(
         {name: group for name, group in groups.items() if group},
@@ -128,7 +129,7 @@ def build_groups(
 
 
 def _statistics(record: RunRecord, statistics: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    told = record.target.num_states is None
+    told = record.target.continuous_dim > 0
     found = {
         name: as_array(value.to(TYPES.get(name, value.dtype)))
         for name, value in statistics.items()
@@ -240,7 +241,7 @@ def _labels(
             labels.add(name, array.shape, event_dim=array.ndim, plates=())
     labels.override(dims)
     for site in record.target.sites:
-        if site.unconstrained_shape != site.shape:
+        if site.states is None and site.unconstrained_shape != site.shape:
             batch = len(site.shape) - site.event_dim
             free = range(batch, len(site.unconstrained_shape))
             axes = labels.axes[site.name][:batch]

@@ -79,23 +79,50 @@ class Rhat(NamedTuple):
 
 
 def coordinates(record: RunRecord) -> Coordinates:
-    """The stored coordinates, at most about a hundred, the most suspicious of all.
+    """The stored coordinates, at most about a hundred, the most suspicious of all; of a model with
+    sampled discrete sites so many of either kind.
 
     Of so many draws that a hundred would not fit into memory they are fewer.
     """
+    continuous = _is_continuous(record)
+    found = [_among(record, continuous), _among(record, ~continuous)]
+    together = Coordinates(
+        np.concatenate([part.draws for part in found], -1),
+        tuple(name for part in found for name in part.names),
+        np.concatenate([part.places for part in found]),
+    )
+    return together if continuous.all() else _with_log_density(together, record)
+
+
+def continuous(found: Coordinates, record: RunRecord) -> Coordinates:
+    """Those among some coordinates that are continuous."""
+    kept = (found.places >= 0) & _is_continuous(record)[found.places]
+    names = tuple(name for name, keep in zip(found.names, kept, strict=True) if keep)
+    return Coordinates(found.draws[:, :, kept], names, found.places[kept])
+
+
+def _is_continuous(record: RunRecord) -> np.ndarray:
+    """Which of the stored coordinates are."""
+    stored = np.arange(record.target.dim)
+    if record.coordinates is not None:
+        stored = as_array(record.coordinates)
+    return stored < record.target.continuous_dim
+
+
+def _among(record: RunRecord, which: np.ndarray) -> Coordinates:
+    """The most suspicious of some of the stored coordinates."""
     draws = as_array(record.positions)
     names = _names(record)
-    chosen = np.arange(draws.shape[2])
+    chosen = np.flatnonzero(which)
     number = min(_SCREENED, max(2, _MOST_NUMBERS // max(1, record.num_chains * record.num_draws)))
     if len(chosen) > number and draws.shape[1] > 1:
-        chosen = _suspicious(draws, number)
+        chosen = chosen[_suspicious(draws if which.all() else draws[:, :, chosen], number)]
     kept = draws[:, :, chosen].astype(float)
-    found = Coordinates(kept, tuple(names[i] for i in chosen), chosen)
-    return found if record.target.num_states is None else _with_log_density(found, record)
+    return Coordinates(kept, tuple(names[i] for i in chosen), chosen)
 
 
 def _with_log_density(found: Coordinates, record: RunRecord) -> Coordinates:
-    """The same and the log density, which says of a discrete model what no single site does."""
+    """The same and the log density, which says of discrete sites what no single one does."""
     lp = as_array(record.statistics["lp"]).astype(float)[..., None]
     return Coordinates(
         np.concatenate([lp, found.draws], -1),

@@ -21,6 +21,7 @@ from pyro_ebm.target.vectorize import in_pieces, traced
 from ..kernel import Kernel
 from ..native.library import NoLibrary
 from ..run import Problem
+from .mixed import mixed_kernel
 
 # Seconds that compilation takes, and those that it saves a step and a step and number: orders of
 # magnitude, measured once, so that the choice depends on the run alone.
@@ -116,6 +117,8 @@ def gear_of(
     """
     wanted = sampler.jit_compile
     start = starts.positions
+    if target.sampled:
+        return _mixed(sampler, target, starts)
     if isinstance(sampler, DiscreteSampler):
         return _over_states(sampler, target, starts)
     if wanted is False or not target.vectorized or start.device.type != "cpu":
@@ -141,6 +144,8 @@ def same_gear(
     :raises ValueError: where this machine has no C compiler, which the gear needs.
     """
     if name == "traced":
+        if target.sampled:
+            return _mixed(sampler, target, starts)
         if isinstance(sampler, DiscreteSampler):
             return _recorded(sampler, target, starts)
         return _traced(sampler, target, starts)
@@ -158,6 +163,16 @@ def same_gear(
     if name == "compiled" or native is None:
         return _compiled(sampler, native, target, starts)
     return _with_part_in_c(native, target, starts)
+
+
+def _mixed(sampler: Sampler | DiscreteSampler, target: Target, starts: Chains) -> Gear:
+    """Continuous coordinates and states: in torch, recorded."""
+    if not starts.whole:
+        raise ValueError(
+            "chain_batch_size= is not offered where discrete sites are sampled: leave it out."
+        )
+    problem = Problem(target.recorded, target.recorder(starts.positions))
+    return Gear("traced", mixed_kernel(sampler, target), problem)
 
 
 def _over_states(sampler: DiscreteSampler, target: Target, starts: Chains) -> Gear:

@@ -16,9 +16,11 @@ from pyro_ebm.target import Target
 
 from ..adaptation import Auto, Dense, Diagonal, LowRank, MetricKind, Warmup
 from ..hmc import hmc
+from ..hmc import restarted as restarted_hmc
 from ..kernel import Kernel, Settings
 from ..native_nuts import native_nuts
 from ..nuts import nuts
+from ..nuts import restarted as restarted_nuts
 from .gears import check_gear
 
 # Beyond it torch's products of matrices outweigh all else that a step does.
@@ -71,13 +73,20 @@ class _PyroKernel:
         self.target_accept_prob = target_accept_prob
         self.init_strategy = init_strategy
         self.max_tree_depth = 10
+        # None: discrete sites of models are summed out, and refused where they cannot be.
+        self.discrete: Mapping[str, str] | None = None
         self.why: str | None = None
 
     def target(
         self, args: tuple, kwargs: Mapping[str, Any], initial_params: Mapping[str, Tensor] | None
     ) -> Target:
         """Freeze what the kernel was given, with the model's arguments."""
-        target = self._frozen(args, kwargs, initial_params)
+        target = self._frozen(args, kwargs, initial_params, discrete=self.discrete)
+        if target.sampled and not hasattr(self, "restarted"):
+            raise TypeError(
+                f"{type(self).__name__} does not sample the discrete sites {list(target.sampled)} "
+                "of this target. Use NUTS or HMC."
+            )
         if target.num_states is not None:
             raise TypeError(
                 f"{type(self).__name__} moves along a gradient, and this energy is discrete: its "
@@ -86,8 +95,26 @@ class _PyroKernel:
             )
         return target
 
+    def marginal_target(self, args: tuple, kwargs: Mapping[str, Any]) -> Target:
+        """Freeze what the kernel was given with all discrete sites summed out.
+
+        :raises ValueError: there are some that cannot be.
+        """
+        target = self._frozen(args, kwargs, None, discrete=None)
+        if target.sampled:
+            raise ValueError(
+                f"The discrete sites {list(target.sampled)} of this target are sampled, which MCMC "
+                "alone can do: freeze the model without discrete=."
+            )
+        return target
+
     def _frozen(
-        self, args: tuple, kwargs: Mapping[str, Any], initial_params: Mapping[str, Tensor] | None
+        self,
+        args: tuple,
+        kwargs: Mapping[str, Any],
+        initial_params: Mapping[str, Tensor] | None,
+        *,
+        discrete: Mapping[str, str] | None,
     ) -> Target:
         model = self.model
         if model is None:
@@ -115,6 +142,7 @@ class _PyroKernel:
             kwargs,
             transforms=self.transforms,
             max_plate_nesting=self.max_plate_nesting,
+            discrete=discrete,
         )
 
     def warmup(self, target: Target, num_steps: int) -> Warmup:
@@ -156,8 +184,9 @@ def _metric_kind(full_mass: Any, target: Target) -> MetricKind:
         return Auto()
     if isinstance(full_mass, bool):
         return Dense() if full_mass else Diagonal()
-    by_name = {site.name: site for site in target.sites}
-    blocks = torch.eye(target.dim, dtype=torch.bool, device=target.device)
+    by_name = {site.name: site for site in target.sites if site.states is None}
+    dim = target.continuous_dim
+    blocks = torch.eye(dim, dtype=torch.bool, device=target.device)
     seen: set[str] = set()
     for names in full_mass:
         if isinstance(names, str) or not all(name in by_name for name in names):
@@ -168,7 +197,7 @@ def _metric_kind(full_mass: Any, target: Target) -> MetricKind:
         if seen & set(names):
             raise ValueError(f"full_mass names a site twice: {sorted(seen & set(names))}.")
         seen |= set(names)
-        inside = torch.zeros(target.dim, dtype=torch.bool, device=target.device)
+        inside = torch.zeros(dim, dtype=torch.bool, device=target.device)
         for name in names:
             inside[by_name[name].slice] = True
         blocks |= inside[:, None] & inside
@@ -194,10 +223,17 @@ class NUTS(_PyroKernel):
     :param target_accept_prob: the acceptance rate that the step size is adapted to.
     :param max_tree_depth: trees have at most 2^max_tree_depth - 1 leapfrog steps.
     :param init_strategy: one of pyro.infer.autoguide's init_to_... functions.
+    :param discrete: by discrete latent site of a model "sample" or "marginalise". Those left out
+        are summed out where that can be done and their joint table is small, and else sampled: a
+        transition is then a trajectory of the continuous sites at fixed states, and a sweep that
+        draws states given all else. Sites that the model marks ``infer={"enumerate": ...}`` are
+        summed out.
     :raises ValueError: for arguments outside their range.
 
     Source: Hoffman, Gelman (2014), The No-U-Turn Sampler.
     """
+
+    restarted = staticmethod(restarted_nuts)
 
     def __init__(
         self,
@@ -216,6 +252,8 @@ class NUTS(_PyroKernel):
         target_accept_prob: float = 0.8,
         max_tree_depth: int = 10,
         init_strategy: Callable = init_to_uniform,
+        *,
+        discrete: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -238,6 +276,7 @@ class NUTS(_PyroKernel):
         if max_tree_depth < 1:
             raise ValueError(f"max_tree_depth must be at least 1, got {max_tree_depth}.")
         self.max_tree_depth = max_tree_depth
+        self.discrete = dict(discrete or {})
 
     def kernel(self) -> Kernel:
         """The pure kernel: multinomial NUTS."""
@@ -262,9 +301,12 @@ class HMC(_PyroKernel):
     :param num_steps: a number of steps, kept whatever the step size becomes.
     :param min_stepsize, max_stepsize: bounds on the adapted step size, as in Pyro.
     :param length_jitter: each transition's length is uniform within 1 -+ this fraction of it.
+    :param discrete: as of :class:`NUTS`.
 
     Source: Neal (2011), MCMC using Hamiltonian dynamics.
     """
+
+    restarted = staticmethod(restarted_hmc)
 
     def __init__(
         self,
@@ -287,6 +329,7 @@ class HMC(_PyroKernel):
         min_stepsize: float | int = 1e-10,
         max_stepsize: float | int = 1e10,
         length_jitter: float | int = 0.0,
+        discrete: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -308,6 +351,7 @@ class HMC(_PyroKernel):
             trajectory_length = 2 * math.pi
         self.trajectory_length, self.num_steps = trajectory_length, num_steps
         self.length_jitter = length_jitter
+        self.discrete = dict(discrete or {})
         self.step_size_range = (min_stepsize, max_stepsize)
         self.kernel()
 

@@ -34,6 +34,7 @@ from .export import RunRecord, predict, to_arviz
 from .folder import check_free, check_same, warn_if_elsewhere
 from .gears import Chains, Gear, gear_of, same_gear
 from .identity import Identity, identity, settings_of
+from .mixed import warmup_of
 from .outcome import outcome, tell
 from .progress import ProgressBar
 from .samples import diagnostics, get_samples
@@ -278,7 +279,7 @@ class MCMC:
         assert self.warmup_steps is not None
         plan = Plan(
             self.num_samples,
-            self.kernel.warmup(target, self.warmup_steps),
+            warmup_of(self.kernel, target, self.warmup_steps),
             thinning=self.thinning,
             coordinates=self._coordinates(target),
             keep_warmup=self.save_warmup,
@@ -350,6 +351,7 @@ class MCMC:
             "device": str(target.device),
             "vectorized": target.vectorized,
             "gear": gear.name,
+            **({"why_sampled": dict(target.why_sampled)} if target.why_sampled else {}),
             **({"chain_batch_size": self.chain_batch_size} if self.chain_batch_size else {}),
         }
 
@@ -402,5 +404,5 @@ class MCMC:
         """Print ArviZ's table of the latent and deterministic sites."""
         data = self.to_arviz(log_likelihood=False, log_prior=False)
         print_table(data, interval_probability=prob)
-        if self.record.target.num_states is None:
+        if self.record.target.continuous_dim > 0:
             print(f"Number of divergences: {int(self.record.statistics['diverging'].sum())}")

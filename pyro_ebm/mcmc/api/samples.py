@@ -51,7 +51,7 @@ def diagnostics(record: RunRecord) -> dict[str, Any]:
     chains = range(record.num_chains)
     diverging = record.statistics["diverging"].bool()
     rate = record.statistics["acceptance_rate"].mean(1)
-    if record.target.num_states is None:
+    if record.target.continuous_dim > 0:
         found["divergences"] = {f"chain {c}": diverging[c].nonzero()[:, 0].tolist() for c in chains}
     found["acceptance rate"] = {f"chain {c}": float(rate[c]) for c in chains}
     return found

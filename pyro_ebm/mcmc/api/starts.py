@@ -38,7 +38,7 @@ def initial_starts(
     """
     number = num_chains if num_chains < NESTED_FROM_CHAINS else _SUPERCHAINS
     points = target.initial_positions(number, strategy=strategy, generator=generator)
-    if num_chains >= _MANY_CHAINS and _is_uniform(strategy):
+    if num_chains >= _MANY_CHAINS and _is_uniform(strategy) and target.continuous_dim:
         points = brought_near(target, points)
     if number == num_chains:
         return Starts(points)
@@ -64,6 +64,7 @@ def brought_near(target: Target, points: Tensor) -> Tensor:
 
     def energy(positions: Tensor) -> tuple[Tensor, Tensor]:
         value, gradient = target.log_density_and_gradient(positions)
+        # States have no gradient, and stay.
         return -value, -gradient
 
     found = lbfgs(

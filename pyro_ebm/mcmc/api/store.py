@@ -31,9 +31,9 @@ _FORMAT = 1
 RESUME = "MCMC.resume(path, kernel)"
 # What changes its size while a run goes on: rows of checkpoints of trees, versions of a metric.
 _FREE_AXES = {
-    r"state\.chain\.checkpoints\.\w+": 0,
-    r"state\.chain\.checked": 0,
-    r"state\.chain\.checkpoints": 1,
+    r"state\.chain\.(inner\.)?checkpoints\.\w+": 0,
+    r"state\.chain\.(inner\.)?checked": 0,
+    r"state\.chain\.(inner\.)?checkpoints": 1,
     r".*\.metric\.\w+": 0,
 }
 
