@@ -451,8 +451,8 @@ def test_an_energy_that_raises_for_good_loses_no_draw(tmp_path: Path):
     [
         ("state.position", lambda value: value[:, :-1]),
         ("state.chain.version", lambda value: value[:-1]),
-        ("state.settings.metric.scale", lambda value: value[:, :-1]),
-        ("state.settings.metric.scale", lambda value: value[:0]),
+        ("state.settings.metric.factor", lambda value: value[:, :-1]),
+        ("state.settings.metric.factor", lambda value: value[:0]),
         ("kept", lambda value: -value),
         ("kept", lambda value: value[:-1]),
     ],
