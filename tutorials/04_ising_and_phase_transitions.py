@@ -119,8 +119,8 @@ for name, values in known.items():
 # the larger the lattice, the higher and the nearer to the critical temperature it stands.
 #
 # Binder's cumulant finds that temperature from small lattices. It is 2/3 where all agree and 0
-# where all is chance, the more sharply the larger the lattice, so that curves of two sizes cross at
-# the transition.
+# where all is chance, the more sharply the larger the lattice, so that curves of two sizes cross
+# near the transition: the nearer, the larger they are.
 
 # %%
 near = torch.linspace(2.0, 2.6, 7)

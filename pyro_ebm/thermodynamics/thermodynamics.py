@@ -55,7 +55,7 @@ def thermodynamics(
     base: Any = "auto",
     num_ladders: int = 32,
     num_temperatures: int | None = None,
-    num_sweeps: int = 256,
+    num_sweeps: int = 512,
     disable_progbar: bool = False,
     **kwargs: Any,
 ) -> xr.Dataset:
@@ -130,7 +130,7 @@ def thermodynamics(
         found = _estimated(record, seen.watched, rungs.betas, log_z, wanted_temperatures)
     problems = _problems(found, wanted_temperatures)
     reliable = log_z.reliable and not problems
-    why = " ".join([log_z.why, *problems]) if log_z.reliable else " ".join([*problems, log_z.why])
+    why = " ".join([*problems, log_z.why] if log_z.reliable else [log_z.why, *problems])
     if not reliable:
         warnings.warn(f"These are not reliable: {why}", stacklevel=2)
     return dataset(
