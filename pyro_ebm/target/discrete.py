@@ -23,6 +23,7 @@ from torch.distributions.constraints import Constraint
 from torch.utils import _pytree as pytree
 
 from pyro_ebm.energies import Bonds, Energy, blocks_of, evaluate
+from pyro_ebm.energies.changes import enumerated_changes
 from pyro_ebm.energies.states import spin, states_of
 from pyro_ebm.energies.supports import elementwise
 from pyro_ebm.normalizers import like_of
@@ -206,21 +207,13 @@ class DiscreteProgram:
 
     def _enumerated(self, indices: Tensor, energy: Tensor) -> Tensor:
         """Changes of the energy [rows, dim, K], an energy for each."""
-        rows, dim, states = indices.shape[0], self.dim, self.num_states
-        size = max(1, _NUMBERS // max(1, rows * dim * max(1, states - 1)))
-        other = torch.arange(1, states, device=indices.device, dtype=indices.dtype)
-        pieces = []
-        for first in range(0, dim, size):
-            sites = torch.arange(first, min(first + size, dim), device=indices.device)
-            # The site goes to the state that lies so many beyond its own: [rows, sites, K-1, dim].
-            here = (torch.arange(dim, device=indices.device) == sites[:, None])[:, None]
-            moved = (indices[:, None, None] + here * other[:, None]) % states
-            found = evaluate(self.energy, self.values(moved.reshape(-1, dim)))
-            pieces.append(found.reshape(rows, len(sites), states - 1) - energy[:, None, None])
-        zero = torch.zeros_like(indices)[..., None]
-        beyond = torch.cat([zero, torch.cat(pieces, 1)], -1)
-        every = torch.arange(states, device=indices.device, dtype=indices.dtype)
-        return beyond.gather(-1, ((every - indices[..., None]) % states).long())
+        return enumerated_changes(
+            lambda moved: evaluate(self.energy, self.values(moved)),
+            indices,
+            self.num_states,
+            now=energy,
+            chunk_size=_NUMBERS // self.dim,
+        )
 
     def _first_order(self, x: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The energies, and their changes [rows, dim, K] to first order."""
