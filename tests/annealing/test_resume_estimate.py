@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,11 @@ import torch
 import pyro_ebm as ebm
 from pyro_ebm.annealing.moves import Mover
 from pyro_ebm.mcmc import checkpoint
+from tests.disk import Killed, events
 
 from .stored_estimate import METHODS, SIGMA, Y, base, begun, model, resumed
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-class Killed(BaseException):
-    """What nobody catches: the process is gone."""
 
 
 @cache
@@ -54,26 +51,6 @@ def assert_same(found: ebm.LogZ, expected: ebm.LogZ) -> None:
     if found.backward is not None and expected.backward is not None:
         assert torch.equal(found.backward.works, expected.backward.works)
         assert found.backward.bennett == expected.backward.bennett
-
-
-def events(monkeypatch: pytest.MonkeyPatch, at: int | None) -> Iterator[int]:
-    """Count whatever is done to the disk, and die before the event of this number."""
-    count = 0
-
-    def watched(function: Callable) -> Callable:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count == at:
-                raise Killed
-            return function(*args, **kwargs)
-
-        return call
-
-    for owner, name in ((os, "replace"), (os, "fsync"), (np, "savez")):
-        monkeypatch.setattr(owner, name, watched(getattr(owner, name)))
-    while True:
-        yield count
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,12 @@ import pyro_ebm as ebm
 from pyro_ebm.mcmc import checkpoint
 from pyro_ebm.mcmc.api.identity import density_differs, digest, values_differ
 from pyro_ebm.mcmc.api.zarr_array import ZarrArray
+from tests.disk import Killed, events
 
 from .stored_run import CHAINS, DRAWS, SIGMA, WARMUP, Y, begun, model, resumed
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-class Killed(BaseException):
-    """What nobody catches: the process is gone."""
+ARRAYS = ((ZarrArray, "write"),)
 
 
 @pytest.fixture(scope="module")
@@ -55,32 +53,11 @@ def assert_is_part_of(mcmc: ebm.MCMC, whole: ebm.MCMC, num_samples: int = DRAWS)
         assert torch.equal(found.warmup_positions, expected.warmup_positions)
 
 
-def events(monkeypatch: pytest.MonkeyPatch, at: int | None) -> Iterator[int]:
-    """Count whatever is done to the disk, and die before the event of this number."""
-    count = 0
-
-    def watched(function: Callable) -> Callable:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count == at:
-                raise Killed
-            return function(*args, **kwargs)
-
-        return call
-
-    for owner, name in ((os, "replace"), (os, "fsync"), (ZarrArray, "write"), (np, "savez")):
-        monkeypatch.setattr(owner, name, watched(getattr(owner, name)))
-    yield count
-    while True:
-        yield count
-
-
 @pytest.fixture(scope="module")
 def num_events(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, int]:
     """How often a run does something to the disk: until its first state is there, and in all."""
     with pytest.MonkeyPatch.context() as patch:
-        counter = events(patch, None)
+        counter = events(patch, None, more=ARRAYS)
         next(counter)
         first: list[int] = []
         write = checkpoint.write
@@ -107,7 +84,7 @@ def test_a_run_that_dies_between_any_two_writes_goes_on(
     path = tmp_path / "run.zarr"
     first, last = num_events
     with monkeypatch.context() as patch:
-        next(events(patch, random.randint(first + 1, last)))
+        next(events(patch, random.randint(first + 1, last), more=ARRAYS))
         with pytest.raises(Killed):
             begun(store=path, checkpoint_seconds=0.0, save_warmup=True)
     there = ebm.from_store(path)
