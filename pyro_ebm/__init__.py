@@ -56,6 +56,19 @@ from .energies import clamp as clamp
 from .energies import exact_enumeration as exact_enumeration
 from .energies import spin as spin
 from .factor import energy_factor as energy_factor
+from .learning import AnnealedLikelihood as AnnealedLikelihood
+from .learning import ContrastiveDivergence as ContrastiveDivergence
+from .learning import DenoisingScoreMatching as DenoisingScoreMatching
+from .learning import DivergedWarning as DivergedWarning
+from .learning import ExactLikelihood as ExactLikelihood
+from .learning import NoiseContrastive as NoiseContrastive
+from .learning import PersistentContrastiveDivergence as PersistentContrastiveDivergence
+from .learning import PseudoLikelihood as PseudoLikelihood
+from .learning import ScoreMatching as ScoreMatching
+from .learning import SlicedScoreMatching as SlicedScoreMatching
+from .learning import Trained as Trained
+from .learning import fit as fit
+from .learning import resume_fit as resume_fit
 from .mcmc.adaptation import Dense as Dense
 from .mcmc.adaptation import Diagonal as Diagonal
 from .mcmc.adaptation import LowRank as LowRank
@@ -66,6 +79,7 @@ from .mcmc.api import ChEESHMC as ChEESHMC
 from .mcmc.api import DiscreteLangevin as DiscreteLangevin
 from .mcmc.api import Gibbs as Gibbs
 from .mcmc.api import GibbsWithGradients as GibbsWithGradients
+from .mcmc.api import Langevin as Langevin
 from .mcmc.api import PathAuxiliary as PathAuxiliary
 from .mcmc.api import SwendsenWang as SwendsenWang
 from .mcmc.api import UntilESS as UntilESS
@@ -89,22 +103,27 @@ __all__ = [
     "SMC",
     "XY",
     "Adaptive",
+    "AnnealedLikelihood",
     "Banana",
     "BoltzmannMachine",
     "Calibration",
     "ChEESHMC",
     "ClassifierEnergy",
     "Comparison",
+    "ContrastiveDivergence",
+    "DenoisingScoreMatching",
     "Dense",
     "Diagonal",
     "DiagonalGaussian",
     "DiscreteLangevin",
     "DiscreteMoves",
+    "DivergedWarning",
     "DoubleWell",
     "Energy",
     "EnergyDistribution",
     "Enumeration",
     "ExactDraws",
+    "ExactLikelihood",
     "ExponentialRandomGraph",
     "Funnel",
     "Gaussian",
@@ -116,6 +135,7 @@ __all__ = [
     "Hopfield",
     "InverseTemperatures",
     "Ising",
+    "Langevin",
     "LennardJones",
     "Linear",
     "LogZ",
@@ -125,18 +145,24 @@ __all__ = [
     "Mixture",
     "MuellerBrown",
     "NUTSMoves",
+    "NoiseContrastive",
     "Optimized",
     "ParallelTempering",
     "PathAuxiliary",
+    "PersistentContrastiveDivergence",
     "Phi4",
     "Potts",
     "ProductOfExperts",
+    "PseudoLikelihood",
     "Quartic",
+    "ScoreMatching",
+    "SlicedScoreMatching",
     "StudentT",
     "SwendsenWang",
     "Target",
     "ThermodynamicIntegration",
     "Tilted",
+    "Trained",
     "as_energy",
     "auto_kernel",
     "blocks_of",
@@ -146,6 +172,7 @@ __all__ = [
     "compare_evidence",
     "energy_factor",
     "exact_enumeration",
+    "fit",
     "from_store",
     "independent_sites",
     "minimize",
@@ -154,6 +181,7 @@ __all__ = [
     "plot_thermodynamics",
     "plot_weights",
     "plot_works",
+    "resume_fit",
     "spin",
     "thermodynamics",
 ]

@@ -19,6 +19,7 @@ from pyro_ebm.mcmc.metric import DenseMetric, DiagonalMetric, Metric
 from pyro_ebm.mcmc.nuts import nuts
 from pyro_ebm.mcmc.path_auxiliary import path_auxiliary
 from pyro_ebm.mcmc.tempered_gibbs import TemperedGibbs
+from pyro_ebm.mcmc.transitions import Moved, one_transition
 
 from .path import Path
 
@@ -95,13 +96,6 @@ class Tuning(NamedTuple):
         return float(self.step_size[nearest]), self.factor[nearest]
 
 
-class Moved(NamedTuple):
-    """Positions [dim, n] after the move, and the acceptance rate [n] of the last transition."""
-
-    positions: Tensor
-    acceptance: Tensor
-
-
 class Mover:
     """Moves particles along one path; the step is recorded once for every number of them."""
 
@@ -134,36 +128,27 @@ class Mover:
         generator: torch.Generator,
     ) -> Moved:
         """Every particle after ``num_transitions`` transitions that leave p_beta invariant."""
-        dim, chains = positions.shape
-        kind = {"generator": generator, "dtype": positions.dtype, "device": positions.device}
-        betas = positions.new_full((chains,), beta)
+        shape = tuple(positions.shape)
+        betas = positions.new_full(shape[1:], beta)
         if self.path.sweeps is not None:
             number = self.moves.num_transitions
             moved = swept(self.path.sweeps, positions, betas, number, generator)
             return Moved(moved, torch.ones_like(betas))
-        acceptance = positions.new_zeros(chains)
+        found = Moved(positions, positions.new_zeros(shape[1:]))
         for transition_number in range(self.moves.num_transitions):
             if transition_number > 0:
-                chain, _ = self.enter(positions, beta, factor)
-            settings = _settings(positions, positions.new_full((chains,), step_size), factor)
-            waiting = torch.ones(chains, dtype=torch.bool, device=positions.device)
-            while bool(waiting.any()):
-                noise = Noise(
-                    torch.randn(dim, chains, **kind),
-                    torch.rand(self._kernel.uniforms, chains, **kind),
-                )
-                shape = (dim, chains)
+                chain, _ = self.enter(found.positions, beta, factor)
+            settings = _settings(positions, positions.new_full(shape[1:], step_size), factor)
+
+            def advance(chain: Any, noise: Noise, settings: Settings = settings) -> Any:
                 if shape not in self._step:
                     self._step[shape] = self.path.record(
-                        self._advance, chains, chain, noise, settings, betas
+                        self._advance, shape[1], chain, noise, settings, betas
                     )
-                chain, transition = self._step[shape](chain, noise, settings, betas)
-                # A particle that is done early goes on, and its further way is forgotten.
-                first = waiting & transition.done
-                positions = torch.where(first, transition.position, positions)
-                acceptance = torch.where(first, transition.acceptance_rate, acceptance)
-                waiting = waiting & ~transition.done
-        return Moved(positions, acceptance)
+                return self._step[shape](chain, noise, settings, betas)
+
+            found = one_transition(self._kernel, advance, chain, found.positions, generator)
+        return found
 
     def measured(self, positions: Tensor, weights: Tensor) -> Tensor:
         """The factor of the metric for weighted positions [dim, n]; states have none, and a 1."""

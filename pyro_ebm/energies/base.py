@@ -33,6 +33,7 @@ from .supports import as_event_shape, as_support, event_support, same_support
 
 if TYPE_CHECKING:
     from .algebra import ProductOfExperts, Scaled, Tempered
+    from .augmented import Augmented
     from .wrappers import FunctionEnergy
 
 
@@ -128,6 +129,12 @@ class Energy(nn.Module):
         """Pairs [m, 2] of different sites, as places in the flattened event, that share a term of
         a discrete energy: given all others, two sites that are no pair are independent. None when
         unknown: any two may be."""
+        return None
+
+    @property
+    def augmented(self) -> Augmented | None:
+        """The energy of x and of the latent variables that this one has summed out, at T = 1, where
+        chains move better on both; None where there are none, or nothing is gained."""
         return None
 
     def invariants(self, x: Tensor) -> Tensor | None:

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.distributions import constraints
 
+from .augmented import Augmented
 from .base import Energy
 from .checks import as_temperature, holds_at_all
 from .couplings import Bonds, numbers, product
@@ -258,6 +259,18 @@ class RBMMarginal(Energy):
             return None
         joint = self.rbm.exact_sample(shape, temperature=temperature, generator=generator)
         return None if joint is None else self.rbm.split(joint).visible
+
+    @property
+    def augmented(self) -> Augmented | None:
+        """The machine itself, whose layers are drawn whole; at a temperature of 1."""
+        if self.temperature != 1.0:
+            return None
+        return Augmented(self.rbm, self._complete, lambda x: self.rbm.split(x).visible)
+
+    def _complete(self, visible: Tensor, generator: torch.Generator | None) -> Tensor:
+        up = self.rbm.hidden_probabilities(visible)
+        noise = torch.rand(up.shape, dtype=up.dtype, device=up.device, generator=generator)
+        return torch.cat([visible.to(up), (noise < up).to(up)], -1)
 
     def energy_changes(self, x: Shaped[Tensor, "n visible"]) -> Float[Tensor, "n visible 2"]:
         rbm = self.rbm

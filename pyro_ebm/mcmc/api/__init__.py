@@ -11,6 +11,7 @@ from .export import build_groups as build_groups
 from .from_store import from_store as from_store
 from .kernels import HMC as HMC
 from .kernels import NUTS as NUTS
+from .langevin import Langevin as Langevin
 from .mcmc import MCMC as MCMC
 from .record import RunRecord as RunRecord
 from .sample import sample as sample
@@ -24,6 +25,7 @@ __all__ = [
     "DiscreteLangevin",
     "Gibbs",
     "GibbsWithGradients",
+    "Langevin",
     "PathAuxiliary",
     "RunRecord",
     "SwendsenWang",

@@ -13,10 +13,12 @@ from .discrete_kernels import (
     SwendsenWang,
 )
 from .kernels import HMC, NUTS
+from .langevin import Langevin
 
 AnyKernel = (
     NUTS
     | HMC
+    | Langevin
     | ChEESHMC
     | Gibbs
     | GibbsWithGradients
@@ -33,8 +35,8 @@ def check_kernel(kernel: Any) -> None:
     """
     if not isinstance(kernel, AnyKernel):
         raise TypeError(
-            "Expected a kernel of pyro_ebm (NUTS, HMC or ChEESHMC; Gibbs, GibbsWithGradients, "
-            "PathAuxiliary, DiscreteLangevin or SwendsenWang for discrete energies), got "
-            f"{type(kernel).__module__}.{type(kernel).__name__}. Write "
+            "Expected a kernel of pyro_ebm (NUTS, HMC, Langevin or ChEESHMC; Gibbs, "
+            "GibbsWithGradients, PathAuxiliary, DiscreteLangevin or SwendsenWang for discrete "
+            f"energies), got {type(kernel).__module__}.{type(kernel).__name__}. Write "
             "pyro_ebm.NUTS(model) instead of pyro.infer.NUTS(model)."
         )

@@ -1,0 +1,166 @@
+"""Maximum likelihood with weighted particles, annealed along the way that the parameters take.
+
+Particles with weights stand for the present p. A step of the optimiser changes the energy of every
+particle, and the weight follows, which is annealed importance sampling along the parameters:
+
+    log w += E_before(x) - E_now(x),   then x moves by a kernel that leaves the present p invariant.
+
+So the negative phase is unbiased for as long as the weights are even, they are resampled when they
+are not, and their mean carries log Z along: learning knows its log likelihood in nats. It begins
+with an estimate of log Z and draws of the energy as it was before learning.
+
+Source: Carbone, Hua, Coste, Vanden-Eijnden (2023), Efficient training of energy-based models using
+Jarzynski equality.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pyro_ebm.annealing import AIS
+from pyro_ebm.annealing.weights import systematic_resampling
+from pyro_ebm.distribution import EnergyDistribution
+from pyro_ebm.energies import Energy
+from pyro_ebm.mcmc.api.arguments import check_share, check_whole
+
+from .chains import Chains, ChainState
+from .objective import Bound, Judged, Objective
+
+
+class Particles(NamedTuple):
+    """Chains with weights: ``log_weights`` [n] add up to log Z with ``log_z``; ``energy`` [n] is
+    that of each under the parameters at which it was last moved. ``variance`` adds up that of log Z
+    as the weights tell it."""
+
+    chains: ChainState
+    log_weights: Tensor
+    energy: Tensor
+    log_z: Tensor
+    variance: Tensor
+
+
+@dataclass(frozen=True)
+class AnnealedLikelihood(Objective):
+    """Maximum likelihood with a negative phase of weighted particles, which keeps log Z known.
+
+    :param num_particles: how many.
+    :param steps: transitions of every particle at a step of learning.
+    :param resample_below: the share of effective particles below which they are resampled.
+    :param sampler: makes the kernel, as of :class:`.ContrastiveDivergence`; it has to leave p
+        invariant.
+    :param log_z: that of the energy before learning, a number; "auto" asks the energy, and else
+        estimates it by AIS.
+    """
+
+    num_particles: int = 1024
+    steps: int = 1
+    resample_below: float = 0.5
+    sampler: Any = "auto"
+    log_z: float | str = "auto"
+
+    def __post_init__(self) -> None:
+        check_whole("num_particles", self.num_particles, 2)
+        check_whole("steps", self.steps, 1)
+        check_share("resample_below", self.resample_below)
+        if isinstance(self.log_z, str) and self.log_z != "auto":
+            raise ValueError(f'log_z must be a number or "auto", got {self.log_z!r}.')
+
+    def bind(self, energy: Energy) -> Bound:
+        """The objective on an energy.
+
+        :raises ValueError: a sampler without a Metropolis rule.
+        """
+        return _Bound(energy, self)
+
+
+class _Bound(Bound):
+    def __init__(self, energy: Energy, options: AnnealedLikelihood) -> None:
+        super().__init__(energy)
+        self.options = options
+        self.chains = Chains(energy, options.sampler)
+        if self.chains.biased:
+            raise ValueError(
+                "expected a sampler that leaves p invariant, got unadjusted Langevin dynamics: the "
+                "weights would be wrong. Use HMC, or Langevin(adjusted=True)."
+            )
+
+    def begin(self, batch: Tensor, generator: torch.Generator) -> Particles:
+        rows = torch.arange(self.options.num_particles, device=batch.device) % len(batch)
+        state = self.chains.begin(batch[rows], generator)
+        draws, log_z, error = self._drawn(generator)
+        state = state._replace(positions=self.chains.positions_of(draws, generator))
+        weights = torch.zeros(len(draws), dtype=torch.float64, device=draws.device)
+        energy = self._energies(draws)
+        log_z_now, variance = weights.new_tensor(log_z), weights.new_tensor(error**2)
+        return Particles(state, weights, energy, log_z_now, variance)
+
+    def judge(self, batch: Tensor, state: Particles, generator: torch.Generator) -> Judged:
+        chains = self.chains
+        before = chains.values(state.chains.positions)
+        # The parameters have moved since: the weights take that in.
+        log_weights = state.log_weights + (state.energy - self._energies(before))
+        ess = effective_share(log_weights)
+        log_z, variance, moving = state.log_z, state.variance, state.chains
+        if ess < self.options.resample_below:
+            log_z = log_z + log_weights.logsumexp(0) - math.log(len(log_weights))
+            variance = variance + (1.0 / ess - 1.0) / len(log_weights)
+            offset = torch.rand((), generator=generator, device=log_weights.device)
+            kept = systematic_resampling(log_weights, float(offset))
+            moving = moving._replace(positions=moving.positions[:, kept].contiguous())
+            log_weights = torch.zeros_like(log_weights)
+        moving, acceptance = chains.move(moving, self.options.steps, generator)
+        negatives = chains.values(moving.positions)
+        share = log_weights.softmax(0)
+        data_energy, negative_energy = self.energy(batch), self.energy(negatives)
+        loss = data_energy.mean() - (share.to(negative_energy) * negative_energy).sum()
+        new = Particles(moving, log_weights, negative_energy.detach().double(), log_z, variance)
+        report = {"acceptance": acceptance, "ess": ess}
+        return Judged(loss, new, data_energy, negative_energy, report)
+
+    def negatives(self, state: Particles) -> Tensor:
+        return self.chains.values(state.chains.positions)
+
+    def log_z(self, state: Particles) -> tuple[float, float]:
+        now = self._energies(self.negatives(state))
+        log_weights = state.log_weights + (state.energy - now)
+        found = float(state.log_z + log_weights.logsumexp(0)) - math.log(len(log_weights))
+        more = (1.0 / effective_share(log_weights) - 1.0) / len(log_weights)
+        return found, math.sqrt(max(0.0, float(state.variance) + more))
+
+    def held_out(self, rows: Tensor, state: Particles, generator: torch.Generator) -> float:
+        return float(self._energies(rows).mean()) + self.log_z(state)[0]
+
+    def _energies(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.energy(x).double()
+
+    def _drawn(self, generator: torch.Generator) -> tuple[Tensor, float, float]:
+        """Draws of the energy before learning, with its log Z and the error of that."""
+        number, energy = self.options.num_particles, self.energy
+        given = self.options.log_z
+        known = energy.log_normalizer(1.0) if isinstance(given, str) else torch.tensor(float(given))
+        exact = energy.exact_sample((number,), generator=generator)
+        if exact is not None and known is not None:
+            return exact, float(known), 0.0
+        found = AIS(EnergyDistribution(energy), disable_progbar=True).run()
+        if not found.reliable:
+            raise ValueError(
+                f"log Z of the energy before learning could not be had: {found.why} Begin with an "
+                "energy that is easier to sample, such as a net whose last layer is small, tilted "
+                "from a base."
+            )
+        draws = found.draws(number)["x"]
+        if known is not None:
+            return draws, float(known), 0.0
+        return draws, found.log_z, found.std_error
+
+
+def effective_share(log_weights: Tensor) -> float:
+    """ESS of weights [n] over n."""
+    share = log_weights.softmax(0)
+    return float(1.0 / share.square().sum()) / len(log_weights)

@@ -1,0 +1,110 @@
+"""Watching learning: when it has diverged, and when its chains tell too little.
+
+Divergence is what no further step mends: numbers that are not finite, chains beyond a thousand
+widths of the data, energies of data and chains further apart than any sampling error explains, a
+held-out loss far above its best. Other findings are warnings, told once at the end with what to do:
+chains that lag behind the energy, that never accept, or that keep to themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_ebm.diagnostics import split_rhat
+
+# Energies of data and chains apart, in units of their spread plus the root of the dimension.
+_LAGS, _DIVERGED = 5.0, 100.0
+_AWAY = 1e3
+# A held-out loss that has risen by so many times what learning had gained, and at least one.
+_RISEN = 10.0
+_LEAST_ACCEPTANCE = 0.02
+_RECENT = 20
+_MOST_RHAT = 1.2
+
+
+class Look(NamedTuple):
+    """What was seen at one look.
+
+    ``gap`` is the mean energy of the chains over that of the data, ``spread`` the standard
+    deviation of the energies of the data; ``held_out`` the loss of the rows held out.
+    """
+
+    step: int
+    loss: float
+    gradient_norm: float
+    data_energy: float
+    gap: float
+    spread: float
+    held_out: float
+    acceptance: float
+
+
+def divergence(looks: list[Look], dim: int) -> str | None:
+    """Why learning has diverged, a sentence; None while it has not."""
+    now = looks[-1]
+    if not (math.isfinite(now.loss) and math.isfinite(now.gradient_norm)):
+        return f"the loss was {now.loss:g} and the norm of its gradient {now.gradient_norm:g}"
+    if not math.isnan(now.gap) and abs(now.gap) > _DIVERGED * (now.spread + math.sqrt(dim)):
+        return (
+            f"the energies of chains and data were {now.gap:.3g} apart, where those of the data "
+            f"spread by {now.spread:.3g}"
+        )
+    scored = [look.held_out for look in looks if math.isfinite(look.held_out)]
+    if len(scored) > 1:
+        best = min(scored)
+        gained = max(1.0, scored[0] - best)
+        if now.held_out > best + _RISEN * gained or not math.isfinite(now.held_out):
+            return f"the held-out loss was {now.held_out:.4g} after a best of {best:.4g}"
+    return None
+
+
+def ran_away(positions: Tensor, center: Tensor, scale: Tensor) -> bool:
+    """Whether chains [dim, n] are beyond a thousand widths of the data, or not finite."""
+    off = ((positions - center[:, None]) / scale[:, None]).abs()
+    return not bool((off < _AWAY).all())
+
+
+def advice(looks: list[Look], energies: list[Tensor], dim: int) -> list[str]:
+    """Sentences on what to mend, of a run that has not diverged.
+
+    :param energies: of the lasting chains at each look [n].
+    """
+    found = []
+    recent = looks[-_RECENT:]
+    gaps = [look.gap / (look.spread + math.sqrt(dim)) for look in recent if look.gap == look.gap]
+    if len(gaps) >= 3 and abs(float(np.median(gaps))) > _LAGS:
+        found.append(
+            "The chains lag behind: their energies stay "
+            f"{float(np.median([look.gap for look in recent])):.3g} from those of the data. Take "
+            "more transitions (steps=), or a smaller learning rate."
+        )
+    rates = [look.acceptance for look in recent if look.acceptance == look.acceptance]
+    if rates and float(np.median(rates)) < _LEAST_ACCEPTANCE:
+        found.append(
+            f"The chains accept {100 * float(np.median(rates)):.1f} % of their moves: they hardly "
+            "follow the energy. Take another sampler, smaller steps, or energy_penalty=0.01, which "
+            "keeps the energy smooth."
+        )
+    rhat = _rhat(energies[-_RECENT:])
+    if rhat > _MOST_RHAT:
+        found.append(
+            f"The chains keep to themselves: R-hat of their energies is {rhat:.2f} over the last "
+            f"{len(energies[-_RECENT:])} looks. Take more transitions (steps=), let some begin "
+            "anew (restart=0.02), or take a sampler that crosses between modes."
+        )
+    return found
+
+
+def _rhat(energies: list[Tensor]) -> float:
+    if len(energies) < _RECENT or len(energies[0]) < 2:
+        return math.nan
+    draws = torch.stack(energies, 1).double()
+    if not bool(draws.isfinite().all()) or float(draws.std()) == 0.0:
+        return math.nan
+    # What all chains share is the energy that changes; what is left tells them apart.
+    return float(split_rhat(draws - draws.mean(0)))
