@@ -12,6 +12,7 @@ chain instead: slower, and right.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -270,13 +271,29 @@ def _interpreted(module: torch.nn.Module, example: list[Tensor]) -> torch.jit.Sc
     None where TorchScript is no longer to be had.
     """
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), warnings.catch_warnings(), _unit_of_its_own():
             warnings.simplefilter("ignore")
             inputs = tuple(leaf.clone() for leaf in example)
             interpreted: Any = torch.jit.trace(module, inputs, check_trace=False)
             return interpreted
     except Exception:
         return None
+
+
+@contextlib.contextmanager
+def _unit_of_its_own() -> Iterator[None]:
+    """TorchScript keeps what it has compiled, constants and all, in one unit for the whole process,
+    which only grows; in a unit of its own it is gone with the module that uses it."""
+    state: Any = getattr(torch.jit, "_state", None)
+    common = getattr(state, "_python_cu", None)
+    if common is None:
+        yield
+        return
+    state._python_cu = type(common)()
+    try:
+        yield
+    finally:
+        state._python_cu = common
 
 
 def probe(
