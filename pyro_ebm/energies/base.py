@@ -302,7 +302,8 @@ def evaluate(
         p if isinstance(p, Tensor) else torch.as_tensor(p, dtype=x.dtype, device=x.device)
         for p in params
     ]
-    batch = joint_sizes(shape[:split], *map(sizes_of, tensors))
+    # Without params there is nothing to broadcast, which costs more than a small energy.
+    batch = joint_sizes(shape[:split], *map(sizes_of, tensors)) if tensors else shape[:split]
     rows = prod(batch)
     energies = evaluate_rows(
         energy,

@@ -154,15 +154,15 @@ class Chains:
     def _one(self, state: ChainState, generator: torch.Generator) -> Moved:
         positions = state.positions
         chains = positions.shape[1]
-        kernel = self._native() if self.discrete else None
-        if kernel is not None:  # made anew: what is in C has copied the parameters
+        native = self._native() if self.discrete else None
+        if native is not None:  # made anew: what is in C has copied the parameters
             settings = self._settings(state)
-            log_density = positions.new_zeros(chains)
-            chain = kernel.init(positions, log_density, positions, settings)
+            swept = native.init(positions, positions.new_zeros(chains), positions, settings)
+            step = native.step
             return one_transition(
-                kernel,
-                lambda chain, noise: kernel.step(_not_asked, chain, noise, settings),
-                chain,
+                native,
+                lambda chain, noise: step(_not_asked, chain, noise, settings),
+                swept,
                 positions,
                 generator,
             )

@@ -45,7 +45,7 @@ def binary_pairs(target: Target) -> BinaryPairs | None:
     else:
         weights, offsets = strengths, fields
     origin = torch.zeros(1, program.dim, dtype=target.dtype, device=target.device)
-    constant = float(program.terms(origin).log_joint[0])
+    constant = float(program.terms(origin).log_joint[0].detach())
     return BinaryPairs(bonds.pairs, weights, offsets, constant)
 
 
