@@ -56,6 +56,12 @@ from .energies import clamp as clamp
 from .energies import exact_enumeration as exact_enumeration
 from .energies import spin as spin
 from .factor import energy_factor as energy_factor
+from .learning import classifier_two_sample_test as classifier_two_sample_test
+from .learning import held_out_log_likelihood as held_out_log_likelihood
+from .learning import kernel_stein_discrepancy as kernel_stein_discrepancy
+from .learning import maximum_mean_discrepancy as maximum_mean_discrepancy
+from .learning import mode_coverage as mode_coverage
+from .learning import nearest_neighbour_share as nearest_neighbour_share
 from .mcmc.adaptation import Dense as Dense
 from .mcmc.adaptation import Diagonal as Diagonal
 from .mcmc.adaptation import LowRank as LowRank
@@ -143,12 +149,18 @@ __all__ = [
     "bridge_sampling",
     "calibrate",
     "clamp",
+    "classifier_two_sample_test",
     "compare_evidence",
     "energy_factor",
     "exact_enumeration",
     "from_store",
+    "held_out_log_likelihood",
     "independent_sites",
+    "kernel_stein_discrepancy",
+    "maximum_mean_discrepancy",
     "minimize",
+    "mode_coverage",
+    "nearest_neighbour_share",
     "plot_calibration",
     "plot_path",
     "plot_thermodynamics",
