@@ -62,6 +62,8 @@ from .learning import kernel_stein_discrepancy as kernel_stein_discrepancy
 from .learning import maximum_mean_discrepancy as maximum_mean_discrepancy
 from .learning import mode_coverage as mode_coverage
 from .learning import nearest_neighbour_share as nearest_neighbour_share
+from .learning_plots import plot_energies as plot_energies
+from .learning_plots import plot_landscape as plot_landscape
 from .mcmc.adaptation import Dense as Dense
 from .mcmc.adaptation import Diagonal as Diagonal
 from .mcmc.adaptation import LowRank as LowRank
@@ -82,6 +84,7 @@ from .minimization import BasinHopping as BasinHopping
 from .minimization import Minima as Minima
 from .minimization import SimulatedAnnealing as SimulatedAnnealing
 from .minimization import minimize as minimize
+from .samples_plot import plot_samples as plot_samples
 from .target import Target as Target
 from .thermodynamics import thermodynamics as thermodynamics
 from .thermodynamics_plot import plot_thermodynamics as plot_thermodynamics
@@ -162,7 +165,10 @@ __all__ = [
     "mode_coverage",
     "nearest_neighbour_share",
     "plot_calibration",
+    "plot_energies",
+    "plot_landscape",
     "plot_path",
+    "plot_samples",
     "plot_thermodynamics",
     "plot_weights",
     "plot_works",
