@@ -127,7 +127,9 @@ def _usual(classifiers: Mapping[str, Any] | str) -> dict[str, Any]:
             "boosted trees": HistGradientBoostingClassifier(max_leaf_nodes=_LEAVES),
             "5 neighbours": make_pipeline(StandardScaler(), KNeighborsClassifier(5)),
         }
-    if not isinstance(classifiers, Mapping) or not all(map(is_classifier, classifiers.values())):
+    if not isinstance(classifiers, Mapping) or not all(
+        not isinstance(each, type) and is_classifier(each) for each in classifiers.values()
+    ):
         raise TypeError(
             'expected classifiers to be "auto" or scikit-learn classifiers by name, such as '
             f'{{"forest": RandomForestClassifier()}}, got {classifiers!r}.'

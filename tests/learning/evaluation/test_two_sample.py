@@ -88,6 +88,7 @@ def test_the_given_classifiers_are_left_as_they_were():
         (torch.zeros(9, 2), {"repeats": 0}, "repeats to be at least 1"),
         (torch.zeros(9, 2), {"classifiers": "trees"}, "scikit-learn classifiers by name"),
         (torch.zeros(9, 2), {"classifiers": {"ridge": Ridge()}}, "scikit-learn classifiers"),
+        (torch.zeros(9, 2), {"classifiers": {"no instance": Ridge}}, "scikit-learn classifiers"),
         (torch.zeros(9, 2), {"classifiers": {}}, "a classifier at least"),
         (torch.full((9, 2), math.nan), {}, "held_out of finite numbers"),
     ],
