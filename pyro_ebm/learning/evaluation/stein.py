@@ -72,7 +72,9 @@ def kernel_stein_discrepancy(
 ) -> SteinDiscrepancy:
     """The discrepancy of samples from exp(-E/T), and a wild bootstrap test of zero.
 
-    Work grows with the square of the number of samples, memory does not: see ``block_size``.
+    The bootstrap is right for many samples: of a cold discrete energy there must be many rare
+    states among them, or exact draws are refused too often. Work grows with the square of the
+    number of samples, memory does not: see ``block_size``.
 
     :param energy: an Energy on all real numbers, or a discrete one; or a net or a function of the
         event that a row is.

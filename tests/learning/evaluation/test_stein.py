@@ -92,6 +92,27 @@ DISCRETE = {
 
 
 @pytest.mark.parametrize("name", DISCRETE)
+def test_discrete_statistics_are_those_of_the_definition(name):
+    energy = DISCRETE[name]()
+    listed = exact_enumeration(energy, 1.3)
+    n, sites = len(listed.energies), energy.event_shape.numel()
+    p, index = listed.log_probabilities.exp(), torch.arange(n)
+    x = configurations(energy, index)
+    states = round(n ** (1 / sites))
+    kernel = (-(x[:, None] != x).sum(-1).double() / 1.7).exp()
+    expected = torch.zeros(n, n, dtype=DOUBLE)
+    for place in (states**power for power in range(sites)):
+        # The number of the configuration with this site in its next state.
+        up = index + torch.where(index // place % states == states - 1, 1 - states, 1) * place
+        back = torch.eye(n, dtype=DOUBLE)[:, up]
+        operator = (1 - p[up] / p).diag() - torch.eye(n, dtype=DOUBLE) + back
+        expected += operator @ kernel @ operator.mT
+    every = slice(0, n)
+    found = DifferenceStein(energy, x, 1.3, 1.7, 1000).block(every, every)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", DISCRETE)
 @pytest.mark.parametrize("scale", [None, 1.7])
 def test_steins_identity_holds_by_enumeration(name, scale):
     energy = DISCRETE[name]()
@@ -128,8 +149,12 @@ def test_of_exact_draws_the_u_statistic_is_zero_in_the_mean(energy):
     assert abs(float(values.mean())) < 4 * float(values.std()) / math.sqrt(200)
 
 
-def test_of_exact_draws_p_values_are_uniform():
-    energy = gaussian()
+@pytest.mark.parametrize(
+    "energy",
+    [gaussian(), Ising(0.3 * (1 - torch.eye(5, dtype=DOUBLE)), 0.2)],
+    ids=["gaussian", "ising"],
+)
+def test_of_exact_draws_p_values_are_uniform(energy):
     values = np.array(
         [
             kernel_stein_discrepancy(energy, energy.exact_sample((200,)), num_bootstraps=99).p_value
