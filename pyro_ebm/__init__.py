@@ -67,8 +67,16 @@ from .learning import PseudoLikelihood as PseudoLikelihood
 from .learning import ScoreMatching as ScoreMatching
 from .learning import SlicedScoreMatching as SlicedScoreMatching
 from .learning import Trained as Trained
+from .learning import classifier_two_sample_test as classifier_two_sample_test
 from .learning import fit as fit
+from .learning import held_out_log_likelihood as held_out_log_likelihood
+from .learning import kernel_stein_discrepancy as kernel_stein_discrepancy
+from .learning import maximum_mean_discrepancy as maximum_mean_discrepancy
+from .learning import mode_coverage as mode_coverage
+from .learning import nearest_neighbour_share as nearest_neighbour_share
 from .learning import resume_fit as resume_fit
+from .learning_plots import plot_energies as plot_energies
+from .learning_plots import plot_landscape as plot_landscape
 from .mcmc.adaptation import Dense as Dense
 from .mcmc.adaptation import Diagonal as Diagonal
 from .mcmc.adaptation import LowRank as LowRank
@@ -90,6 +98,7 @@ from .minimization import BasinHopping as BasinHopping
 from .minimization import Minima as Minima
 from .minimization import SimulatedAnnealing as SimulatedAnnealing
 from .minimization import minimize as minimize
+from .samples_plot import plot_samples as plot_samples
 from .target import Target as Target
 from .thermodynamics import thermodynamics as thermodynamics
 from .thermodynamics_plot import plot_thermodynamics as plot_thermodynamics
@@ -169,15 +178,24 @@ __all__ = [
     "bridge_sampling",
     "calibrate",
     "clamp",
+    "classifier_two_sample_test",
     "compare_evidence",
     "energy_factor",
     "exact_enumeration",
     "fit",
     "from_store",
+    "held_out_log_likelihood",
     "independent_sites",
+    "kernel_stein_discrepancy",
+    "maximum_mean_discrepancy",
     "minimize",
+    "mode_coverage",
+    "nearest_neighbour_share",
     "plot_calibration",
+    "plot_energies",
+    "plot_landscape",
     "plot_path",
+    "plot_samples",
     "plot_thermodynamics",
     "plot_weights",
     "plot_works",

@@ -3,6 +3,12 @@
 from .annealed_likelihood import AnnealedLikelihood as AnnealedLikelihood
 from .contrastive_divergence import ContrastiveDivergence as ContrastiveDivergence
 from .denoising_score_matching import DenoisingScoreMatching as DenoisingScoreMatching
+from .evaluation import classifier_two_sample_test as classifier_two_sample_test
+from .evaluation import held_out_log_likelihood as held_out_log_likelihood
+from .evaluation import kernel_stein_discrepancy as kernel_stein_discrepancy
+from .evaluation import maximum_mean_discrepancy as maximum_mean_discrepancy
+from .evaluation import mode_coverage as mode_coverage
+from .evaluation import nearest_neighbour_share as nearest_neighbour_share
 from .exact_likelihood import ExactLikelihood as ExactLikelihood
 from .fit import DivergedWarning as DivergedWarning
 from .fit import fit as fit
@@ -30,6 +36,12 @@ __all__ = [
     "ScoreMatching",
     "SlicedScoreMatching",
     "Trained",
+    "classifier_two_sample_test",
     "fit",
+    "held_out_log_likelihood",
+    "kernel_stein_discrepancy",
+    "maximum_mean_discrepancy",
+    "mode_coverage",
+    "nearest_neighbour_share",
     "resume_fit",
 ]
