@@ -75,6 +75,7 @@ from .learning import maximum_mean_discrepancy as maximum_mean_discrepancy
 from .learning import mode_coverage as mode_coverage
 from .learning import nearest_neighbour_share as nearest_neighbour_share
 from .learning import resume_fit as resume_fit
+from .learning_curve_plot import plot_learning as plot_learning
 from .learning_plots import plot_energies as plot_energies
 from .learning_plots import plot_landscape as plot_landscape
 from .mcmc.adaptation import Dense as Dense
@@ -194,6 +195,7 @@ __all__ = [
     "plot_calibration",
     "plot_energies",
     "plot_landscape",
+    "plot_learning",
     "plot_path",
     "plot_samples",
     "plot_thermodynamics",

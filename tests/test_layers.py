@@ -32,6 +32,7 @@ LAYERS = {
     "pyro_ebm.thermodynamics_plot": 7,
     "pyro_ebm.annealing_plots": 7,
     "pyro_ebm.calibration_plot": 7,
+    "pyro_ebm.learning_curve_plot": 7,
     "pyro_ebm.learning_plots": 7,
     "pyro_ebm.samples_plot": 7,
     "pyro_ebm.plots": 7,

@@ -143,7 +143,8 @@ class _Bound(Bound):
         """Draws of the energy before learning, with its log Z and the error of that."""
         number, energy = self.options.num_particles, self.energy
         given = self.options.log_z
-        known = energy.log_normalizer(1.0) if isinstance(given, str) else torch.tensor(float(given))
+        with torch.no_grad():
+            known = energy.log_normalizer(1.0) if isinstance(given, str) else torch.tensor(given)
         exact = energy.exact_sample((number,), generator=generator)
         if exact is not None and known is not None:
             return exact, float(known), 0.0

@@ -234,8 +234,8 @@ def _learned(
         if kept is not None:
             run.restore(kept)
             if not isinstance(split.training, DataLoader):
-                # The first batch was drawn above, and one for every step since.
-                for _ in range(kept.step):
+                # One for every step, the first of which was drawn above.
+                for _ in range(kept.step - 1):
                     next(source)
         return run.go(source, first, folder, seed, disable_progbar=disable_progbar)
 

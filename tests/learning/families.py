@@ -87,9 +87,12 @@ def lattice(number, generator):
 
 
 def machine(number, generator):
-    weights = 1.2 * torch.randn(8, 4, generator=generator)
-    biases = 0.5 * torch.randn(12, generator=generator)
-    rbm = ebm.RBM(nn.Parameter(weights), nn.Parameter(biases[:8]), nn.Parameter(biases[8:]))
+    # The same machine at every call.
+    fixed = torch.Generator().manual_seed(7)
+    weights = 1.5 * torch.randn(8, 4, generator=fixed)
+    visible = -0.5 * weights.sum(1) + 0.3 * torch.randn(8, generator=fixed)
+    hidden = -0.5 * weights.sum(0) + 0.3 * torch.randn(4, generator=fixed)
+    rbm = ebm.RBM(nn.Parameter(weights), nn.Parameter(visible), nn.Parameter(hidden))
     energy = rbm.marginal()
     return Case(energy, energy.exact_sample((number,), generator=generator))
 

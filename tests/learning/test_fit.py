@@ -1,0 +1,250 @@
+"""The loop of learning: what it repeats, keeps, notices, and refuses."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Independent, Normal
+from torch.utils.data import DataLoader, TensorDataset
+
+import pyro_ebm as ebm
+
+from .families import Precision
+
+
+def rows(number=400, dim=2):
+    return torch.randn(number, dim, generator=torch.Generator().manual_seed(1)) * 1.5 + 0.5
+
+
+def gaussian(dim=2):
+    return Precision(torch.zeros(dim), torch.eye(dim))
+
+
+def learned(energy, data, objective=None, *, seed=3, steps=60, **options):
+    torch.manual_seed(seed)
+    return ebm.fit(
+        energy,
+        data,
+        objective or ebm.ScoreMatching(),
+        num_steps=steps,
+        batch_size=100,
+        disable_progbar=True,
+        **options,
+    )
+
+
+def values(energy):
+    return torch.cat([p.detach().reshape(-1) for p in energy.parameters()])
+
+
+OBJECTIVES = {
+    "persistent": ebm.PersistentContrastiveDivergence(),
+    "buffer": ebm.PersistentContrastiveDivergence(num_chains=20, buffer_size=80, restart=0.1),
+    "divergence": ebm.ContrastiveDivergence(),
+    "langevin": ebm.ContrastiveDivergence(
+        steps=3, sampler=ebm.Langevin(adjusted=False, step_size=0.3)
+    ),
+    "annealed": ebm.AnnealedLikelihood(num_particles=64),
+    "exact": ebm.ExactLikelihood(),
+    "score": ebm.ScoreMatching(),
+    "sliced": ebm.SlicedScoreMatching(num_slices=2),
+    "denoising": ebm.DenoisingScoreMatching(0.3),
+    "noise": ebm.NoiseContrastive(),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_run_repeats_and_resumes_to_the_same_numbers(name, tmp_path):
+    data, objective = rows(), OBJECTIVES[name]
+    whole, again, stopped = gaussian(), gaussian(), gaussian()
+    first = learned(whole, data, objective)
+    learned(again, data, objective)
+    assert torch.equal(values(whole), values(again))
+    learned(stopped, data, objective, steps=25, look_every=1, store=tmp_path / "run")
+    other = gaussian()
+    resumed = ebm.resume_fit(
+        tmp_path / "run", other, data, objective, num_steps=60, disable_progbar=True
+    )
+    assert torch.equal(values(whole), values(other))
+    assert resumed.history["step"][-1] == first.history["step"][-1] == 60
+
+
+def test_learning_moves_to_the_data_and_says_how_far_it_came():
+    energy = gaussian()
+    result = learned(energy, rows(2000), ebm.ExactLikelihood(), steps=400,
+                     optimizer=lambda p: torch.optim.Adam(p, lr=0.05))  # fmt: skip
+    assert not result.diverged
+    assert result.advice == ()
+    gained = result.history["log_likelihood"]
+    assert gained[-1] > gained[0]
+    covariance = torch.linalg.inv(energy.root.detach().tril() @ energy.root.detach().tril().T)
+    torch.testing.assert_close(covariance.diagonal(), torch.full((2,), 2.25), rtol=0.15, atol=0.0)
+    assert result.log_z == pytest.approx(float(energy.log_normalizer()), rel=1e-5)
+
+
+class Net(ebm.Energy):
+    """A net on the plane without a confining term: it can run away."""
+
+    def __init__(self):
+        super().__init__((2,))
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(2, 32), nn.SiLU(), nn.Linear(32, 1))
+
+    def forward(self, x):
+        return self.net(x).squeeze(-1)
+
+
+@pytest.mark.parametrize(
+    "objective", [ebm.PersistentContrastiveDivergence(), ebm.DenoisingScoreMatching(0.2)]
+)
+def test_divergence_ends_with_a_sentence_and_the_last_good_parameters(objective):
+    energy = Net()
+    with pytest.warns(ebm.DivergedWarning, match="learning rate ten times smaller"):
+        result = learned(energy, rows(), objective, steps=400,
+                         optimizer=lambda p: torch.optim.SGD(p, lr=30.0))  # fmt: skip
+    assert result.diverged
+    assert "diverged at step" in result.why
+    assert bool(values(energy).isfinite().all())
+    assert bool(energy(rows()).isfinite().all())
+
+
+def test_numbers_that_are_not_finite_never_reach_the_parameters():
+    class Broken(Net):
+        calls = 0
+
+        def forward(self, x):
+            Broken.calls += 1
+            return super().forward(x) * (math.nan if Broken.calls > 20 else 1.0)
+
+    energy = Broken()
+    with pytest.warns(ebm.DivergedWarning, match="nan"):
+        learned(energy, rows(), ebm.DenoisingScoreMatching(0.2))
+    assert bool(values(energy).isfinite().all())
+
+
+def test_a_keyboard_interrupt_gives_what_was_learned(tmp_path):
+    class Stopping(Net):
+        calls = 0
+
+        def forward(self, x):
+            Stopping.calls += 1
+            if Stopping.calls == 30:
+                raise KeyboardInterrupt
+            return super().forward(x)
+
+    result = learned(Stopping(), rows(), ebm.DenoisingScoreMatching(0.2), store=tmp_path / "run",
+                     held_out=None)  # fmt: skip
+    assert "interrupted" in result.why
+    resumed = ebm.resume_fit(tmp_path / "run", Net(), rows(), ebm.DenoisingScoreMatching(0.2),
+                             held_out=None, disable_progbar=True)  # fmt: skip
+    assert resumed.history["step"][-1] == 60
+
+
+def test_chains_that_lag_are_told_of():
+    energy = ebm.Tilted(Net(), Independent(Normal(torch.zeros(2), 3.0), 1))
+    slow = ebm.PersistentContrastiveDivergence(sampler=ebm.Langevin(adjusted=False, step_size=1e-4))
+    result = learned(energy, rows(), slow, steps=300,
+                     optimizer=lambda p: torch.optim.Adam(p, lr=0.02))  # fmt: skip
+    assert any("chains" in sentence for sentence in result.advice)
+
+
+def test_loaders_arrays_and_datasets_are_data():
+    data = rows()
+    for given in (data.numpy(), TensorDataset(data), DataLoader(TensorDataset(data), 50)):
+        result = learned(gaussian(), given)
+        assert result.history["step"][-1] == 60
+
+
+def test_the_average_of_the_parameters_is_smoother_than_they_are():
+    plain, averaged = gaussian(), gaussian()
+    options = {"optimizer": lambda p: torch.optim.SGD(p, lr=0.1), "steps": 200}
+    learned(plain, rows(), ebm.SlicedScoreMatching(), **options)
+    learned(averaged, rows(), ebm.SlicedScoreMatching(), ema=0.95, **options)
+    assert not torch.equal(values(plain), values(averaged))
+    torch.testing.assert_close(values(plain), values(averaged), atol=0.3, rtol=0.0)
+
+
+class Silent(Precision):
+    """A Gaussian that does not say what its log Z is."""
+
+    def log_normalizer(self, temperature=1.0):
+        return None
+
+
+def test_annealed_learning_carries_log_z_along():
+    torch.set_default_dtype(torch.float64)
+    energy = Silent(torch.zeros(2), torch.eye(2))
+    log_z = math.log(2 * math.pi)
+    objective = ebm.AnnealedLikelihood(num_particles=512, log_z=log_z)
+    result = learned(energy, rows(1000).double(), objective, steps=150,
+                     optimizer=lambda p: torch.optim.Adam(p, lr=0.02))  # fmt: skip
+    right = float(Precision.log_normalizer(energy))
+    assert abs(right - log_z) > 0.3
+    assert result.log_z_error < 0.1
+    assert abs(result.log_z - right) < 4 * result.log_z_error
+
+
+def test_the_penalty_keeps_energies_small():
+    def size(penalty):
+        energy = ebm.Tilted(Net(), Independent(Normal(torch.zeros(2), 3.0), 1))
+        learned(energy, rows(), ebm.NoiseContrastive(), steps=150, energy_penalty=penalty,
+                optimizer=lambda p: torch.optim.Adam(p, lr=0.02))  # fmt: skip
+        return float(energy(rows()).detach().abs().mean())
+
+    assert size(1.0) < size(0.0)
+
+
+def test_arviz_data_hold_the_chains_and_the_history():
+    result = learned(gaussian(), rows(), ebm.PersistentContrastiveDivergence(num_chains=8))
+    data = result.to_arviz()
+    assert data.posterior["x"].dims[:2] == ("chain", "draw")
+    assert data.posterior.sizes["chain"] == 8
+    assert "loss" in data.learning
+    assert np.isfinite(data.learning["acceptance"].values).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"energy": ebm.DoubleWell(2)}, "parameters that require a gradient"),
+        ({"data": torch.randn(10, 3)}, "configurations of Precision"),
+        ({"data": torch.full((10, 2), math.nan)}, "finite numbers"),
+        ({"data": torch.randn(10, 2).double()}, "float64"),
+        ({"num_steps": 0}, "num_steps"),
+        ({"ema": 1.5}, "ema"),
+        ({"gradient_clip": -1.0}, "gradient_clip"),
+        ({"energy_penalty": -1.0}, "energy_penalty"),
+        ({"held_out": 1.0}, "held_out"),
+    ],
+)
+def test_bad_input_is_refused(change, message):
+    given = {"energy": gaussian(), "data": rows(), "objective": ebm.ScoreMatching()} | change
+    energy, data, objective = (given.pop(name) for name in ("energy", "data", "objective"))
+    with pytest.raises(ValueError, match=message):
+        ebm.fit(energy, data, objective, disable_progbar=True, **given)
+
+
+def test_things_of_another_kind_are_refused():
+    with pytest.raises(TypeError, match="objective"):
+        ebm.fit(gaussian(), rows(), "score")
+    with pytest.raises(TypeError, match="optimizer"):
+        learned(gaussian(), rows(), optimizer=3)
+    with pytest.raises(TypeError, match="data"):
+        learned(gaussian(), [1.0, 2.0])
+    with pytest.raises(TypeError, match="discrete states"):
+        learned(gaussian(), rows(), ebm.ContrastiveDivergence(sampler=ebm.Gibbs))
+    rbm = ebm.RBM(nn.Parameter(torch.zeros(2, 3)))
+    with pytest.raises(ValueError, match="marginal"):
+        ebm.fit(rbm, (rows() > 0).float())
+
+
+def test_a_folder_is_never_written_over(tmp_path):
+    learned(gaussian(), rows(), store=tmp_path / "run")
+    with pytest.raises(FileExistsError, match="resume_fit"):
+        learned(gaussian(), rows(), store=tmp_path / "run")
+    with pytest.raises(FileNotFoundError):
+        ebm.resume_fit(tmp_path / "other", gaussian(), rows())
+    with pytest.raises(ValueError, match="shapes"):
+        ebm.resume_fit(tmp_path / "run", gaussian(3), rows(dim=3), ebm.ScoreMatching())
