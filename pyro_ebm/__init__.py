@@ -56,6 +56,11 @@ from .energies import clamp as clamp
 from .energies import exact_enumeration as exact_enumeration
 from .energies import spin as spin
 from .factor import energy_factor as energy_factor
+from .flows import FittedFlow as FittedFlow
+from .flows import FlowDistribution as FlowDistribution
+from .flows import fit_flow as fit_flow
+from .flows import fit_flow_to_target as fit_flow_to_target
+from .flows import transported as transported
 from .mcmc.adaptation import Dense as Dense
 from .mcmc.adaptation import Diagonal as Diagonal
 from .mcmc.adaptation import LowRank as LowRank
@@ -106,6 +111,8 @@ __all__ = [
     "Enumeration",
     "ExactDraws",
     "ExponentialRandomGraph",
+    "FittedFlow",
+    "FlowDistribution",
     "Funnel",
     "Gaussian",
     "GaussianMixtureEnergy",
@@ -146,6 +153,8 @@ __all__ = [
     "compare_evidence",
     "energy_factor",
     "exact_enumeration",
+    "fit_flow",
+    "fit_flow_to_target",
     "from_store",
     "independent_sites",
     "minimize",
@@ -156,4 +165,5 @@ __all__ = [
     "plot_works",
     "spin",
     "thermodynamics",
+    "transported",
 ]

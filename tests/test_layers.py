@@ -26,6 +26,7 @@ LAYERS = {
     "pyro_ebm.mcmc.api": 5,
     "pyro_ebm.annealing": 5,
     "pyro_ebm.calibration": 6,
+    "pyro_ebm.flows": 6,
     "pyro_ebm.minimization": 6,
     "pyro_ebm.thermodynamics": 6,
     "pyro_ebm.thermodynamics_plot": 7,

@@ -90,7 +90,10 @@ def _distribution_base(target: Target, given: Distribution, description: str) ->
         event = tuple(given.event_shape)
     site = target.sites[0]
     one = len(target.sites) == 1 and event == tuple(site.shape)
-    if one and not _is_real(_support(target, site.name)):
+    # Where a transport stands between, values are not positions.
+    if one and (
+        target.described is not target.program or not _is_real(_support(target, site.name))
+    ):
         return _site_base(target, given, description)
     if one or event == (dim,):
         return _flat_base(target, given, description)
@@ -259,11 +262,11 @@ def unconstrained(target: Target, values: dict[str, Tensor]) -> Tensor:
         free: Any = biject_to(support).inv(value)
         free = free.reshape(len(value), -1)
         parts.append(torch.where(inside[:, None] & free.isfinite(), free, torch.nan))
-    return torch.cat(parts, dim=1).T.contiguous()
+    return target.from_unconstrained(torch.cat(parts, dim=1)).T.contiguous()
 
 
 def _support(target: Target, name: str) -> Any:
-    program: Any = target.program
+    program: Any = target.described
     if isinstance(program, ModelProgram):
         node: Any = program.first_trace.nodes[name]
         return node["fn"].support
