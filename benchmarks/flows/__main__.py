@@ -1,6 +1,6 @@
 """Flows: as densities, as bases of AIS, and before NUTS. Written after every seed.
 
-Parts that are left out of a run stay as they were in the results.
+Parts and targets that are left out of a run stay as they were in the results.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import pyro
 import torch
 
 from benchmarks.flows import annealing, density, transport
-from benchmarks.flows.targets import TARGETS
+from benchmarks.flows.targets import BANANA, BANANAS, FUNNEL, TARGETS
 from benchmarks.machine import attributes
 from benchmarks.table import Table, write
 
-ANNEALED = (annealing.FUNNEL, annealing.BANANAS)
+ANNEALED = (FUNNEL, BANANAS)
+SAMPLED = (FUNNEL, BANANA)
 RESULTS = Path(__file__).parents[1] / "results" / "flows"
 _VERSIONS = ("torch", "pyro-ppl", "zuko", "scikit-learn")
 
@@ -78,7 +79,7 @@ PARTS = {
         _samplings,
         transport.table,
         lambda one: {way: transport.Sampling(**run) for way, run in one.items()},
-        TARGETS,
+        SAMPLED,
         0.25,
     ),
 }
@@ -101,6 +102,7 @@ def main() -> None:
     """Run the parts one after the other."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.flows", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--targets", nargs="+", help="of these parts only these targets")
     parser.add_argument("--seeds", type=int, default=8, help="for AIS; fewer elsewhere")
     parser.add_argument("--results", type=Path, default=RESULTS, help="without ending")
     given = parser.parse_args()
@@ -108,10 +110,14 @@ def main() -> None:
     began = time.perf_counter()
     found = earlier(given.results.with_suffix(".json"))
     for name in given.only:
-        part, found[name] = PARTS[name], {}
+        part = PARTS[name]
+        of_part = found.setdefault(name, {})
         for target in part.names:
+            if given.targets and target not in given.targets:
+                continue
+            of_part[target] = []
             for one in part.measure(target, max(2, round(part.share * given.seeds))):
-                found[name].setdefault(target, []).append(one)
+                of_part[target].append(one)
                 print(target, one, flush=True)
                 write(
                     [PARTS[each].table(found[each]) for each in PARTS if each in found],

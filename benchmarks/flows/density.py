@@ -37,14 +37,14 @@ class Task(NamedTuple):
 
 
 def _moons(seed: int) -> np.ndarray:
-    return make_moons(2500, noise=0.1, random_state=seed)[0]
+    return make_moons(1500, noise=0.1, random_state=seed)[0]
 
 
-_SPLINES = partial(zuko.flows.NSF, transforms=3, hidden_features=(64, 64))
+_SPLINES = partial(zuko.flows.NSF, transforms=2, hidden_features=(32, 32))
 _AFFINE = partial(zuko.flows.MAF, transforms=3, hidden_features=(64, 64))
 
 TASKS: Mapping[str, Task] = {
-    "two moons": Task(_moons, _SPLINES, 60, 64),
+    "two moons": Task(_moons, _SPLINES, 40, 64),
     "wine": Task(lambda _: load_wine().data, _AFFINE, 60, 32),
     "breast cancer": Task(lambda _: load_breast_cancer().data, _AFFINE, 60, 32),
 }

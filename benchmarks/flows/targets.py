@@ -35,10 +35,12 @@ class Bananas(ebm.Energy):
         return self.one.variance().repeat(self.event_shape[0] // 2)
 
 
+FUNNEL, BANANAS, BANANA = "funnel, 10 dimensions", "three bananas", "narrow banana"
+
 TARGETS: Mapping[str, ebm.Energy] = {
-    "funnel, 10 dimensions": ebm.Funnel(10),
-    "five bananas": Bananas(5),
-    "narrow banana": ebm.Banana(scale=2.0, curvature=3.0, width=0.1),
+    FUNNEL: ebm.Funnel(10),
+    BANANAS: Bananas(3),
+    BANANA: ebm.Banana(scale=2.0, curvature=3.0, width=0.1),
 }
 
 

@@ -71,10 +71,16 @@ def run_base(target: Target, run: MCMC) -> Base:
             f"expected a run that kept all {target.dim} coordinates of this model, got one with "
             f"{record.positions.shape[-1]}. Run it on the same model, without sites=."
         )
-    draws = record.positions.reshape(-1, target.dim).T.to(target.dtype)
-    draws = draws[:, :: max(1, draws.shape[1] // _MOST_DRAWS)]
+    flat = record.positions.reshape(-1, target.dim)
+    rows = moved(record.target, target, flat[:: max(1, len(flat) // _MOST_DRAWS)])
+    draws = rows.T.to(target.dtype)
     fit = fit_autoregression(independent(draws))
     return autoregressive_base(fit, widen=WIDEN, description="a density fitted to the given run")
+
+
+def moved(before: Target, target: Target, positions: Tensor) -> Tensor:
+    """Positions [*batch, dim] of a run of the same model in the coordinates of this target."""
+    return target.from_unconstrained(before.to_unconstrained(positions).to(target.dtype))
 
 
 def _distribution_base(target: Target, given: Distribution, description: str) -> Base:

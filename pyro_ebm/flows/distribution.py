@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyro
 import torch
 from jaxtyping import Float
 from pyro.distributions import TorchDistribution
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.distributions import ComposeTransform, Transform, constraints
 from torch.distributions.transforms import AffineTransform
 
-from .modules import built_by, frozen, own_copy
+from .modules import frozen, own_copy
 
 
 class FlowDistribution(TorchDistribution):
@@ -65,19 +66,22 @@ class FlowDistribution(TorchDistribution):
             self.flow, self.loc, self.scale, batch_shape=shape, validate_args=self._validate_args
         )
 
-    def log_prob(self, value: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"]:
+    def log_prob(self, value: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*batch"]:
         """The log density of raw vectors, in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        y = (value - self.loc) / self.scale
-        log_prob: Tensor = built_by(self.flow).log_prob(y) - self.scale.log().sum()
+        # A check of values inside would be a branch on tensors, which no recording can hold.
+        with pyro.validation_enabled(False):
+            log_prob: Tensor = self.flow().log_prob((value - self.loc) / self.scale)
+        log_prob = log_prob - self.scale.log().sum()
         shape = torch.broadcast_shapes(log_prob.shape, self.batch_shape)
         return log_prob.expand(shape)
 
     def rsample(self, sample_shape: Any = ()) -> Float[Tensor, "*batch dim"]:
         """Draws, differentiable in the parameters of the flow."""
         shape = torch.Size(sample_shape) + self.batch_shape
-        return self.loc + self.scale * built_by(self.flow).rsample(shape)
+        with pyro.validation_enabled(False):
+            return self.loc + self.scale * self.flow().rsample(shape)
 
     @property
     def transform(self) -> Transform:
@@ -85,7 +89,7 @@ class FlowDistribution(TorchDistribution):
 
         :raises ValueError: the flow is not one bijection of a base (a mixture, say).
         """
-        to_base = getattr(built_by(self.flow), "transform", None)
+        to_base = getattr(self.flow(), "transform", None)
         if not isinstance(to_base, Transform):
             raise ValueError(
                 f"expected a flow that maps a base by a transform, got {type(self.flow).__name__}, "

@@ -15,7 +15,7 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.infer import Trace_ELBO
-from torch import Tensor, nn
+from torch import Tensor
 
 from .distribution import FlowDistribution
 from .modules import default_flow, frozen, own_copy
@@ -29,7 +29,7 @@ _JUDGED_AT_ONCE = 16_384
 
 def fit_flow(
     data: Any,
-    flow: nn.Module | None = None,
+    flow: Any = None,
     *,
     held_out: Any = 0.1,
     epochs: int = 500,

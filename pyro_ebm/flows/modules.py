@@ -44,17 +44,22 @@ def own_copy(flow: Any, dim: int, *, like: Tensor) -> nn.Module:
             f"distribution when it is called without arguments, got {type(flow).__name__}."
         )
     made = copy.deepcopy(flow).to(dtype=like.dtype, device=like.device)
-    built = built_by(made)
+    built = _built_by(made)
     if tuple(built.batch_shape) or tuple(built.event_shape) != (dim,):
         raise ValueError(
             f"expected a flow over vectors of {dim} numbers, got one with batch shape "
             f"{tuple(built.batch_shape)} and event shape {tuple(built.event_shape)}. Build it with "
             f"{dim} features."
         )
+    try:
+        with torch.no_grad():
+            built.log_prob(like.new_zeros(1, dim))
+    except RuntimeError as error:
+        raise _without_context(error) from error
     return made
 
 
-def built_by(flow: nn.Module) -> Any:
+def _built_by(flow: nn.Module) -> Any:
     """The distribution that a flow builds.
 
     :raises ValueError: it builds none without a context.
@@ -62,15 +67,19 @@ def built_by(flow: nn.Module) -> Any:
     try:
         built = flow()
     except (TypeError, AttributeError, RuntimeError, IndexError) as error:
-        raise ValueError(
-            "expected a flow that takes no context, got one that fails without "
-            f"({type(error).__name__}: {error})."
-        ) from error
+        raise _without_context(error) from error
     if not isinstance(built, Distribution):
         raise ValueError(
             f"expected a flow that builds a distribution, got one that builds {type(built)}."
         )
     return built
+
+
+def _without_context(error: Exception) -> ValueError:
+    return ValueError(
+        "expected a flow that takes no context, got one that fails without "
+        f"({type(error).__name__}: {error})."
+    )
 
 
 def frozen(flow: nn.Module) -> nn.Module:

@@ -24,7 +24,7 @@ from pyro_ebm.annealing.freeze import as_target
 from pyro_ebm.target import Target
 
 from .distribution import FlowDistribution
-from .modules import built_by, default_flow, frozen, own_copy
+from .modules import default_flow, frozen, own_copy
 from .result import FittedFlow, FlowHistory
 from .training import MakeOptimizer, Plan, check_count, optimizer_of, train
 
@@ -34,7 +34,7 @@ _JUDGED = 2048
 def fit_flow_to_target(
     model: Any,
     *args: Any,
-    flow: nn.Module | FittedFlow | None = None,
+    flow: Any = None,
     epochs: int = 100,
     patience: int = 20,
     steps: int = 50,
@@ -122,7 +122,7 @@ def fit_flow_to_target(
 
 def _drawn(flow: nn.Module, number: int) -> tuple[Tensor, Tensor]:
     """Draws [n, dim] of a flow with their log density, in one pass where it knows how."""
-    built = built_by(flow)
+    built = flow()
     both = getattr(built, "rsample_and_log_prob", None)
     if both is not None:
         return both((number,))

@@ -206,7 +206,7 @@ class Target:
         """
         return cls(PotentialProgram(potential_fn, initial_params, transforms or {}))
 
-    def transported(self, transform: Transform) -> Target:
+    def transported(self, transform: Any) -> Target:
         """This density in the coordinates z of a bijection x = T(z) of its positions x.
 
         The sites are the same, and what :meth:`constrain` gives for z are their values at T(z).

@@ -91,10 +91,10 @@ def test_seeds_repeat_a_fit_and_leave_the_flow_alone():
 def test_training_follows_the_likelihood_as_a_loop_by_hand_does():
     """One step of plain gradient descent on all rows is the same for both."""
     rows = bent(50)
-    held_out, flow = bent(20), small()
-    sgd = partial(torch.optim.SGD, lr=0.1)
+    flow = small()
+    sgd = partial(torch.optim.SGD, lr=0.01)
     found = ebm.fit_flow(
-        rows, flow, held_out=held_out, epochs=1, batch_size=50, optimizer=sgd, disable_progbar=True
+        rows, flow, held_out=rows, epochs=1, batch_size=50, optimizer=sgd, disable_progbar=True
     )
     assert found.best == 1
     y = (rows - rows.mean(0)) / rows.std(0)
@@ -104,7 +104,7 @@ def test_training_follows_the_likelihood_as_a_loop_by_hand_does():
         float(loss.detach()) + float(rows.std(0).log().sum()), rel=1e-5
     )
     for mine, theirs in zip(found.distribution.flow.parameters(), flow.parameters(), strict=True):
-        torch.testing.assert_close(mine, theirs.detach() - 0.1 * theirs.grad)
+        torch.testing.assert_close(mine, theirs.detach() - 0.01 * theirs.grad)
 
 
 def test_nothing_is_left_in_pyros_store_and_nothing_in_it_is_changed():
@@ -155,7 +155,7 @@ def test_a_fit_to_a_density_finds_it_with_its_log_z():
         energy, flow=small(), epochs=15, optimizer=FAST, disable_progbar=True
     )
     log_z = float(energy.log_normalizer())
-    assert -log_z - 0.02 < found.held_out < -log_z + 0.1
+    assert -log_z < found.held_out < -log_z + 0.1
     assert found.best > 1
 
 
@@ -204,10 +204,6 @@ def test_a_fitted_flow_is_a_site_a_base_and_a_tilted_energys_base(fitted):
         normal, base=flow, num_particles=512, schedule=schedule, reverse=False, disable_progbar=True
     ).run()
     assert abs(found.log_z - float(normal.log_normalizer())) < 4 * found.std_error < 1.0
-
-
-def mixture():
-    return zuko.flows.GMM(2, components=2)
 
 
 @pytest.mark.parametrize(

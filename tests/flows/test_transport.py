@@ -1,6 +1,7 @@
 """Targets seen through flows: the same density, the same draws, and the sites of the model."""
 
 import math
+from functools import partial
 
 import pyro
 import pyro.distributions as dist
@@ -9,6 +10,8 @@ import torch
 from pyro.distributions.transforms import affine_coupling
 
 import pyro_ebm as ebm
+from pyro_ebm.annealing.draws_of_target import positions_of
+from pyro_ebm.annealing.given import given_base
 from pyro_ebm.diagnostics import ess_bulk, mcse_mean
 from pyro_ebm.target import Target
 
@@ -18,9 +21,12 @@ FLOWS = {
     "NICE": lambda dim: zuko.flows.NICE(dim, **SIZE),
     "RealNVP": lambda dim: zuko.flows.RealNVP(dim, **SIZE),
     "MAF": lambda dim: zuko.flows.MAF(dim, **SIZE),
-    "NSF": lambda dim: zuko.flows.NSF(dim, passes=2, bins=4, **SIZE),
-    "NCSF": lambda dim: zuko.flows.NCSF(dim, passes=2, bins=4, **SIZE),
+    "NSF": lambda dim: zuko.flows.NSF(dim, bins=4, **SIZE),
+    "NCSF": lambda dim: zuko.flows.NCSF(dim, bins=4, **SIZE),
+    "NSF in two passes": lambda dim: zuko.flows.NSF(dim, passes=2, bins=3, **SIZE),
 }
+SLOW = ("MAF", "NSF", "NCSF", "NSF in two passes")
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in FLOWS]
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +42,7 @@ def model(y):
     pyro.sample("y", dist.Normal(level.sum(), 1.0), obs=y)
 
 
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_density_is_that_of_the_model_times_the_jacobian(name):
     plain = Target.from_model(model, torch.tensor(1.0))
     flow = FLOWS[name](3)
@@ -99,13 +105,13 @@ def agrees(draws, mean, variance):
         assert bool(((values.mean((0, 1)) - truth).abs() < 4 * error).all())
 
 
-@pytest.mark.parametrize("name", ["RealNVP", "MAF"])
+@pytest.mark.parametrize("name", ["NICE", pytest.param("MAF", marks=pytest.mark.slow)])
 def test_nuts_through_any_flow_draws_from_the_energy(name):
     """A flow that was never trained: it does not help, and does no harm."""
     banana = ebm.Banana(scale=1.0, curvature=0.5, width=1.0)
     run = ebm.MCMC(
         ebm.NUTS(ebm.transported(banana, FLOWS[name](2))),
-        400,
+        500,
         150,
         num_chains=8,
         disable_progbar=True,
@@ -113,6 +119,45 @@ def test_nuts_through_any_flow_draws_from_the_energy(name):
     run.run()
     draws = run.get_samples(group_by_chain=True)["x"]
     agrees(draws, banana.mean(), banana.variance())
+
+
+@pytest.mark.slow
+def test_nuts_through_a_fitted_flow_goes_down_the_neck_of_a_funnel():
+    """Where NUTS as it stands stays out: a mean of v above zero, a variance far below nine."""
+    funnel = ebm.Funnel(5).double()
+    torch.manual_seed(4)
+    flow = zuko.flows.RealNVP(5, transforms=4, hidden_features=(32, 32))
+    fitted = ebm.fit_flow_to_target(
+        funnel,
+        flow=flow,
+        epochs=25,
+        optimizer=partial(torch.optim.Adam, lr=3e-3),
+        disable_progbar=True,
+    )
+    seen = ebm.transported(funnel, fitted)
+    run = ebm.MCMC(ebm.NUTS(seen), 500, 300, num_chains=16, disable_progbar=True)
+    run.run()
+    v = run.get_samples(group_by_chain=True)["x"][..., :1]
+    agrees(v, torch.zeros(1), torch.full((1,), 9.0))
+
+
+def test_a_run_through_a_flow_is_a_base_for_the_energy_as_it_stands():
+    banana = ebm.Banana(scale=1.0, curvature=0.5, width=1.0)
+    shift = torch.distributions.AffineTransform(
+        torch.tensor([5.0, -3.0]), torch.tensor([2.0, 0.5]), event_dim=1
+    )
+    run = ebm.MCMC(
+        ebm.NUTS(Target.from_energy(banana).transported(shift)),
+        150,
+        100,
+        num_chains=8,
+        disable_progbar=True,
+    )
+    run.run()
+    plain = Target.from_energy(banana)
+    draws = given_base(plain, run, (), {}).sample(2000, torch.Generator().manual_seed(0))
+    assert bool(((draws.mean(1) - banana.mean()).abs() < 0.3).all())
+    assert bool((positions_of(plain, run).mean(1) - banana.mean()).abs().max() < 0.3)
 
 
 def test_a_broken_log_determinant_is_caught_before_the_run():
@@ -128,9 +173,9 @@ def test_a_broken_log_determinant_is_caught_before_the_run():
 def test_results_are_those_of_the_models_sites():
     y = torch.tensor(1.0)
     run = ebm.MCMC(
-        ebm.NUTS(ebm.transported(model, FLOWS["RealNVP"](3), y)),
-        300,
-        150,
+        ebm.NUTS(ebm.transported(model, FLOWS["NICE"](3), y)),
+        40,
+        60,
         num_chains=4,
         disable_progbar=True,
     )
@@ -144,14 +189,9 @@ def test_results_are_those_of_the_models_sites():
     assert abs(free - torch.as_tensor(rate).log().numpy()).max() < 1e-8
     ratio = data.posterior["level"].values / rate[..., None]
     assert abs(ratio - data.posterior["ratio"].values).max() < 1e-8
-    assert data.log_likelihood["y"].shape == (4, 300)
-    plain = ebm.MCMC(ebm.NUTS(model), 300, 150, num_chains=4, disable_progbar=True)
-    plain.run(y)
-    for name, value in plain.get_samples(group_by_chain=True).items():
-        mine = run.get_samples(group_by_chain=True)[name]
-        errors = [torch.as_tensor(mcse_mean(v.numpy())) for v in (mine, value)]
-        gap = (mine.mean((0, 1)) - value.mean((0, 1))).abs()
-        assert bool((gap < 4 * (errors[0] ** 2 + errors[1] ** 2).sqrt()).all())
+    total = torch.as_tensor(data.posterior["level"].values).sum(-1)
+    expected = dist.Normal(total, 1.0).log_prob(y)
+    assert abs(data.log_likelihood["y"].values - expected.numpy()).max() < 1e-8
 
 
 def test_starts_given_in_the_models_coordinates_arrive_there():
@@ -183,13 +223,14 @@ def test_sums_over_discrete_sites_go_through_a_transport():
 
 def test_annealing_a_transported_target_gives_the_models_log_z():
     banana = ebm.Banana(scale=1.0, curvature=0.5, width=1.0)
-    seen = ebm.transported(banana, FLOWS["RealNVP"](2))
+    seen = ebm.transported(banana, FLOWS["NICE"](2))
     wide = dist.Normal(torch.tensor([0.0, 0.5]), torch.tensor([2.0, 3.0])).to_event(1)
     found = ebm.AIS(
         seen,
         base=wide,
         num_particles=512,
         schedule=ebm.Linear(6),
+        moves=ebm.HMCMoves(num_steps=1),
         reverse=False,
         disable_progbar=True,
     ).run()
