@@ -20,7 +20,7 @@ from torch import Tensor
 from .distribution import FlowDistribution
 from .modules import default_flow, frozen, own_copy
 from .result import FittedFlow, FlowHistory
-from .rows import split_rows
+from .rows import permuted, split_rows
 from .training import MakeOptimizer, Plan, check_count, optimizer_of, train
 
 # Rows held out are judged so many at a time.
@@ -81,7 +81,7 @@ def fit_flow(
             pyro.sample("x", density, obs=batch)
 
     def losses() -> Iterator[Tensor]:
-        order = torch.randperm(len(rows.train), generator=generator).to(loc.device)
+        order = permuted(len(rows.train), generator).to(loc.device)
         for chosen in order.split(batch_size):
             yield elbo.differentiable_loss(model, _no_guess, rows.train[chosen])
 

@@ -26,8 +26,9 @@ def default_flow(dim: int, *, generator: torch.Generator) -> nn.Module:
             "Without flow=, fit_flow takes one of zuko's, which is not installed. Install it with "
             "pip install 'pyro_ebm[flows]'."
         ) from error
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     with torch.random.fork_rng([]):
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        torch.manual_seed(seed)
         # Two passes make the autoregression a coupling.
         return NSF(dim, transforms=_TRANSFORMS, hidden_features=_HIDDEN, passes=2, randperm=dim > 2)
 

@@ -83,7 +83,8 @@ def fit_flow_to_target(
     module = own_copy(flow, target.dim, like=like).requires_grad_(True)
     density = _differentiable(target, num_particles)
     judged = _differentiable(target, _JUDGED)
-    seed, own_seed = torch.randint(2**62, (2,), generator=generator).tolist()
+    seeds = torch.randint(2**62, (2,), generator=generator, device=generator.device)
+    seed, own_seed = seeds.tolist()
     devices = list(range(torch.cuda.device_count()))
 
     def losses() -> Iterator[Tensor]:

@@ -54,13 +54,18 @@ def split_rows(data: Any, held_out: Any, generator: torch.Generator) -> Rows:
         )
     if not isinstance(data, MCMC) or len(rows) > 1:
         rows = rows if len(rows) > 1 else rows[0][:, None]
-        order = torch.randperm(len(rows), generator=generator).to(rows.device)
+        order = permuted(len(rows), generator).to(rows.device)
         rows = rows[order]
     else:
         # The held-out draws come first, as those of the chains do.
         rows = rows[0].flip(0)[:, None]
     size = max(1, round(held_out * len(rows)))
     return Rows(_enough(rows[size:].reshape(-1, dim)), rows[:size].reshape(-1, dim))
+
+
+def permuted(number: int, generator: torch.Generator) -> Tensor:
+    """The numbers below ``number`` in random order."""
+    return torch.randperm(number, generator=generator, device=generator.device)
 
 
 def _enough(rows: Tensor) -> Tensor:

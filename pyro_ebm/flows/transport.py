@@ -30,8 +30,8 @@ def transported(model: Any, flow: Any, *args: Any, **kwargs: Any) -> Target:
 
     :param model: a Pyro model, whose arguments follow, or an EnergyDistribution, Energy or Target.
     :param flow: what :func:`fit_flow` or :func:`fit_flow_to_target` gave; a flow of zuko's over the
-        model's unconstrained coordinates; or a Pyro or torch TransformedDistribution of vectors. It
-        is copied: training it further does not change the target.
+        model's unconstrained coordinates; or a Pyro or torch TransformedDistribution of vectors.
+        Flows of zuko's are copied: training one further does not change the target.
     :raises TypeError: no such model or flow; a model with discrete states.
     :raises ValueError: a flow over other vectors; one without a transform; one that
         torch.func.vmap cannot take.
