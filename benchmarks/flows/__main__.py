@@ -25,6 +25,9 @@ SAMPLED = (FUNNEL, BANANA)
 RESULTS = Path(__file__).parents[1] / "results" / "flows"
 _VERSIONS = ("torch", "pyro-ppl", "zuko", "scikit-learn")
 
+
+REMARK = "One thread; seconds are those of the processor, which did other work too."
+
 Found = dict[str, list[Any]]
 
 
@@ -123,7 +126,7 @@ def main() -> None:
                     [PARTS[each].table(found[each]) for each in PARTS if each in found],
                     given.results,
                     heading="Flows",
-                    remarks=("One thread; seconds are those of the processor.",),
+                    remarks=(REMARK,),
                     attributes=attributes(_VERSIONS, began),
                 )
     print(given.results.with_suffix(".md").read_text())
