@@ -119,7 +119,9 @@ def table(found: Mapping[str, Sequence[Mapping[str, Sampling]]]) -> Table:
         ],
         rows,
         f"{_CHAINS} chains of {_DRAWS} draws after {_WARMUP} of warm-up. Gradients are those of "
-        "the runs, warm-up included; training of the flow takes 50 x 30 steps of 256 draws more.",
+        "the runs, warm-up included; training of the flow takes 50 x 30 steps of 256 draws more. "
+        "Where R-hat is above 1.01 a run has not found its target, and its figures do not "
+        "count.",
         {
             name: [{way: run._asdict() for way, run in pair.items()} for pair in pairs]
             for name, pairs in found.items()
