@@ -56,6 +56,11 @@ from .energies import clamp as clamp
 from .energies import exact_enumeration as exact_enumeration
 from .energies import spin as spin
 from .factor import energy_factor as energy_factor
+from .flows import FittedFlow as FittedFlow
+from .flows import FlowDistribution as FlowDistribution
+from .flows import fit_flow as fit_flow
+from .flows import fit_flow_to_target as fit_flow_to_target
+from .flows import transported as transported
 from .learning import AnnealedLikelihood as AnnealedLikelihood
 from .learning import ContrastiveDivergence as ContrastiveDivergence
 from .learning import DenoisingScoreMatching as DenoisingScoreMatching
@@ -135,6 +140,8 @@ __all__ = [
     "ExactDraws",
     "ExactLikelihood",
     "ExponentialRandomGraph",
+    "FittedFlow",
+    "FlowDistribution",
     "Funnel",
     "Gaussian",
     "GaussianMixtureEnergy",
@@ -184,6 +191,8 @@ __all__ = [
     "energy_factor",
     "exact_enumeration",
     "fit",
+    "fit_flow",
+    "fit_flow_to_target",
     "from_store",
     "held_out_log_likelihood",
     "independent_sites",
@@ -204,4 +213,5 @@ __all__ = [
     "resume_fit",
     "spin",
     "thermodynamics",
+    "transported",
 ]

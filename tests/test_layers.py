@@ -27,6 +27,7 @@ LAYERS = {
     "pyro_ebm.annealing": 5,
     "pyro_ebm.calibration": 6,
     "pyro_ebm.learning": 6,
+    "pyro_ebm.flows": 6,
     "pyro_ebm.minimization": 6,
     "pyro_ebm.thermodynamics": 6,
     "pyro_ebm.thermodynamics_plot": 7,

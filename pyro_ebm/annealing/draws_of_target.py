@@ -11,7 +11,7 @@ from torch import Tensor
 from pyro_ebm.mcmc.api import MCMC
 from pyro_ebm.target import Target
 
-from .given import unconstrained
+from .given import moved, unconstrained
 
 # Draws of a run beyond these say little more of log Z.
 _ENOUGH = 1024
@@ -44,7 +44,7 @@ def positions_of(target: Target, draws: Any) -> Tensor:
         # From the ends of all chains backwards, so that draws are as far apart as can be.
         flat = record.positions.flip(1).transpose(0, 1).reshape(-1, target.dim)
         stride = max(1, len(flat) // _ENOUGH)
-        return flat[::stride].T.to(target.dtype).contiguous()
+        return moved(record.target, target, flat[::stride]).T.contiguous()
     if isinstance(draws, Tensor):
         if len(target.sites) != 1:
             raise ValueError(

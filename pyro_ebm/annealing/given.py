@@ -71,10 +71,16 @@ def run_base(target: Target, run: MCMC) -> Base:
             f"expected a run that kept all {target.dim} coordinates of this model, got one with "
             f"{record.positions.shape[-1]}. Run it on the same model, without sites=."
         )
-    draws = record.positions.reshape(-1, target.dim).T.to(target.dtype)
-    draws = draws[:, :: max(1, draws.shape[1] // _MOST_DRAWS)]
+    flat = record.positions.reshape(-1, target.dim)
+    rows = moved(record.target, target, flat[:: max(1, len(flat) // _MOST_DRAWS)])
+    draws = rows.T.to(target.dtype)
     fit = fit_autoregression(independent(draws))
     return autoregressive_base(fit, widen=WIDEN, description="a density fitted to the given run")
+
+
+def moved(before: Target, target: Target, positions: Tensor) -> Tensor:
+    """Positions [*batch, dim] of a run of the same model in the coordinates of this target."""
+    return target.from_unconstrained(before.to_unconstrained(positions).to(target.dtype))
 
 
 def _distribution_base(target: Target, given: Distribution, description: str) -> Base:
@@ -90,7 +96,10 @@ def _distribution_base(target: Target, given: Distribution, description: str) ->
         event = tuple(given.event_shape)
     site = target.sites[0]
     one = len(target.sites) == 1 and event == tuple(site.shape)
-    if one and not _is_real(_support(target, site.name)):
+    # Where a transport stands between, values are not positions.
+    if one and (
+        target.described is not target.program or not _is_real(_support(target, site.name))
+    ):
         return _site_base(target, given, description)
     if one or event == (dim,):
         return _flat_base(target, given, description)
@@ -259,11 +268,11 @@ def unconstrained(target: Target, values: dict[str, Tensor]) -> Tensor:
         free: Any = biject_to(support).inv(value)
         free = free.reshape(len(value), -1)
         parts.append(torch.where(inside[:, None] & free.isfinite(), free, torch.nan))
-    return torch.cat(parts, dim=1).T.contiguous()
+    return target.from_unconstrained(torch.cat(parts, dim=1)).T.contiguous()
 
 
 def _support(target: Target, name: str) -> Any:
-    program: Any = target.program
+    program: Any = target.described
     if isinstance(program, ModelProgram):
         node: Any = program.first_trace.nodes[name]
         return node["fn"].support

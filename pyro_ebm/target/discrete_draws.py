@@ -34,11 +34,11 @@ def draw_discrete(
     generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
     """One draw of every marginalised site at each position, [*batch, *site shape] by site."""
-    program = target.program
+    program = target.described
     if not isinstance(program, ModelProgram) or not program.marginalised:
         return {}
     batch = positions.shape[:-1]
-    flat = positions.reshape(-1, target.dim)
+    flat = target.to_unconstrained(positions.reshape(-1, target.dim))
     chunk = max(1, _NUMBERS // target.numbers_per_run)
     parts = [_draw_rows(target, program, rows, generator) for rows in flat.split(chunk)]
     return {

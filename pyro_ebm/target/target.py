@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from pyro.infer.autoguide.initialization import init_to_uniform
 from torch import Tensor
+from torch.distributions import Transform
 from torch.utils import _pytree as pytree
 
 from pyro_ebm.energies import as_energy
@@ -35,6 +36,7 @@ from .program import ModelProgram, Program, Terms
 from .side import NO_SIDE, Side
 from .simple_programs import EnergyProgram, PotentialProgram
 from .summed_or_sampled import choose
+from .transported import TransportedProgram, check_transform
 from .vectorize import (
     NUM_PROBES,
     BatchedDensity,
@@ -204,6 +206,63 @@ class Target:
         """
         return cls(PotentialProgram(potential_fn, initial_params, transforms or {}))
 
+    def transported(self, transform: Any) -> Target:
+        """This density in the coordinates z of a bijection x = T(z) of its positions x.
+
+        The sites are the same, and what :meth:`constrain` gives for z are their values at T(z).
+
+        :param transform: T, a transform of vectors of ``dim`` numbers, with its log determinant.
+        :raises TypeError: no transform, or a target with discrete coordinates.
+        :raises ValueError: a transform of other vectors, or one whose inverse or log determinant is
+            not right; one that torch.func.vmap cannot take.
+        """
+        if self.num_states is not None or self.sampled:
+            raise TypeError(
+                "expected a target with continuous coordinates alone, got one with states. A "
+                "transform has no gradient to follow there."
+            )
+        check_transform(transform, dim=self.dim, like=self._like)
+        with warnings.catch_warnings():
+            # That the model itself goes chain by chain was said when it was frozen.
+            warnings.simplefilter("ignore")
+            made = Target(TransportedProgram(self.program, transform))
+        if self.vectorized and not made.vectorized:
+            raise ValueError(
+                "expected a transform that torch.func.vmap can take, got one that it cannot "
+                f"({made.why_not_vectorized}). Of zuko's flows NICE, RealNVP, MAF, NSF and NCSF go."
+            )
+        return made
+
+    @property
+    def described(self) -> Program:
+        """The program that knows the sites: behind transports, the one that is transported."""
+        program = self.program
+        while isinstance(program, TransportedProgram):
+            program = program.inner
+        return program
+
+    def to_unconstrained(self, positions: Float[Tensor, "*batch dim"]) -> Tensor:
+        """The unconstrained coordinates of the sites at positions: behind a transport T(z)."""
+        with torch.no_grad():
+            for transform in self._transforms:
+                positions = transform(positions)  # pyright: ignore[reportAssignmentType]
+        return positions
+
+    def from_unconstrained(self, flat: Float[Tensor, "*batch dim"]) -> Tensor:
+        """The positions of unconstrained coordinates of the sites."""
+        with torch.no_grad():
+            for transform in reversed(self._transforms):
+                flat = transform.inv(flat)  # pyright: ignore[reportAssignmentType]
+        return flat
+
+    @property
+    def _transforms(self) -> list[Transform]:
+        found, program = [], self.program
+        while isinstance(program, TransportedProgram):
+            found.append(program.transform)
+            program = program.inner
+        return found
+
     @property
     def vectorized(self) -> bool:
         """Whether all chains are evaluated in one call."""
@@ -332,12 +391,14 @@ class Target:
                 )
             parts.append(value.reshape(*value.shape[: value.dim() - len(shape)], -1))
         batch = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
-        return torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], dim=-1)
+        flat = torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], dim=-1)
+        return self.from_unconstrained(flat)
 
     @property
     def marginalised(self) -> tuple[str, ...]:
         """The discrete sites that are summed out."""
-        return self.program.marginalised if isinstance(self.program, ModelProgram) else ()
+        program = self.described
+        return program.marginalised if isinstance(program, ModelProgram) else ()
 
     @property
     def sampled(self) -> tuple[str, ...]:
@@ -361,17 +422,17 @@ class Target:
     def dependencies(self) -> dict[str, frozenset[str]]:
         """By latent, discrete and deterministic site the latent and discrete sites it depends on.
 
-        A model that is evaluated chain by chain may hide what it reads: there everything depends
-        on everything.
+        A model that is evaluated chain by chain may hide what it reads, and a transport mixes all
+        coordinates: there everything depends on everything.
         """
         own = {name: frozenset({name}) for name in (*self._names, *self.marginalised)}
-        program = self.program
+        program, mixed = self.described, isinstance(self.program, TransportedProgram)
         if not isinstance(program, ModelProgram):
-            return own
+            return dict.fromkeys(own, frozenset(own)) if mixed else own
         named = [name for name in program.first_trace.nodes if name in program.determined]
         named += self._names
         try:
-            if self.vectorized:
+            if self.vectorized and not mixed:
                 return own | program.dependencies(named, lambda node: node["value"])
         except Exception:  # vmap raises whatever the model's operations raise
             pass

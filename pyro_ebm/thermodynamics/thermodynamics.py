@@ -161,7 +161,7 @@ class _Record:
         self._target, self._base, self._temperature = target, base, temperature
         self._functions = functions
         self._spins = is_of_spins(target)
-        self._bare = isinstance(target.program, EnergyProgram | DiscreteProgram)
+        self._bare = isinstance(target.described, EnergyProgram | DiscreteProgram)
         self.names: tuple[str, ...] = ()
 
     def watch(self, positions: Tensor) -> Tensor:

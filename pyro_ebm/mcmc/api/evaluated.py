@@ -131,10 +131,11 @@ def _kept_sites(
 
 
 def _pointwise(target: Target, terms: Terms, facts: Mapping[str, Facts]) -> dict[str, np.ndarray]:
-    if not isinstance(target.program, ModelProgram):
+    program = target.described
+    if not isinstance(program, ModelProgram):
         return {}
     found = pointwise_log_likelihood(
-        target.program,
+        program,
         log_prior=terms.log_prior,
         log_likelihood=terms.log_likelihood,
         num_batch_axes=1,
@@ -175,6 +176,8 @@ def unconstrained(record: RunRecord, positions: Tensor) -> dict[str, np.ndarray]
     """
     if record.target.num_states is not None:
         return {}
+    # Behind a transport all coordinates are kept.
+    positions = record.target.to_unconstrained(positions)
     places = {int(c): i for i, c in enumerate(record.stored_coordinates.tolist())}
     found = {}
     for site in record.target.sites:

@@ -80,7 +80,7 @@ def build_groups(
     :raises ValueError: names or labels that do not fit; a prior that cannot be drawn from; a
         warm-up or sites that were not kept.
     """
-    facts = site_facts(record.target.program)
+    facts = site_facts(record.target.described)
     pointwise = log_likelihood and record.keeps_all and not _is_too_large(record, facts)
     groups: Groups = {}
     with torch.random.fork_rng(list(range(torch.cuda.device_count()))):
@@ -201,7 +201,7 @@ def _predicted(record: RunRecord, facts: Mapping[str, Facts]) -> dict[str, np.nd
 
 
 def _data(record: RunRecord, facts: Mapping[str, Facts]) -> Groups:
-    program = record.target.program
+    program = record.target.described
     if not isinstance(program, ModelProgram):
         return {}
     observed = {name: fact.value for name, fact in facts.items() if fact.value is not None}

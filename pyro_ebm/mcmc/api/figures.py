@@ -132,6 +132,9 @@ def _with_log_density(found: Coordinates, record: RunRecord) -> Coordinates:
 
 
 def _names(record: RunRecord) -> tuple[str, ...]:
+    if record.target.described is not record.target.program:
+        # Behind a transport no coordinate is that of a site.
+        return tuple(f"z[{i}]" for i in range(record.target.dim))
     names = [
         site.name + (f"[{','.join(map(str, index))}]" if index else "")
         for site in record.target.sites

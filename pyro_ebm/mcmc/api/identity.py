@@ -62,7 +62,7 @@ def identity(
 
     :param settings: those of the method, by a word for what they are settings of.
     """
-    program = target.program
+    program = target.described
     observed: dict[str, Any] = {}
     given: dict[str, Any] = {}
     determined: dict[str, Any] = {}
@@ -159,7 +159,7 @@ def agree(old: Tensor, new: Tensor) -> bool:
 
 
 def _supports(target: Target) -> dict[str, str]:
-    program = target.program
+    program = target.described
     if isinstance(program, EnergyProgram | DiscreteProgram):
         return {"x": _support(program.energy.support)}
     if not isinstance(program, ModelProgram):

@@ -177,7 +177,7 @@ def model_of(record: RunRecord) -> ModelProgram:
 
     :raises ValueError: the run was not that of a Pyro model.
     """
-    program = record.target.program
+    program = record.target.described
     if not isinstance(program, ModelProgram):
         raise ValueError(
             "Predictions need a Pyro model; this run sampled a bare energy or a potential."

@@ -126,7 +126,7 @@ def one_chain_of(initial_params: Mapping[str, Tensor], num_chains: int) -> Mappi
 
 def validate(target: Target, position: Tensor) -> None:
     """Run the user's model once at a start with validation on."""
-    program: Any = target.program
+    program: Any = target.described
     model = getattr(program, "user_model", None)
     if model is None:
         return
