@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pyro_ebm.optimize.lbfgs import Rules, Runs, ValueAndGradient, advanced, begun, rules_for
-from pyro_ebm.optimize.line_search import Memory, Search, where
+from pyro_ebm.optimize.line_search import where
 
 from .strategies import BasinHopping
 
@@ -99,9 +99,7 @@ def _temperature(strategy: BasinHopping, first: Visited) -> float:
     return max(0.5 * deviation, _COLDEST)
 
 
-def _descents(
-    objective: ValueAndGradient, starts: Tensor, rules: Rules
-) -> tuple[Runs, Tensor]:
+def _descents(objective: ValueAndGradient, starts: Tensor, rules: Rules) -> tuple[Runs, Tensor]:
     """Descents that begin, and which of them may: those at a finite energy."""
     value, gradient = objective(starts)
     sound = value.isfinite() & gradient.isfinite().all(0)
@@ -112,10 +110,8 @@ def _descents(
 
 def _resumed(where_new: Tensor, new: Runs, old: Runs) -> Runs:
     """Runs of which some begin anew."""
-    parts = {
-        name: where(where_new, a, b)
-        if isinstance(a, Memory | Search)
-        else torch.where(where_new, a, b)
-        for (name, a), b in zip(new._asdict().items(), old, strict=True)
-    }
-    return Runs(**parts)
+    memory = where(where_new, new.memory, old.memory)
+    search = where(where_new, new.search, old.search)
+    # These two are tuples themselves: in their place stands any tensor until they come back.
+    bare = (each._replace(memory=each.value, search=each.value) for each in (new, old))
+    return where(where_new, *bare)._replace(memory=memory, search=search)
