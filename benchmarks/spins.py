@@ -8,6 +8,11 @@ clock, and of processor time, which a busy machine changes little. The mean ener
 of each is printed beside its pace, with what the exact solution of the infinite lattice says: a
 sampler that is wrong has no pace.
 
+thrml is given the lattice as its README gives a chain: nodes, edges, an ``IsingEBM``, and the two
+blocks of the chequerboard. A whole run of all chains is compiled as one and only the last state is
+kept; a sweep is a step of both blocks. What XLA makes of it depends on how chains are mapped, so
+both ways are timed: every chain by a vmap of the run, and one after the other.
+
 JAX is represented by a chequerboard of two blocks written by hand, with nothing of a general
 library in it: bonds are shifts of the lattice, random numbers one call a block, and a whole run is
 one compiled loop.
@@ -20,6 +25,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -125,7 +131,59 @@ def in_jax(lattice: Lattice) -> Sampler:
     return run
 
 
-CONTESTANTS = {"pyro_ebm in C": native, "pyro_ebm in torch": in_torch, "JAX by hand": in_jax}
+def in_thrml(lattice: Lattice, *, together: bool) -> Sampler:
+    """Two blocks of thrml, all chains under one jit.
+
+    :param together: whether chains are a batch, or taken one after the other.
+    :raises ImportError: there is no thrml.
+    """
+    import jax
+    import jax.numpy as jnp
+    from thrml import Block, SamplingSchedule, SpinNode, sample_states
+    from thrml.models import IsingEBM, IsingSamplingProgram, hinton_init
+
+    side = lattice.length
+    rows = [[SpinNode() for _ in range(side)] for _ in range(side)]
+    nodes = [node for row in rows for node in row]
+    edges = []
+    for i in range(side):
+        for j in range(side):
+            edges += [(rows[i][j], rows[(i + 1) % side][j]), (rows[i][j], rows[i][(j + 1) % side])]
+    beta = jnp.array(1.0 / lattice.temperature)
+    model = IsingEBM(nodes, edges, jnp.zeros(len(nodes)), jnp.ones(len(edges)), beta)
+    blocks = [Block([rows[i][j] for i, j in _of_colour(side, colour)]) for colour in (0, 1)]
+    program = IsingSamplingProgram(model, blocks, clamped_blocks=[])
+    # Warm-up of all sweeps but the last, and one sample: nothing else is stored.
+    schedule = SamplingSchedule(lattice.sweeps - 1, 1, 1)
+    state = [hinton_init(jax.random.key(0), model, blocks, (lattice.chains,))]
+
+    def one(key, first):
+        return [drawn[-1] for drawn in sample_states(key, program, schedule, first, [], blocks)]
+
+    @jax.jit
+    def all_chains(keys, first):
+        if together:
+            return jax.vmap(one)(keys, first)
+        return jax.lax.map(lambda pair: one(*pair), (keys, first))
+
+    place = np.argsort([i * side + j for c in (0, 1) for i, j in _of_colour(side, c)])
+
+    def run(seed: int) -> np.ndarray:
+        keys = jax.random.split(jax.random.key(seed), lattice.chains)
+        state[0] = jax.block_until_ready(all_chains(keys, state[0]))
+        flat = np.concatenate([np.asarray(part) for part in state[0]], 1)[:, place]
+        return np.where(flat, 1.0, -1.0).reshape(_shape(lattice))
+
+    return run
+
+
+CONTESTANTS: dict[str, Callable[[Lattice], Sampler]] = {
+    "pyro_ebm in C": native,
+    "pyro_ebm in torch": in_torch,
+    "thrml, vmap": partial(in_thrml, together=True),
+    "thrml, map": partial(in_thrml, together=False),
+    "JAX by hand": in_jax,
+}
 
 
 def exact_energy(temperature: float) -> float:
@@ -201,6 +259,10 @@ def _begun(lattice: Lattice):
     generator = torch.Generator().manual_seed(0)
     position = target.initial_positions(lattice.chains, generator=generator)
     return target, position, discrete_settings(1.0, position)
+
+
+def _of_colour(side: int, colour: int) -> list[tuple[int, int]]:
+    return [(i, j) for i in range(side) for j in range(side) if (i + j) % 2 == colour]
 
 
 def _shape(lattice: Lattice) -> tuple[int, int, int]:

@@ -21,6 +21,8 @@ from .start import Start
 _PARTICLES = 512
 _RELATIVE_VARIANCE, _MOST_TEMPERATURES, _FEWEST_TEMPERATURES = 0.2, 512, 16
 _APART = 3.0
+# What rounding does to log Z, in units of it.
+_ROUNDING = 1e-6
 
 
 def enough_temperatures(
@@ -59,7 +61,8 @@ def cross_check(
 
 def _apart(log_z: float, error: float, backward: Backward) -> list[str]:
     """Whether the estimate lies far from what the particles and the draws say together."""
-    joint = math.hypot(error, backward.bennett_error)
+    # Where all weights are equal both errors are nought, and what is left is rounding.
+    joint = math.hypot(error, backward.bennett_error, _ROUNDING * max(1.0, abs(log_z)))
     distance = abs(log_z - backward.bennett)
     if distance <= _APART * joint or not math.isfinite(joint):
         return []

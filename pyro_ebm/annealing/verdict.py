@@ -131,7 +131,9 @@ def overlap(forward: Tensor, backward: Tensor) -> float:
     """The share of backward works that lie within the central 98 % of the forward ones."""
     finite = forward[forward > -torch.inf].double()
     low, high = torch.quantile(finite, finite.new_tensor([0.01, 0.99]))
-    return float(((backward >= low) & (backward <= high)).double().mean())
+    rounding = _ROUNDING * finite.abs().max().clamp(min=1.0)
+    inside = (backward >= low - rounding) & (backward <= high + rounding)
+    return float(inside.double().mean())
 
 
 def narrow_directions(

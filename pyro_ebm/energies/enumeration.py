@@ -72,7 +72,8 @@ def exact_enumeration(
         chunk_size: how many configurations are evaluated at once.
 
     Raises:
-        ValueError: a support that is not discrete and finite; more than 2^22 configurations.
+        ValueError: a support that is not discrete and finite; more than 2^22 configurations; an
+            energy that is NaN or minus infinity somewhere, or infinite everywhere.
     """
     listed = as_energy(energy)
     count = count_configurations(listed)
@@ -87,6 +88,7 @@ def exact_enumeration(
         states = checked_states(listed).double()
         chunks = [evaluate_rows(listed, x).double() for x in _chunks(listed, count, chunk_size)]
         energies = torch.cat(chunks)
+        _check_energies(listed, energies)
         value = as_temperature(temperature).double().to(energies.device)
         levels = value.reshape(-1, 1)
         log_z = (-energies / levels).logsumexp(-1)
@@ -96,6 +98,8 @@ def exact_enumeration(
             part = energies[offset : offset + len(x)]
             offset += len(x)
             weights = (-part / levels - log_z.unsqueeze(-1)).exp()
+            # What is ruled out has no share: nought, where nought times infinity is no number.
+            part = torch.where(part.isfinite(), part, 0.0)
             flat = x.double().reshape(len(x), -1)
             found = (flat.unsqueeze(-1) == states.to(flat.device)).double().flatten(1)
             terms = [weights @ part, weights @ part.square(), weights @ found, weights @ flat]
@@ -120,6 +124,24 @@ def exact_enumeration(
         covariance.reshape(*batch, *covariance.shape[-2:]),
         None if seen is None else seen.reshape(batch + seen.shape[1:]),
         energies,
+    )
+
+
+def _check_energies(energy: Energy, energies: Tensor) -> None:
+    """Infinity rules a configuration out; all else must be a number, and something be left.
+
+    Raises:
+        ValueError: NaN, minus infinity, or nothing left.
+    """
+    wrong = energies.isnan() | (energies == -torch.inf)
+    if not bool(wrong.any()) and bool(energies.isfinite().any()):
+        return
+    number = int(wrong.int().argmax())
+    x = configurations(energy, torch.tensor([number]))[0].tolist()
+    raise ValueError(
+        f"expected {type(energy).__name__} to be finite, or infinite where a configuration is "
+        f"ruled out, got {float(energies[number])} at "
+        + (f"{x}." if bool(wrong.any()) else "all configurations.")
     )
 
 

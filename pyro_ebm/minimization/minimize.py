@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pyro_ebm.optimize import distinct_minima, lbfgs
+from pyro_ebm.target import worthwhile_threads
 
 from .annealed import minimize_discrete
 from .border import falls_at_border, falls_far, lower_inside, push
@@ -83,9 +84,10 @@ def minimize(
         generator = torch.Generator(begun.device).manual_seed(int(torch.randint(2**62, ())))
         annealing = strategy if isinstance(strategy, SimulatedAnnealing) else SimulatedAnnealing()
         return minimize_discrete(problem, begun, annealing, generator)
-    ends = _search(problem, begun, max_evaluations)
-    if isinstance(strategy, BasinHopping):
-        ends = _hop(problem, ends, begun, strategy, max_evaluations)
+    with worthwhile_threads(problem.target, begun.shape[1]):
+        ends = _search(problem, begun, max_evaluations)
+        if isinstance(strategy, BasinHopping):
+            ends = _hop(problem, ends, begun, strategy, max_evaluations)
     values = problem.values(ends.positions)
     start_values = problem.features(problem.values(begun))
     flat = problem.features(values)

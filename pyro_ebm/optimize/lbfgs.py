@@ -52,7 +52,9 @@ class Optimum(NamedTuple):
     num_steps: Int[Tensor, " runs"]
 
 
-class _Runs(NamedTuple):
+class Runs(NamedTuple):
+    """Where every run of :func:`lbfgs` is; ``done`` are those that have ended."""
+
     position: Tensor
     value: Tensor
     gradient: Tensor
@@ -69,7 +71,9 @@ class _Runs(NamedTuple):
     done: Tensor
 
 
-class _Rules(NamedTuple):
+class Rules(NamedTuple):
+    """When a run has arrived, and beyond what it has run away, by run."""
+
     gradient_tolerance: float
     value_tolerance: float
     decrement: float
@@ -106,35 +110,53 @@ def lbfgs(
     Raises:
         ValueError: a start, or the function there, is not finite.
     """
-    eps = torch.finfo(starts.dtype).eps
-    rules = _Rules(
-        eps ** (2 / 3) if gradient_tolerance is None else gradient_tolerance,
-        0.1 * eps if value_tolerance is None else value_tolerance,
-        decrement,
-        _RUNAWAY * starts.abs().amax(0).clamp(min=1.0),
+    rules = rules_for(
+        starts,
+        gradient_tolerance=gradient_tolerance,
+        value_tolerance=value_tolerance,
+        decrement=decrement,
     )
-    runs = _begin(value_and_gradient, starts.detach().clone(), memory, rules)
+    position = starts.detach().clone()
+    value, gradient = value_and_gradient(position)
+    _check_start(position, value, gradient)
+    runs = begun(position, value, gradient, memory=memory, rules=rules)
     for _ in range(max_evaluations):
         if bool(runs.done.all()):
             break
-        runs = _round(runs, value_and_gradient, rules)
+        runs = advanced(runs, value_and_gradient, rules)
     return Optimum(
         runs.position, runs.value, runs.gradient, runs.converged, runs.unbounded, runs.num_steps
     )
 
 
-def _begin(
-    value_and_gradient: ValueAndGradient, position: Tensor, memory: int, rules: _Rules
-) -> _Runs:
-    value, gradient = value_and_gradient(position)
-    _check_start(position, value, gradient)
+def rules_for(
+    starts: Float[Tensor, "dim runs"],
+    *,
+    gradient_tolerance: float | None = None,
+    value_tolerance: float | None = None,
+    decrement: float = 0.0,
+) -> Rules:
+    """The rules of runs from these starts; what is None is set as :func:`lbfgs` says."""
+    eps = torch.finfo(starts.dtype).eps
+    return Rules(
+        eps ** (2 / 3) if gradient_tolerance is None else gradient_tolerance,
+        0.1 * eps if value_tolerance is None else value_tolerance,
+        decrement,
+        _RUNAWAY * starts.abs().amax(0).clamp(min=1.0),
+    )
+
+
+def begun(
+    position: Tensor, value: Tensor, gradient: Tensor, *, memory: int = 10, rules: Rules
+) -> Runs:
+    """Runs that have made no step yet, at finite values and gradients."""
     pairs = position.new_zeros(memory, *position.shape)
     pairs = Memory(pairs, pairs, pairs[:, 0])
     no = torch.zeros_like(value, dtype=torch.bool)
     none = torch.zeros_like(value, dtype=torch.long)
     steepest = gradient.abs().amax(0)
     flat = _flat(gradient, value, steepest, rules)
-    return _Runs(
+    return Runs(
         position,
         value,
         gradient,
@@ -152,7 +174,7 @@ def _begin(
     )
 
 
-def _round(runs: _Runs, value_and_gradient: ValueAndGradient, rules: _Rules) -> _Runs:
+def advanced(runs: Runs, value_and_gradient: ValueAndGradient, rules: Rules) -> Runs:
     """One evaluation of every run: it takes a step, narrows or widens its bracket, or ends."""
     search, active = runs.search, ~runs.done
     eps = torch.finfo(runs.value.dtype).eps
@@ -206,7 +228,7 @@ def _round(runs: _Runs, value_and_gradient: ValueAndGradient, rules: _Rules) -> 
     close = learnt & (-fresh.slope <= rules.decrement)
     fell = plunged | runaway
     converged = ~fell & ((accepted & (settled | flat | close)) | (stuck & at_rounding))
-    return _Runs(
+    return Runs(
         position,
         value,
         gradient,
@@ -224,7 +246,7 @@ def _round(runs: _Runs, value_and_gradient: ValueAndGradient, rules: _Rules) -> 
     )
 
 
-def _flat(gradient: Tensor, value: Tensor, steepest: Tensor, rules: _Rules) -> Tensor:
+def _flat(gradient: Tensor, value: Tensor, steepest: Tensor, rules: Rules) -> Tensor:
     """Whether a gradient is as good as zero, beside the value and the steepest met."""
     greatest = gradient.abs().amax(0)
     unit = value.abs().clamp(min=1.0)

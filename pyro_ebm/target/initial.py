@@ -66,13 +66,19 @@ def discrete_positions(
 ) -> Tensor:
     """Random states [dim, num_points] that the density does not rule out.
 
-    :raises ValueError: when none are found in 100 tries.
+    :raises ValueError: when none are found in 100 tries; a log density of +inf.
     """
     positions = program.starts(num_points, generator)
     tries = 1
     while True:
         value = program.terms(positions.T, side).log_density
         good = value.isfinite()
+        if bool((value == torch.inf).any()):
+            raise ValueError(
+                "expected energies that are finite, or +inf where a configuration is ruled out, "
+                f"got -inf at {int((value == torch.inf).sum())} of {num_points} random states: "
+                "they would have all probability. Check the energy's sign and its logarithms."
+            )
         if bool(good.all()):
             return positions
         if tries == MAX_TRIES:

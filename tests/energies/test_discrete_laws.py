@@ -1,6 +1,7 @@
 """Laws that every discrete energy in the catalogue obeys."""
 
 import copy
+import math
 import pickle
 from itertools import product
 from statistics import NormalDist
@@ -9,17 +10,21 @@ import pytest
 import torch
 from pyro.distributions import enable_validation
 from torch import Tensor
+from torch.distributions import constraints
 
 from pyro_ebm.distribution import EnergyDistribution
 from pyro_ebm.energies import (
     Energy,
     Ising,
+    as_energy,
     blocks_of,
     changes_by_enumeration,
     exact_enumeration,
+    spin,
     states_of,
 )
 from pyro_ebm.energies.enumeration import configurations
+from pyro_ebm.target import Target
 
 from .discrete import CASES, Case, over
 
@@ -191,6 +196,36 @@ def test_enumeration_is_the_plain_sum(case: Case):
     pieces = exact_enumeration(energy, LEVELS, chunk_size=7)
     for name in ("log_z", "energy_variance", "entropy", "covariance", "energies"):
         torch.testing.assert_close(getattr(pieces, name), getattr(exact, name))
+
+
+def test_configurations_that_are_ruled_out_have_no_share():
+    def three_up(x):
+        return torch.where(x.sum() == 3, x[0], torch.inf)
+
+    exact = exact_enumeration(as_energy(three_up, event_shape=(5,), support=constraints.boolean))
+    # Of ten such configurations six have the first site up.
+    up = 6 * math.exp(-1.0)
+    assert float(exact.log_z) == pytest.approx(math.log(4 + up))
+    assert float(exact.mean_energy) == pytest.approx(up / (4 + up))
+    assert float(exact.energy_variance) == pytest.approx(up * 4 / (4 + up) ** 2)
+    assert float(exact.mean.sum()) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_energies_that_are_no_numbers_are_told_with_their_configuration(value):
+    energy = as_energy(
+        lambda x: torch.where(x.sum() == 3, value, x[0]), event_shape=(3,), support=spin
+    )
+    with pytest.raises(ValueError, match=r"got (nan|-inf) at \[1.0, 1.0, 1.0\]"):
+        exact_enumeration(energy)
+
+
+def test_a_state_of_infinite_probability_is_refused():
+    energy = as_energy(
+        lambda x: torch.where(x[0] > 0, -torch.inf, 0.0), event_shape=(3,), support=spin
+    )
+    with pytest.raises(ValueError, match="got -inf at"):
+        Target.from_energy(energy).initial_positions(64)
 
 
 @over(CASES)

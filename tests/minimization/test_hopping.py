@@ -52,3 +52,30 @@ def test_one_start_hops_too_and_never_ends_higher_than_it_began():
     hopped = ebm.minimize(energy, starts=start, strategy=ebm.BasinHopping(20))
     assert hopped.counts.tolist() == [1]
     assert float(hopped.energies[0]) <= float(alone.energies[0]) + 1e-4
+
+
+def test_hops_to_where_there_is_no_energy_are_refused():
+    torch.manual_seed(3)
+    # Half of all hops from the minimum land below zero, where the logarithm is NaN.
+    energy = ebm.as_energy(lambda x: (0.01 * x - x.log()).sum(), event_shape=(2,))
+    start = torch.full((4, 2), 100.0)
+    start[0] += torch.tensor([-90.0, 200.0])
+    found = ebm.minimize(energy, starts=start, strategy=ebm.BasinHopping(20, step_size=5.0))
+    torch.testing.assert_close(found.positions, torch.full((1, 2), 100.0), rtol=1e-3, atol=0.0)
+
+
+def test_small_searches_run_on_one_thread():
+    seen = set()
+
+    def bowl(x):
+        seen.add(torch.get_num_threads())
+        return x.square().sum()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        ebm.minimize(ebm.as_energy(bowl, event_shape=(2,)), starts=torch.ones(2, 2))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert 1 in seen

@@ -81,6 +81,15 @@ def test_a_frustrated_triangle_has_six_ground_states():
     assert abs(float(found.heat_capacity[0])) < 1e-3
 
 
+def test_spins_without_couplings_have_n_log_two():
+    torch.manual_seed(3)
+    free = ebm.Ising(torch.zeros(3, 3))
+    found = ebm.thermodynamics(free, [0.3, 10.0], num_ladders=8, num_sweeps=32)
+    assert found.log_z.values == pytest.approx(3 * math.log(2))
+    assert found.entropy.values == pytest.approx(3 * math.log(2))
+    assert found.internal_energy.values == pytest.approx(0.0)
+
+
 def test_oscillators_have_the_heat_capacity_of_equipartition():
     torch.manual_seed(4)
     stiff = torch.tensor([1.0, 4.0, 25.0])
