@@ -67,6 +67,7 @@ from .learning import DenoisingScoreMatching as DenoisingScoreMatching
 from .learning import DivergedWarning as DivergedWarning
 from .learning import ExactLikelihood as ExactLikelihood
 from .learning import NoiseContrastive as NoiseContrastive
+from .learning import Objective as Objective
 from .learning import PersistentContrastiveDivergence as PersistentContrastiveDivergence
 from .learning import PseudoLikelihood as PseudoLikelihood
 from .learning import ScoreMatching as ScoreMatching
@@ -163,6 +164,7 @@ __all__ = [
     "MuellerBrown",
     "NUTSMoves",
     "NoiseContrastive",
+    "Objective",
     "Optimized",
     "ParallelTempering",
     "PathAuxiliary",
