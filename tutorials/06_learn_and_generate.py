@@ -167,9 +167,9 @@ with warnings.catch_warnings():
     lost = ebm.fit(
         wild,
         moons,
-        ebm.DenoisingScoreMatching(noise_scale=0.1),
-        num_steps=500,
-        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=30.0),
+        ebm.PersistentContrastiveDivergence(),
+        num_steps=300,
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=3.0),
     )
 print(lost.why)
 assert lost.diverged

@@ -30,7 +30,7 @@ from .objective import Bound, Judged, Objective, energy_for
 from .persistent_contrastive_divergence import PersistentContrastiveDivergence
 from .rows import Split, batches, split_rows
 from .trained import Trained
-from .watch import Look, advice, divergence, ran_away
+from .watch import Look, advice, divergence, doubt, ran_away
 
 OptimizerFactory = Callable[[list[Tensor]], torch.optim.Optimizer]
 
@@ -313,7 +313,8 @@ class _Run:
                     if reason is not None:
                         diverged, why = True, f"learning diverged at step {self.step}: {reason}"
                         break
-                    self._remember(self.looks[-1].held_out)
+                    if doubt(self.looks, self.energy.event_shape.numel()) is None:
+                        self._remember(self.looks[-1].held_out)
                     bar.set_postfix_str(_told(self.looks[-1]))
                 if folder is not None and (folder.due() or self._last):
                     folder.write(self.saved(seed))

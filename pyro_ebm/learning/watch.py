@@ -22,6 +22,10 @@ _LAGS, _DIVERGED = 5.0, 100.0
 _AWAY = 1e3
 # A held-out loss that has risen by so many times what learning had gained, and at least one.
 _RISEN = 10.0
+# Looks in a row that have to be bad.
+_PATIENCE = 3
+# The share of what was gained on held-out rows that may be lost again.
+_LOST = 0.2
 _LEAST_ACCEPTANCE = 0.02
 _RECENT = 20
 _MOST_RHAT = 1.2
@@ -49,16 +53,28 @@ def divergence(looks: list[Look], dim: int) -> str | None:
     now = looks[-1]
     if not (math.isfinite(now.loss) and math.isfinite(now.gradient_norm)):
         return f"the loss was {now.loss:g} and the norm of its gradient {now.gradient_norm:g}"
-    if not math.isnan(now.gap) and abs(now.gap) > _DIVERGED * (now.spread + math.sqrt(dim)):
-        return (
-            f"the energies of chains and data were {now.gap:.3g} apart, where those of the data "
-            f"spread by {now.spread:.3g}"
-        )
-    scored = [look.held_out for look in looks if math.isfinite(look.held_out)]
-    if len(scored) > 1:
+    if len(looks) < _PATIENCE:
+        return None
+    # One bad look may mend itself.
+    reasons = [doubt(looks[: len(looks) - back], dim) for back in range(_PATIENCE)]
+    return reasons[0] if all(reasons) else None
+
+
+def doubt(looks: list[Look], dim: int) -> str | None:
+    """What is wrong at the last look, a sentence; None where it is a good one."""
+    now = looks[-1]
+    if not math.isnan(now.acceptance) and not math.isnan(now.gap):
+        spread = min(look.spread for look in looks) + math.sqrt(dim)
+        if abs(now.gap) > _DIVERGED * spread:
+            return (
+                f"the energies of chains and data were {abs(now.gap):.3g} apart, where those of "
+                f"the data spread by {now.spread:.3g}"
+            )
+    scored = [look.held_out for look in looks if not math.isnan(look.held_out)]
+    if len(scored) > 1 and not math.isnan(now.held_out):
         best = min(scored)
         gained = max(1.0, scored[0] - best)
-        if now.held_out > best + _RISEN * gained or not math.isfinite(now.held_out):
+        if not now.held_out <= best + _RISEN * gained:
             return f"the held-out loss was {now.held_out:.4g} after a best of {best:.4g}"
     return None
 
@@ -76,13 +92,22 @@ def advice(looks: list[Look], energies: list[Tensor], dim: int) -> list[str]:
     """
     found = []
     recent = looks[-_RECENT:]
-    gaps = [look.gap / (look.spread + math.sqrt(dim)) for look in recent if look.gap == look.gap]
-    if len(gaps) >= 3 and abs(float(np.median(gaps))) > _LAGS:
+    gaps = [look.gap for look in recent if not math.isnan(look.gap + look.acceptance)]
+    spread = float(np.median([look.spread for look in recent])) + math.sqrt(dim)
+    if len(gaps) >= 3 and abs(float(np.median(gaps))) > _LAGS * spread:
         found.append(
-            "The chains lag behind: their energies stay "
-            f"{float(np.median([look.gap for look in recent])):.3g} from those of the data. Take "
-            "more transitions (steps=), or a smaller learning rate."
+            f"The chains lag behind: their energies stay {float(np.median(gaps)):.3g} from those "
+            "of the data. Take more transitions (steps=), or a smaller learning rate."
         )
+    scored = [look.held_out for look in looks if math.isfinite(look.held_out)]
+    if len(scored) > 2:
+        last, best = float(np.median(scored[-3:])), min(scored)
+        if last - best > _LOST * (scored[0] - best):
+            found.append(
+                f"The held-out loss ended at {last:.4g}, after a best of {best:.4g} and "
+                f"{scored[0]:.4g} at the first look: the learning rate is too high, or the energy "
+                "learns rows by heart. Take smaller steps, or fewer."
+            )
     rates = [look.acceptance for look in recent if look.acceptance == look.acceptance]
     if rates and float(np.median(rates)) < _LEAST_ACCEPTANCE:
         found.append(

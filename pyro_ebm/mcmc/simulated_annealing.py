@@ -143,7 +143,8 @@ def _inverse_temperatures(
 ) -> Iterator[float]:
     """One a sweep, from hot to cold in equal ratios."""
     probes = target.initial_positions(_PROBED, generator=generator)
-    _, changes = target.log_density_and_changes(probes)
+    with torch.no_grad():
+        _, changes = target.log_density_and_changes(probes)
     sizes = changes[changes.isfinite() & (changes != 0)].abs().double()
     if len(sizes) == 0:
         return
