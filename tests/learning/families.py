@@ -24,6 +24,11 @@ class Precision(ebm.Energy):
         dim = len(self.mean_of)
         return 0.5 * dim * math.log(2 * math.pi) - self.root.diagonal().abs().log().sum()
 
+    def exact_sample(self, shape=(), *, temperature=1.0, generator=None):
+        with torch.no_grad():
+            noise = torch.randn(*shape, len(self.mean_of), generator=generator)
+            return self.mean_of + noise @ torch.linalg.inv(self.root.tril())
+
 
 class TwoBumps(ebm.Energy):
     """A mixture of two unit Gaussians on the line, by the means and the log odds."""

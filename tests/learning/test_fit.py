@@ -81,7 +81,7 @@ def test_learning_moves_to_the_data_and_says_how_far_it_came():
     assert gained[-1] > gained[0]
     covariance = torch.linalg.inv(energy.root.detach().tril() @ energy.root.detach().tril().T)
     torch.testing.assert_close(covariance.diagonal(), torch.full((2,), 2.25), rtol=0.15, atol=0.0)
-    assert result.log_z == pytest.approx(float(energy.log_normalizer()), rel=1e-5)
+    assert result.log_z == pytest.approx(float(energy.log_normalizer().detach()), rel=1e-5)
 
 
 class Net(ebm.Energy):
@@ -146,7 +146,7 @@ def test_chains_that_lag_are_told_of():
     energy = ebm.Tilted(Net(), Independent(Normal(torch.zeros(2), 3.0), 1))
     slow = ebm.PersistentContrastiveDivergence(sampler=ebm.Langevin(adjusted=False, step_size=1e-4))
     result = learned(energy, rows(), slow, steps=300,
-                     optimizer=lambda p: torch.optim.Adam(p, lr=0.02))  # fmt: skip
+                     optimizer=lambda p: torch.optim.Adam(p, lr=0.005))  # fmt: skip
     assert any("chains" in sentence for sentence in result.advice)
 
 
@@ -180,7 +180,7 @@ def test_annealed_learning_carries_log_z_along():
     objective = ebm.AnnealedLikelihood(num_particles=512, log_z=log_z)
     result = learned(energy, rows(1000).double(), objective, steps=150,
                      optimizer=lambda p: torch.optim.Adam(p, lr=0.02))  # fmt: skip
-    right = float(Precision.log_normalizer(energy))
+    right = float(Precision.log_normalizer(energy).detach())
     assert abs(right - log_z) > 0.3
     assert result.log_z_error < 0.1
     assert abs(result.log_z - right) < 4 * result.log_z_error
