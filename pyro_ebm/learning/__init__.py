@@ -10,7 +10,6 @@ from .evaluation import maximum_mean_discrepancy as maximum_mean_discrepancy
 from .evaluation import mode_coverage as mode_coverage
 from .evaluation import nearest_neighbour_share as nearest_neighbour_share
 from .exact_likelihood import ExactLikelihood as ExactLikelihood
-from .fit import DivergedWarning as DivergedWarning
 from .fit import fit as fit
 from .fit import resume_fit as resume_fit
 from .noise_contrastive import NoiseContrastive as NoiseContrastive
@@ -19,6 +18,7 @@ from .persistent_contrastive_divergence import (
     PersistentContrastiveDivergence as PersistentContrastiveDivergence,
 )
 from .pseudo_likelihood import PseudoLikelihood as PseudoLikelihood
+from .run import DivergedWarning as DivergedWarning
 from .score_matching import ScoreMatching as ScoreMatching
 from .sliced_score_matching import SlicedScoreMatching as SlicedScoreMatching
 from .trained import Trained as Trained

@@ -73,9 +73,9 @@ class Chains:
         self.target = Target.from_energy(self.energy)
         self.api = _kernel_of(sampler, self.target, self.discrete)
         self.biased = isinstance(self.api, Langevin) and not self.api.adjusted
-        self._enter: Callable[..., Any] | None = None
-        self._step: Callable[..., Any] | None = None
-        self._for: int | None = None
+        # By number of chains, as recordings hold for one.
+        self._enter: dict[int, Callable[..., Any]] = {}
+        self._step: dict[int, Callable[..., Any]] = {}
         self._kernel: Kernel | None = None
 
     def begin(self, data: Tensor, generator: torch.Generator) -> ChainState:
@@ -168,18 +168,15 @@ class Chains:
             )
         kernel = self._torch_kernel()
         settings = self._settings(state)
-        if self._for != chains:
-            self._for, self._step = chains, None
-            record = self.target.recorder(positions)
-            self._enter = record(self._begun, positions, settings)
-        assert self._enter is not None
-        begun = self._enter(positions, settings)
+        record = self.target.recorder(positions)
+        if chains not in self._enter:
+            self._enter[chains] = record(self._begun, positions, settings)
+        begun = self._enter[chains](positions, settings)
 
         def advance(chain: Any, noise: Noise) -> Any:
-            if self._step is None:
-                record = self.target.recorder(positions)
-                self._step = record(self._advanced, chain, noise, settings)
-            return self._step(chain, noise, settings)
+            if chains not in self._step:
+                self._step[chains] = record(self._advanced, chain, noise, settings)
+            return self._step[chains](chain, noise, settings)
 
         return one_transition(kernel, advance, begun, positions, generator)
 

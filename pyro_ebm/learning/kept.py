@@ -15,10 +15,11 @@ _FILE = "learning.pt"
 
 
 class Kept(NamedTuple):
-    """All that a run could go on from; ``state`` is that of the objective."""
+    """All that a run could go on from; ``state`` is that of the objective, ``about`` says what."""
 
     step: int
     seed: int
+    about: dict[str, str]
     options: dict[str, Any]
     parameters: list[Tensor]
     optimizer: dict[str, Any]
@@ -49,6 +50,18 @@ class Kept(NamedTuple):
                 "objective whose state has another form."
             )
         return pytree.tree_unflatten(self.state, form)
+
+    def check(self, about: dict[str, str]) -> None:
+        """Refuse to go on with something else than the run was begun with.
+
+        :raises ValueError: the energy, the objective or the data are others.
+        """
+        for name, now in about.items():
+            if self.about[name] != now:
+                raise ValueError(
+                    f"expected the {name} that the run was begun with, {self.about[name]}, got "
+                    f"{now}."
+                )
 
     def with_learned(self, state: Any, old: Any, new: list[Tensor]) -> Any:
         """The state with some of its tensors, by identity, replaced by others."""

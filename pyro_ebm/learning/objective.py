@@ -106,8 +106,19 @@ class Objective(ABC):
 def energy_for(energy: Any, rows: Tensor) -> Energy:
     """Anything that can be an energy, of configurations such as these rows [n, *event].
 
-    :raises ValueError: the rows are not configurations of it.
+    :raises ValueError: the rows are not configurations of it, or lie outside of its support.
     """
+    taken = _shaped(energy, rows)
+    inside = taken.support.check(rows).reshape(len(rows), -1).all(1)
+    if not bool(inside.all()):
+        raise ValueError(
+            f"expected data inside the support {taken.support} of {type(taken).__name__}, got "
+            f"{int((~inside).sum())} of {len(rows)} rows outside of it."
+        )
+    return taken
+
+
+def _shaped(energy: Any, rows: Tensor) -> Energy:
     if isinstance(energy, Energy):
         if tuple(rows.shape[1:]) != tuple(energy.event_shape):
             advice = (

@@ -246,5 +246,18 @@ def test_a_folder_is_never_written_over(tmp_path):
         learned(gaussian(), rows(), store=tmp_path / "run")
     with pytest.raises(FileNotFoundError):
         ebm.resume_fit(tmp_path / "other", gaussian(), rows())
-    with pytest.raises(ValueError, match="shapes"):
+    with pytest.raises(ValueError, match="energy that the run was begun with"):
         ebm.resume_fit(tmp_path / "run", gaussian(3), rows(dim=3), ebm.ScoreMatching())
+    with pytest.raises(ValueError, match="objective that the run was begun with"):
+        ebm.resume_fit(tmp_path / "run", gaussian(), rows(), ebm.SlicedScoreMatching())
+    with pytest.raises(ValueError, match="data that the run was begun with"):
+        ebm.resume_fit(tmp_path / "run", gaussian(), 2 * rows(), ebm.ScoreMatching())
+
+
+@pytest.mark.parametrize("objective", [ebm.ExactLikelihood(), ebm.PseudoLikelihood()])
+def test_rows_outside_of_the_support_are_refused(objective):
+    machine = ebm.RBM(nn.Parameter(torch.zeros(4, 2))).marginal()
+    with pytest.raises(ValueError, match="outside of it"):
+        ebm.fit(machine, torch.full((20, 4), 0.5), objective)
+    with pytest.raises(ValueError, match="outside of it"):
+        objective.loss(machine, torch.full((20, 4), 2.0))
