@@ -181,7 +181,8 @@ class Chains:
         return one_transition(kernel, advance, begun, positions, generator)
 
     def _begun(self, positions: Tensor, settings: Settings) -> Any:
-        return self._torch_kernel().init(positions, *self.target.recorded(positions), settings)
+        log_density, gradient = self.target.recorded(positions)
+        return self._torch_kernel().init(positions, log_density, gradient, settings)
 
     def _advanced(self, chain: Any, noise: Noise, settings: Settings) -> Any:
         return self._torch_kernel().step(self.target.recorded, chain, noise, settings)

@@ -44,6 +44,7 @@ def fit(
     energy_penalty: float = 0.0,
     gradient_clip: float | None = None,
     ema: float | None = None,
+    patience: int | None = None,
     look_every: int | None = None,
     store: str | PathLike[str] | None = None,
     checkpoint_seconds: float = 60.0,
@@ -71,6 +72,9 @@ def fit(
     :param gradient_clip: the largest norm of a gradient; larger ones are scaled down.
     :param ema: a decay such as 0.999: the energy ends with the exponential moving average of its
         parameters.
+    :param patience: learning ends when so many looks in a row have not bettered the loss of the
+        rows held out, with the parameters of the best look, as it does after all steps. For
+        objectives that have such a loss, and not with ``ema``.
     :param look_every: steps between two looks; a hundredth of the run unless given.
     :param store: a folder, which must not be there yet: the run goes there while it goes on, and
         :func:`resume_fit` takes it up again after any stop.
@@ -82,7 +86,13 @@ def fit(
         parameters to learn, and options outside of their range.
     """
     options = _checked(
-        num_steps, batch_size, look_every, energy_penalty, gradient_clip=gradient_clip, ema=ema
+        num_steps,
+        batch_size,
+        look_every,
+        energy_penalty,
+        gradient_clip=gradient_clip,
+        ema=ema,
+        patience=patience,
     )
     folder = None if store is None else Folder.new(store, checkpoint_seconds)
     # One number of torch's global stream seeds all, so that pyro.set_rng_seed repeats a run.
@@ -154,6 +164,7 @@ def _checked(
     *,
     gradient_clip: float | None,
     ema: float | None,
+    patience: int | None,
 ) -> Options:
     check_whole("num_steps", num_steps, 1)
     check_whole("batch_size", batch_size, 1)
@@ -165,8 +176,17 @@ def _checked(
         raise ValueError(f"gradient_clip must be positive, got {gradient_clip}.")
     if ema is not None:
         check_share("ema", ema)
+    if patience is not None:
+        check_whole("patience", patience, 1)
+        if ema is not None:
+            raise ValueError(
+                f"expected patience or ema, got patience={patience} and ema={ema}: the parameters "
+                "are those of the best look, or an average. Leave one of them out."
+            )
     every = look_every or max(1, num_steps // _LOOKS)
-    return Options(num_steps, batch_size, every, float(energy_penalty), gradient_clip, ema)
+    return Options(
+        num_steps, batch_size, every, float(energy_penalty), gradient_clip, ema, patience
+    )
 
 
 def _learned(

@@ -41,6 +41,7 @@ class Options(NamedTuple):
     energy_penalty: float
     gradient_clip: float | None
     ema: float | None
+    patience: int | None = None
 
 
 class LearningRun:
@@ -109,6 +110,11 @@ class LearningRun:
                         break
                     if doubt(self.looks, self.energy.event_shape.numel()) is None:
                         self._remember(self.looks[-1].held_out)
+                    if self._stale():
+                        why = f"the held-out loss was best at {self.best:.4g}, and got no better"
+                        if folder is not None:
+                            folder.write(self.saved(seed))
+                        break
                     bar.set_postfix_str(_told(self.looks[-1]))
                 if folder is not None and (folder.due() or self._last):
                     folder.write(self.saved(seed))
@@ -219,6 +225,15 @@ class LearningRun:
         elif held_out < self.best:
             self.best, self.good = held_out, [_copied(self.parameters)]
 
+    def _stale(self) -> bool:
+        """Whether the loss of the rows held out has not got better for as many looks as it may."""
+        patience = self.options.patience
+        if patience is None or not math.isfinite(self.best):
+            return False
+        return len(self.looks) > patience and all(
+            look.held_out > self.best for look in self.looks[-patience:]
+        )
+
     def _finished(self, why: str, diverged: bool) -> Trained:
         if diverged:
             _put(self.parameters, self.good[0])
@@ -229,11 +244,13 @@ class LearningRun:
             warnings.warn(why[0].upper() + why[1:] + ".", DivergedWarning, stacklevel=5)
         elif self.average is not None:
             _put(self.parameters, self.average)
-        told = (
-            [] if diverged else advice(self.looks, self.energies, self.energy.event_shape.numel())
-        )
+        best = self.options.patience is not None and math.isfinite(self.best)
+        if best and not diverged:
+            _put(self.parameters, self.good[0])
+        dim = self.energy.event_shape.numel()
+        told = [] if diverged else advice(self.looks, self.energies, dim, best=best)
         # Of parameters that have been put back, or averaged, only the energy itself knows log Z.
-        moved = diverged or self.average is not None
+        moved = diverged or best or self.average is not None
         with torch.no_grad():
             known = self.energy.log_normalizer(1.0)
             log_z = None if moved else self._log_z()

@@ -85,10 +85,11 @@ def ran_away(positions: Tensor, center: Tensor, scale: Tensor) -> bool:
     return not bool((off < _AWAY).all())
 
 
-def advice(looks: list[Look], energies: list[Tensor], dim: int) -> list[str]:
+def advice(looks: list[Look], energies: list[Tensor], dim: int, *, best: bool) -> list[str]:
     """Sentences on what to mend, of a run that has not diverged.
 
     :param energies: of the lasting chains at each look [n].
+    :param best: whether the parameters are those of the best look.
     """
     found = []
     recent = looks[-_RECENT:]
@@ -101,10 +102,10 @@ def advice(looks: list[Look], energies: list[Tensor], dim: int) -> list[str]:
         )
     scored = [look.held_out for look in looks if math.isfinite(look.held_out)]
     if len(scored) > 2:
-        last, best = float(np.median(scored[-3:])), min(scored)
-        if last - best > _LOST * (scored[0] - best):
+        last, least = float(np.median(scored[-3:])), min(scored)
+        if not best and last - least > _LOST * (scored[0] - least):
             found.append(
-                f"The held-out loss ended at {last:.4g}, after a best of {best:.4g} and "
+                f"The held-out loss ended at {last:.4g}, after a best of {least:.4g} and "
                 f"{scored[0]:.4g} at the first look: the learning rate is too high, or the energy "
                 "learns rows by heart. Take smaller steps, or fewer."
             )

@@ -261,3 +261,24 @@ def test_rows_outside_of_the_support_are_refused(objective):
         ebm.fit(machine, torch.full((20, 4), 0.5), objective)
     with pytest.raises(ValueError, match="outside of it"):
         objective.loss(machine, torch.full((20, 4), 2.0))
+
+
+def test_patience_ends_with_the_parameters_of_the_best_look():
+    energy, few = Net(), rows(60)
+    result = learned(
+        energy,
+        few[:30],
+        ebm.DenoisingScoreMatching(0.2),
+        steps=2000,
+        held_out=few[30:],
+        patience=5,
+        look_every=10,
+        optimizer=lambda p: torch.optim.Adam(p, lr=0.05),
+    )
+    assert "got no better" in result.why
+    assert result.history["step"][-1] < 2000
+    same = torch.Generator().manual_seed(0)
+    bound = ebm.DenoisingScoreMatching(0.2).bind(energy)
+    assert bound.held_out(few[30:], None, same) == pytest.approx(result.history["held_out"].min())
+    with pytest.raises(ValueError, match="patience or ema"):
+        ebm.fit(gaussian(), rows(), patience=3, ema=0.9)
