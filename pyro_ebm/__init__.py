@@ -57,9 +57,11 @@ from .energies import exact_enumeration as exact_enumeration
 from .energies import spin as spin
 from .factor import energy_factor as energy_factor
 from .learning import AnnealedLikelihood as AnnealedLikelihood
+from .learning import CalibratedTemperature as CalibratedTemperature
 from .learning import ContrastiveDivergence as ContrastiveDivergence
 from .learning import DenoisingScoreMatching as DenoisingScoreMatching
 from .learning import DivergedWarning as DivergedWarning
+from .learning import EnergyModel as EnergyModel
 from .learning import ExactLikelihood as ExactLikelihood
 from .learning import NoiseContrastive as NoiseContrastive
 from .learning import PersistentContrastiveDivergence as PersistentContrastiveDivergence
@@ -67,6 +69,8 @@ from .learning import PseudoLikelihood as PseudoLikelihood
 from .learning import ScoreMatching as ScoreMatching
 from .learning import SlicedScoreMatching as SlicedScoreMatching
 from .learning import Trained as Trained
+from .learning import UncertainSampleWarning as UncertainSampleWarning
+from .learning import calibrate_temperature as calibrate_temperature
 from .learning import classifier_two_sample_test as classifier_two_sample_test
 from .learning import fit as fit
 from .learning import held_out_log_likelihood as held_out_log_likelihood
@@ -115,6 +119,7 @@ __all__ = [
     "AnnealedLikelihood",
     "Banana",
     "BoltzmannMachine",
+    "CalibratedTemperature",
     "Calibration",
     "ChEESHMC",
     "ClassifierEnergy",
@@ -130,6 +135,7 @@ __all__ = [
     "DoubleWell",
     "Energy",
     "EnergyDistribution",
+    "EnergyModel",
     "Enumeration",
     "ExactDraws",
     "ExactLikelihood",
@@ -172,11 +178,13 @@ __all__ = [
     "ThermodynamicIntegration",
     "Tilted",
     "Trained",
+    "UncertainSampleWarning",
     "as_energy",
     "auto_kernel",
     "blocks_of",
     "bridge_sampling",
     "calibrate",
+    "calibrate_temperature",
     "clamp",
     "classifier_two_sample_test",
     "compare_evidence",

@@ -55,6 +55,7 @@ class Options(NamedTuple):
     energy_penalty: float
     gradient_clip: float | None
     ema: float | None
+    patience: int | None = None
 
 
 def fit(
@@ -70,6 +71,7 @@ def fit(
     energy_penalty: float = 0.0,
     gradient_clip: float | None = None,
     ema: float | None = None,
+    patience: int | None = None,
     look_every: int | None = None,
     store: str | PathLike[str] | None = None,
     checkpoint_seconds: float = 60.0,
@@ -97,6 +99,9 @@ def fit(
     :param gradient_clip: the largest norm of a gradient; larger ones are scaled down.
     :param ema: a decay such as 0.999: the energy ends with the exponential moving average of its
         parameters.
+    :param patience: learning ends when so many looks in a row have not bettered the loss of the
+        rows held out, with the parameters of the best look, as it does after all steps. For
+        objectives that have such a loss, and not with ``ema``.
     :param look_every: steps between two looks; a hundredth of the run unless given.
     :param store: a folder, which must not be there yet: the run goes there while it goes on, and
         :func:`resume_fit` takes it up again after any stop.
@@ -108,7 +113,13 @@ def fit(
         parameters to learn, and options outside of their range.
     """
     options = _checked(
-        num_steps, batch_size, look_every, energy_penalty, gradient_clip=gradient_clip, ema=ema
+        num_steps,
+        batch_size,
+        look_every,
+        energy_penalty,
+        gradient_clip=gradient_clip,
+        ema=ema,
+        patience=patience,
     )
     folder = None if store is None else Folder.new(store, checkpoint_seconds)
     # One number of torch's global stream seeds all, so that pyro.set_rng_seed repeats a run.
@@ -180,6 +191,7 @@ def _checked(
     *,
     gradient_clip: float | None,
     ema: float | None,
+    patience: int | None,
 ) -> Options:
     check_whole("num_steps", num_steps, 1)
     check_whole("batch_size", batch_size, 1)
@@ -191,8 +203,17 @@ def _checked(
         raise ValueError(f"gradient_clip must be positive, got {gradient_clip}.")
     if ema is not None:
         check_share("ema", ema)
+    if patience is not None:
+        check_whole("patience", patience, 1)
+        if ema is not None:
+            raise ValueError(
+                f"expected patience or ema, got patience={patience} and ema={ema}: the parameters "
+                "are those of the best look, or an average. Leave one of them out."
+            )
     every = look_every or max(1, num_steps // _LOOKS)
-    return Options(num_steps, batch_size, every, float(energy_penalty), gradient_clip, ema)
+    return Options(
+        num_steps, batch_size, every, float(energy_penalty), gradient_clip, ema, patience
+    )
 
 
 def _learned(
@@ -314,6 +335,9 @@ class _Run:
                         diverged, why = True, f"learning diverged at step {self.step}: {reason}"
                         break
                     self._remember(self.looks[-1].held_out)
+                    if self._stale():
+                        why = f"the held-out loss was best at {self.best:.4g}, and got no better"
+                        break
                     bar.set_postfix_str(_told(self.looks[-1]))
                 if folder is not None and (folder.due() or self._last):
                     folder.write(self.saved(seed))
@@ -424,6 +448,15 @@ class _Run:
         elif held_out < self.best:
             self.best, self.good = held_out, [_copied(self.parameters)]
 
+    def _stale(self) -> bool:
+        """Whether the loss of the rows held out has not got better for as many looks as it may."""
+        patience = self.options.patience
+        if patience is None or not math.isfinite(self.best):
+            return False
+        return len(self.looks) > patience and all(
+            look.held_out > self.best for look in self.looks[-patience:]
+        )
+
     def _finished(self, why: str, diverged: bool) -> Trained:
         if diverged:
             _put(self.parameters, self.good[0])
@@ -434,11 +467,14 @@ class _Run:
             warnings.warn(why[0].upper() + why[1:] + ".", DivergedWarning, stacklevel=5)
         elif self.average is not None:
             _put(self.parameters, self.average)
+        best = self.options.patience is not None and math.isfinite(self.best)
+        if best and not diverged:
+            _put(self.parameters, self.good[0])
         told = (
             [] if diverged else advice(self.looks, self.energies, self.energy.event_shape.numel())
         )
         # Of parameters that have been put back, or averaged, only the energy itself knows log Z.
-        moved = diverged or self.average is not None
+        moved = diverged or best or self.average is not None
         with torch.no_grad():
             known = self.energy.log_normalizer(1.0)
             log_z = None if moved else self._log_z()
