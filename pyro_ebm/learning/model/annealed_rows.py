@@ -39,7 +39,7 @@ from .row_chains import EnergyOfRows, RowChains
 
 _PILOTS, _BARRIER, _MOST_STEPS = 256, 0.25, 400
 _LEAST_ESS, _MOST_KHAT, _APART = 100.0, 0.7, 4.0
-_CHECKED = 20
+_CHECKED = 10
 
 
 class Annealed(NamedTuple):

@@ -199,7 +199,10 @@ def _plain(series: Any) -> np.ndarray:
         series.dtype
     ) not in ("category", "bool", "boolean", "object"):
         return np.where(missing, np.nan, objects).astype(np.float64)
-    return np.where(missing, None, objects)
+    return np.array(
+        [None if gone else value for gone, value in zip(missing, objects, strict=True)],
+        dtype=object,
+    )
 
 
 def _missing(column: np.ndarray) -> np.ndarray:

@@ -50,7 +50,7 @@ from .mixture_base import MixtureBase
 from .row_chains import RowChains
 
 # Rows that log Z is annealed with, and fewest that are annealed for draws.
-_PARTICLES, _LEAST_ROWS = 2048, 1024
+_PARTICLES, _LEAST_ROWS = 1024, 1024
 # Chains of an energy without a base: transitions before draws, and draws that R-hat is told from.
 _SETTLE, _JUDGED, _MOST_RHAT = 300, 50, 1.05
 # Rounds in which missing values of the data are drawn anew, for the base and for the net.
@@ -474,11 +474,18 @@ class EnergyModel(Estimator):
         found[:, columns] = margins.forward(torch.as_tensor(mean))
         return self.columns_.table(found)
 
+    @property
+    def _is_base(self) -> bool:
+        """Whether the energy is that of the mixture, which is normalised and can be drawn from."""
+        return self.trained_ is None and isinstance(self.energy, str) and self.temperature_ == 1.0
+
     def _drawn(self, n: int, stream: torch.Generator) -> Tensor:
+        if self._is_base:
+            return self.base_.sample(n, stream)
         if not isinstance(self.energy_, GivenEnergy):
             done = annealed_rows(
                 self.energy_,
-                self.base_,
+                self.base_.around(),
                 self._num_states,
                 number=max(n, _LEAST_ROWS),
                 temperature=self.temperature_,
@@ -507,10 +514,12 @@ class EnergyModel(Estimator):
 
     def _normalised(self, stream: torch.Generator) -> LogZ:
         energy = self.energy_
+        if self._is_base:
+            return LogZ(0.0, 0.0, "the mixture", True, "the mixture is normalised")
         if not isinstance(energy, GivenEnergy):
             return annealed_rows(
                 energy,
-                self.base_,
+                self.base_.around(),
                 self._num_states,
                 number=_PARTICLES,
                 temperature=self.temperature_,

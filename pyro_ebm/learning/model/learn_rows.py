@@ -1,10 +1,10 @@
 """Learning an energy of rows: the base, the net that tilts it, and the objective.
 
 Left to itself a table is learned in two steps that do not fail: a mixture is fitted by expectation
-maximisation, and a net learns to tell the data from the mixture, a little widened, by
-noise-contrastive estimation; it stops when rows held out are no longer told better. What follows
-needs no chains while it learns, and ends with a net that adds to a base only what rows held out
-support.
+maximisation, and a net that tilts it learns to tell the data from draws of the mixture, a little
+widened, by noise-contrastive estimation; it stops when rows held out are no longer told better.
+That needs no chains while it learns, and ends with a net that adds to the mixture only what rows
+held out support.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from pyro_ebm.energies import Energy, states_of
+from pyro_ebm.energies import Energy
 from pyro_ebm.learning.exact_likelihood import ExactLikelihood, knows_log_z
 from pyro_ebm.learning.fit import fit
 from pyro_ebm.learning.noise_contrastive import NoiseContrastive
@@ -30,8 +30,6 @@ from .row_energy import RowEnergy, convolutions, perceptron
 from .row_likelihood import RowLikelihood
 
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16)
-# How much wider the base is than the mixture that was fitted: the net has to see where data end.
-_WIDER = 1.2
 _NOISE_RATIO = 4
 _WEIGHT_DECAY = 1e-3
 
@@ -73,7 +71,7 @@ def base_for(
 ) -> MixtureBase:
     """The mixture that a net tilts, fitted to complete rows."""
     wanted = COMPONENTS if recipe.components == "auto" else recipe.components
-    return fit_mixture(rows, num_states, components=wanted, generator=generator).widened(_WIDER)
+    return fit_mixture(rows, num_states, components=wanted, generator=generator)
 
 
 def energy_of(
@@ -148,7 +146,7 @@ def _objective(energy: Energy, num_states: Sequence[int], given: Any) -> Objecti
     states = tuple(num_states)
     if given == "auto":
         if base is not None:
-            return NoiseContrastive(noise=RowNoise(base), ratio=_NOISE_RATIO)
+            return NoiseContrastive(noise=RowNoise(base.around()), ratio=_NOISE_RATIO)
         assert isinstance(energy, GivenEnergy)
         if not energy.joint and knows_log_z(energy.energy):
             return ExactLikelihood()
@@ -159,9 +157,8 @@ def _objective(energy: Energy, num_states: Sequence[int], given: Any) -> Objecti
             f"PersistentContrastiveDivergence(), got {type(given).__name__}."
         )
     if isinstance(given, NoiseContrastive) and base is not None and given.noise == "auto":
-        return NoiseContrastive(noise=RowNoise(base), ratio=given.ratio)
-    native = isinstance(energy, GivenEnergy) and not energy.joint
-    of_states = native and states_of(energy.energy.support) is not None
+        return NoiseContrastive(noise=RowNoise(base.around()), ratio=given.ratio)
+    of_states = isinstance(energy, GivenEnergy) and energy.states is not None
     if not discrete or of_states or isinstance(given, NoiseContrastive | RowLikelihood):
         return given
     if isinstance(given, PersistentContrastiveDivergence) and given.sampler == "auto":

@@ -25,12 +25,16 @@ from torch import Tensor, nn
 # Covariances are dense up to so many continuous coordinates.
 _DENSE_UP_TO = 256
 _ITERATIONS, _FOLDS = 40, 4
+# Nats a row that an iteration has to gain for another.
+_GAINED = 1e-3
 _MOST_ROWS = 5_000
 # What a component takes of all rows' probabilities, in rows; and of the pooled covariance, as a
 # share of all rows.
 _PRIOR_ROWS = 2.0
 _LEANS = (10.0, 1.0, 0.1)
 _FLOOR = 1e-3
+_WIDER = 0.3
+_CHEAP = 10**6
 # The logarithm of a density far below any that is met, for states that are none.
 _NEVER = -1e30
 
@@ -117,8 +121,10 @@ class MixtureBase(nn.Module):
             rows[:, column] = torch.multinomial(shares, 1, generator=generator)[:, 0].to(rows)
         return rows
 
-    def widened(self, by: float) -> MixtureBase:
-        """The same with every Gaussian wider by a factor."""
+    def around(self) -> MixtureBase:
+        """The same with wider Gaussians, which reach around the data: in many dimensions less so,
+        as nearly all of a Gaussian's volume lies near its surface."""
+        by = 1.0 + _WIDER / math.sqrt(max(len(self.continuous), 1))
         return MixtureBase(
             self.num_states,
             self.log_weights,
@@ -156,8 +162,8 @@ def fit_mixture(
     if len(choices) > 1:
         order = torch.randperm(len(rows), generator=generator, device=generator.device)
         fold = (order % _FOLDS).to(rows.device)
-        # One fold tells enough where rows are many.
-        folds = range(_FOLDS if len(rows) < 1000 else 1)
+        # One fold tells enough where rows are many, and where a fit takes long.
+        folds = range(_FOLDS if len(rows) * rows.shape[1] ** 2 < _CHEAP else 1)
         scores = torch.stack(
             [
                 torch.cat(
@@ -185,9 +191,14 @@ def _fitted(
     number, lean = choice
     share = _begun(rows, num_states, number, generator)
     found = _maximised(rows, num_states, share, lean)
+    before = -math.inf
     for _ in range(_ITERATIONS if number > 1 else 0):
-        share = found.by_component(rows).softmax(-1)
-        found = _maximised(rows, num_states, share, lean)
+        joint = found.by_component(rows)
+        now = float(joint.logsumexp(-1).mean())
+        if now - before < _GAINED:
+            break
+        before = now
+        found = _maximised(rows, num_states, joint.softmax(-1), lean)
     return found
 
 
