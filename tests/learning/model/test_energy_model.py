@@ -49,23 +49,26 @@ def test_scores_are_those_of_the_data_in_any_unit(margins):
     assert np.allclose(other.score_samples(100.0 * rows), expected, atol=1e-2)
 
 
-def test_probabilities_of_mixed_columns_add_up():
-    table = _mixed(300)
-    model = ebm.EnergyModel(**SMALL).fit(table)
+def test_probabilities_of_mixed_columns_add_up_and_draws_follow_them():
     import pandas as pd
 
-    x, total = np.linspace(-12.0, 20.0, 801), 0.0
+    model = ebm.EnergyModel(**SMALL).fit(_mixed(300))
+    x, shares, means = np.linspace(-12.0, 20.0, 801), {}, {}
     for kind in "abz":
-        for on in (False, True):
-            rows = pd.DataFrame({"x": x, "kind": kind, "on": on})
-            total += np.trapezoid(np.exp(model.score_samples(rows)), x)
-    assert abs(math.log(total)) < 4.0 * model.log_z_.std_error + 2e-3
+        density = sum(
+            np.exp(model.score_samples(pd.DataFrame({"x": x, "kind": kind, "on": on})))
+            for on in (False, True)
+        )
+        shares[kind] = np.trapezoid(density, x)
+        means[kind] = np.trapezoid(x * density, x) / shares[kind]
+    assert abs(math.log(sum(shares.values()))) < 4.0 * model.log_z_.std_error + 2e-3
     drawn = model.sample(1500)
     assert list(drawn.columns) == ["x", "kind", "on"]
     for kind in "abz":
-        mine, theirs = drawn.x[drawn.kind == kind], table.x[table.kind == kind]
-        error = math.sqrt(mine.var() / len(mine) + theirs.var() / len(theirs))
-        assert abs(mine.mean() - theirs.mean()) < 4.0 * error
+        mine = drawn.x[drawn.kind == kind]
+        error = math.sqrt(shares[kind] * (1.0 - shares[kind]) / 1500)
+        assert abs(len(mine) / 1500 - shares[kind]) < 4.0 * error
+        assert abs(mine.mean() - means[kind]) < 4.0 * mine.std() / math.sqrt(len(mine))
 
 
 def test_an_estimator_repeats_and_is_cloned_and_searched():
