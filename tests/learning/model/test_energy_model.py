@@ -33,7 +33,7 @@ def _mixed(n, seed=0):
 def test_the_density_of_raw_data_integrates_to_one():
     model = ebm.EnergyModel(**SMALL).fit(_pair(200))
     assert model.log_z_.reliable
-    x, y = np.linspace(-8.0, 28.0, 121), np.linspace(-4.0, 16.0, 301)
+    x, y = np.linspace(-8.0, 28.0, 73), np.linspace(-4.0, 16.0, 161)
     grid = np.stack(np.meshgrid(x, y, indexing="ij"), -1).reshape(-1, 2)
     density = np.exp(model.score_samples(grid)).reshape(len(x), len(y))
     total = np.trapezoid(np.trapezoid(density, y, axis=1), x)
