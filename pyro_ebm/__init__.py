@@ -62,9 +62,11 @@ from .flows import fit_flow as fit_flow
 from .flows import fit_flow_to_target as fit_flow_to_target
 from .flows import transported as transported
 from .learning import AnnealedLikelihood as AnnealedLikelihood
+from .learning import CalibratedTemperature as CalibratedTemperature
 from .learning import ContrastiveDivergence as ContrastiveDivergence
 from .learning import DenoisingScoreMatching as DenoisingScoreMatching
 from .learning import DivergedWarning as DivergedWarning
+from .learning import EnergyModel as EnergyModel
 from .learning import ExactLikelihood as ExactLikelihood
 from .learning import NoiseContrastive as NoiseContrastive
 from .learning import Objective as Objective
@@ -73,6 +75,8 @@ from .learning import PseudoLikelihood as PseudoLikelihood
 from .learning import ScoreMatching as ScoreMatching
 from .learning import SlicedScoreMatching as SlicedScoreMatching
 from .learning import Trained as Trained
+from .learning import UncertainSampleWarning as UncertainSampleWarning
+from .learning import calibrate_temperature as calibrate_temperature
 from .learning import classifier_two_sample_test as classifier_two_sample_test
 from .learning import fit as fit
 from .learning import held_out_log_likelihood as held_out_log_likelihood
@@ -122,6 +126,7 @@ __all__ = [
     "AnnealedLikelihood",
     "Banana",
     "BoltzmannMachine",
+    "CalibratedTemperature",
     "Calibration",
     "ChEESHMC",
     "ClassifierEnergy",
@@ -137,6 +142,7 @@ __all__ = [
     "DoubleWell",
     "Energy",
     "EnergyDistribution",
+    "EnergyModel",
     "Enumeration",
     "ExactDraws",
     "ExactLikelihood",
@@ -182,11 +188,13 @@ __all__ = [
     "ThermodynamicIntegration",
     "Tilted",
     "Trained",
+    "UncertainSampleWarning",
     "as_energy",
     "auto_kernel",
     "blocks_of",
     "bridge_sampling",
     "calibrate",
+    "calibrate_temperature",
     "clamp",
     "classifier_two_sample_test",
     "compare_evidence",

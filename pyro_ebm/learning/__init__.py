@@ -12,6 +12,8 @@ from .evaluation import nearest_neighbour_share as nearest_neighbour_share
 from .exact_likelihood import ExactLikelihood as ExactLikelihood
 from .fit import fit as fit
 from .fit import resume_fit as resume_fit
+from .model import EnergyModel as EnergyModel
+from .model import UncertainSampleWarning as UncertainSampleWarning
 from .noise_contrastive import NoiseContrastive as NoiseContrastive
 from .objective import Objective as Objective
 from .persistent_contrastive_divergence import (
@@ -21,13 +23,17 @@ from .pseudo_likelihood import PseudoLikelihood as PseudoLikelihood
 from .run import DivergedWarning as DivergedWarning
 from .score_matching import ScoreMatching as ScoreMatching
 from .sliced_score_matching import SlicedScoreMatching as SlicedScoreMatching
+from .temperature import CalibratedTemperature as CalibratedTemperature
+from .temperature import calibrate_temperature as calibrate_temperature
 from .trained import Trained as Trained
 
 __all__ = [
     "AnnealedLikelihood",
+    "CalibratedTemperature",
     "ContrastiveDivergence",
     "DenoisingScoreMatching",
     "DivergedWarning",
+    "EnergyModel",
     "ExactLikelihood",
     "NoiseContrastive",
     "Objective",
@@ -36,6 +42,8 @@ __all__ = [
     "ScoreMatching",
     "SlicedScoreMatching",
     "Trained",
+    "UncertainSampleWarning",
+    "calibrate_temperature",
     "classifier_two_sample_test",
     "fit",
     "held_out_log_likelihood",
