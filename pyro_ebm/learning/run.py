@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,8 +70,8 @@ class LearningRun:
     def begin(self, batch: Tensor, optimizer: Any, scheduler: Any) -> None:
         """The state before the first step."""
         self.state = self.bound.begin(batch, self.generator)
-        learned = [*self.parameters, *self.bound.parameters(self.state)]
-        self.optimizer = _optimizer(optimizer, learned)
+        own = self.bound.parameters(self.state)
+        self.optimizer = _optimizer(optimizer, self.parameters, own)
         self.scheduler = None if scheduler is None else scheduler(self.optimizer)
         if self.options.ema is not None:
             self.average = _copied(self.parameters)
@@ -326,21 +326,28 @@ class LearningRun:
         self.energies, self.kept_negatives = kept.energies, kept.kept_negatives
 
 
-def _optimizer(given: Any, learned: list[Tensor]) -> torch.optim.Optimizer:
+def _optimizer(given: Any, parameters: list[Tensor], own: Sequence[Tensor]) -> Any:
+    """The optimiser of the energy's parameters and of the objective's own.
+
+    These are no weights: a decay that pulls log Z to zero would make it wrong.
+    """
     if given is None:
-        return torch.optim.Adam(learned, lr=1e-3)
-    if isinstance(given, torch.optim.Optimizer):
-        held = {id(p) for group in given.param_groups for p in group["params"]}
-        missing = [p for p in learned if id(p) not in held]
-        if missing:
-            given.add_param_group({"params": missing})
-        return given
-    made = given(learned) if callable(given) else None
+        made: Any = torch.optim.Adam(parameters, lr=1e-3)
+    elif isinstance(given, torch.optim.Optimizer):
+        made = given
+    else:
+        made = given(list(parameters)) if callable(given) else None
     if not isinstance(made, torch.optim.Optimizer):
         raise TypeError(
             "expected optimizer to be a torch optimizer, or to make one from a list of parameters, "
             f"such as lambda p: torch.optim.Adam(p, lr=1e-3); got {type(given).__name__}."
         )
+    held = {id(p) for group in made.param_groups for p in group["params"]}
+    decay = {"weight_decay": 0.0} if "weight_decay" in made.defaults else {}
+    for tensors, options in ((parameters, {}), (own, decay)):
+        missing = [p for p in tensors if id(p) not in held]
+        if missing:
+            made.add_param_group({"params": missing, **options})
     return made
 
 
