@@ -57,10 +57,18 @@ from .energies import exact_enumeration as exact_enumeration
 from .energies import spin as spin
 from .factor import energy_factor as energy_factor
 from .learning import AnnealedLikelihood as AnnealedLikelihood
+from .learning import BernoulliLikelihood as BernoulliLikelihood
 from .learning import ContrastiveDivergence as ContrastiveDivergence
 from .learning import DenoisingScoreMatching as DenoisingScoreMatching
 from .learning import DivergedWarning as DivergedWarning
 from .learning import ExactLikelihood as ExactLikelihood
+from .learning import FittedLatents as FittedLatents
+from .learning import GaussianLikelihood as GaussianLikelihood
+from .learning import Generated as Generated
+from .learning import LatentEnergyModel as LatentEnergyModel
+from .learning import Latents as Latents
+from .learning import LearnedEnergy as LearnedEnergy
+from .learning import LikelihoodBound as LikelihoodBound
 from .learning import NoiseContrastive as NoiseContrastive
 from .learning import PersistentContrastiveDivergence as PersistentContrastiveDivergence
 from .learning import PseudoLikelihood as PseudoLikelihood
@@ -114,6 +122,7 @@ __all__ = [
     "Adaptive",
     "AnnealedLikelihood",
     "Banana",
+    "BernoulliLikelihood",
     "BoltzmannMachine",
     "Calibration",
     "ChEESHMC",
@@ -134,10 +143,13 @@ __all__ = [
     "ExactDraws",
     "ExactLikelihood",
     "ExponentialRandomGraph",
+    "FittedLatents",
     "Funnel",
     "Gaussian",
+    "GaussianLikelihood",
     "GaussianMixtureEnergy",
     "GaussianRBM",
+    "Generated",
     "Gibbs",
     "GibbsWithGradients",
     "HMCMoves",
@@ -145,7 +157,11 @@ __all__ = [
     "InverseTemperatures",
     "Ising",
     "Langevin",
+    "LatentEnergyModel",
+    "Latents",
+    "LearnedEnergy",
     "LennardJones",
+    "LikelihoodBound",
     "Linear",
     "LogZ",
     "LowRank",

@@ -13,6 +13,14 @@ from .exact_likelihood import ExactLikelihood as ExactLikelihood
 from .fit import DivergedWarning as DivergedWarning
 from .fit import fit as fit
 from .fit import resume_fit as resume_fit
+from .latent_energy_model import LatentEnergyModel as LatentEnergyModel
+from .latent_fit import FittedLatents as FittedLatents
+from .latents import Generated as Generated
+from .latents import Latents as Latents
+from .latents import LikelihoodBound as LikelihoodBound
+from .learned_energy import LearnedEnergy as LearnedEnergy
+from .likelihoods import BernoulliLikelihood as BernoulliLikelihood
+from .likelihoods import GaussianLikelihood as GaussianLikelihood
 from .noise_contrastive import NoiseContrastive as NoiseContrastive
 from .objective import Objective as Objective
 from .persistent_contrastive_divergence import (
@@ -25,10 +33,18 @@ from .trained import Trained as Trained
 
 __all__ = [
     "AnnealedLikelihood",
+    "BernoulliLikelihood",
     "ContrastiveDivergence",
     "DenoisingScoreMatching",
     "DivergedWarning",
     "ExactLikelihood",
+    "FittedLatents",
+    "GaussianLikelihood",
+    "Generated",
+    "LatentEnergyModel",
+    "Latents",
+    "LearnedEnergy",
+    "LikelihoodBound",
     "NoiseContrastive",
     "Objective",
     "PersistentContrastiveDivergence",

@@ -144,6 +144,7 @@ class _Bound(Bound):
         number, energy = self.options.num_particles, self.energy
         given = self.options.log_z
         known = energy.log_normalizer(1.0) if isinstance(given, str) else torch.tensor(float(given))
+        known = None if known is None else known.detach()
         exact = energy.exact_sample((number,), generator=generator)
         if exact is not None and known is not None:
             return exact, float(known), 0.0
