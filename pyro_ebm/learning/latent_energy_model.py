@@ -100,7 +100,7 @@ class LatentEnergyModel(nn.Module):
     def encoded(self, rows: Shaped[Tensor, "n ..."]) -> Any:
         """The encoder's distribution of the latents of rows.
 
-        :raises ValueError: there is no encoder; it gives other numbers than 2 d.
+        :raises ValueError: there is no encoder, or it gives other numbers than 2 d.
         """
         if self.encoder is None:
             raise ValueError("expected a model with an encoder, got one that infers by chains.")
@@ -144,10 +144,7 @@ class LatentEnergyModel(nn.Module):
             pyro.sample("x", self.given(z).to_event(rows.dim() - 1), obs=rows)
 
     def guide(self, rows: Shaped[Tensor, "n ..."]) -> None:
-        """The encoder as a guide for :meth:`model`.
-
-        :raises ValueError: there is no encoder.
-        """
+        """The encoder as a guide for :meth:`model`; there must be one."""
         pyro.module("latent_energy_model", self)
         with pyro.plate("rows", len(rows)):
             pyro.sample("z", self.encoded(rows))
@@ -179,10 +176,7 @@ class LatentEnergyModel(nn.Module):
         return fit_latent_model(self, rows, optimizer, options, disable_progbar=disable_progbar)
 
     def sample(self, number: int) -> Generated:
-        """New rows: latents from chains that start at those of the prior, and what they decode to.
-
-        :param number: how many.
-        """
+        """So many new rows: latents from chains that start at those of the prior, decoded."""
         check_whole("number", number, 1)
         with torch.no_grad():
             z = self.prior.sample((number,))
