@@ -62,12 +62,20 @@ from .flows import fit_flow as fit_flow
 from .flows import fit_flow_to_target as fit_flow_to_target
 from .flows import transported as transported
 from .learning import AnnealedLikelihood as AnnealedLikelihood
+from .learning import BernoulliLikelihood as BernoulliLikelihood
 from .learning import CalibratedTemperature as CalibratedTemperature
 from .learning import ContrastiveDivergence as ContrastiveDivergence
 from .learning import DenoisingScoreMatching as DenoisingScoreMatching
 from .learning import DivergedWarning as DivergedWarning
 from .learning import EnergyModel as EnergyModel
 from .learning import ExactLikelihood as ExactLikelihood
+from .learning import FittedLatents as FittedLatents
+from .learning import GaussianLikelihood as GaussianLikelihood
+from .learning import Generated as Generated
+from .learning import LatentEnergyModel as LatentEnergyModel
+from .learning import Latents as Latents
+from .learning import LearnedEnergy as LearnedEnergy
+from .learning import LikelihoodBound as LikelihoodBound
 from .learning import NoiseContrastive as NoiseContrastive
 from .learning import Objective as Objective
 from .learning import PersistentContrastiveDivergence as PersistentContrastiveDivergence
@@ -125,6 +133,7 @@ __all__ = [
     "Adaptive",
     "AnnealedLikelihood",
     "Banana",
+    "BernoulliLikelihood",
     "BoltzmannMachine",
     "CalibratedTemperature",
     "Calibration",
@@ -148,11 +157,14 @@ __all__ = [
     "ExactLikelihood",
     "ExponentialRandomGraph",
     "FittedFlow",
+    "FittedLatents",
     "FlowDistribution",
     "Funnel",
     "Gaussian",
+    "GaussianLikelihood",
     "GaussianMixtureEnergy",
     "GaussianRBM",
+    "Generated",
     "Gibbs",
     "GibbsWithGradients",
     "HMCMoves",
@@ -160,7 +172,11 @@ __all__ = [
     "InverseTemperatures",
     "Ising",
     "Langevin",
+    "LatentEnergyModel",
+    "Latents",
+    "LearnedEnergy",
     "LennardJones",
+    "LikelihoodBound",
     "Linear",
     "LogZ",
     "LowRank",

@@ -12,6 +12,14 @@ from .evaluation import nearest_neighbour_share as nearest_neighbour_share
 from .exact_likelihood import ExactLikelihood as ExactLikelihood
 from .fit import fit as fit
 from .fit import resume_fit as resume_fit
+from .latent_energy_model import LatentEnergyModel as LatentEnergyModel
+from .latent_fit import FittedLatents as FittedLatents
+from .latents import Generated as Generated
+from .latents import Latents as Latents
+from .latents import LikelihoodBound as LikelihoodBound
+from .learned_energy import LearnedEnergy as LearnedEnergy
+from .likelihoods import BernoulliLikelihood as BernoulliLikelihood
+from .likelihoods import GaussianLikelihood as GaussianLikelihood
 from .model import EnergyModel as EnergyModel
 from .model import UncertainSampleWarning as UncertainSampleWarning
 from .noise_contrastive import NoiseContrastive as NoiseContrastive
@@ -29,12 +37,20 @@ from .trained import Trained as Trained
 
 __all__ = [
     "AnnealedLikelihood",
+    "BernoulliLikelihood",
     "CalibratedTemperature",
     "ContrastiveDivergence",
     "DenoisingScoreMatching",
     "DivergedWarning",
     "EnergyModel",
     "ExactLikelihood",
+    "FittedLatents",
+    "GaussianLikelihood",
+    "Generated",
+    "LatentEnergyModel",
+    "Latents",
+    "LearnedEnergy",
+    "LikelihoodBound",
     "NoiseContrastive",
     "Objective",
     "PersistentContrastiveDivergence",

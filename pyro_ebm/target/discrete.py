@@ -146,7 +146,8 @@ class DiscreteProgram:
     def log_density_and_changes(
         self, positions: Float[Tensor, "dim chains"], side: Side = NO_SIDE
     ) -> tuple[Float[Tensor, " chains"], Float[Tensor, "dim states chains"]]:
-        """The log density of every chain, and what every single change adds to it."""
+        """The log density of every chain, and what every single change adds to it, both without a
+        graph behind them: parameters of the energy may be in training."""
         refuse_side_values(side, (), latents=("x",))
         indices = positions.T
         x = self.values(indices)
@@ -160,7 +161,7 @@ class DiscreteProgram:
         beta = 1.0 if side.beta is None else side.beta
         scale = beta / self.temperature
         # Zero times an infinite energy is no number, where zero is meant.
-        return -energy * scale, (-rise * scale).contiguous()
+        return (-energy * scale).detach(), (-rise * scale).contiguous().detach()
 
     @property
     def bonds(self) -> Bonds | None:
