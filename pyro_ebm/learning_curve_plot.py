@@ -24,6 +24,12 @@ _PANELS = (
 _COLUMNS = 2
 
 
+def _tells(name: str, values: np.ndarray) -> bool:
+    """Whether there is something to see: numbers, and rates of moves that can be refused."""
+    known = values[np.isfinite(values)]
+    return len(known) > 0 and not (name == "acceptance" and bool((known == 1.0).all()))
+
+
 def plot_learning(trained: Trained) -> Figure:
     """What a run has recorded at its looks, a panel for each thing that it could record.
 
@@ -38,7 +44,7 @@ def plot_learning(trained: Trained) -> Figure:
     found = [
         (title, kept)
         for title, curves in _PANELS
-        if (kept := [c for c in curves if np.isfinite(history[c[0]]).any()])
+        if (kept := [c for c in curves if _tells(c[0], history[c[0]])])
     ]
     columns = min(len(found), _COLUMNS)
     rows = -(-len(found) // columns)
@@ -57,6 +63,8 @@ def plot_learning(trained: Trained) -> Figure:
         panel.spines[["top", "right"]].set_visible(False)
         if any(label for _, label in curves) and len(curves) > 1:
             panel.legend(frameon=False, fontsize=8)
+        if title.startswith("acceptance"):
+            panel.set_ylim(0.0, 1.03)
     for panel in panels.flat[len(found) :]:
         panel.set_visible(False)
     for number, panel in enumerate(panels.flat[: len(found)]):

@@ -139,7 +139,7 @@ def fit_latent_model(
         warnings.warn(f"Learning diverged: {why}.", DivergedWarning, stacklevel=3)
     names = ("step", "log_likelihood", "gap", "acceptance", "step_size")
     columns = np.array(looks).reshape(-1, len(names)).T
-    history = dict(zip(names, columns, strict=True))
+    history: dict[str, np.ndarray] = dict(zip(names, columns, strict=True))
     return FittedLatents(history, lasting if model.encoder is None else None, diverged, why)
 
 

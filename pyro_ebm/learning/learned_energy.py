@@ -219,7 +219,7 @@ class LearnedEnergy(TorchDistribution):
 def _captured(messenger: TraceMessenger) -> set[int]:
     """The tensors that SVI's step has seen so far, and will move."""
     sites = messenger.trace.nodes.values()
-    values = [site["value"] for site in sites if site["type"] == "param"]
+    values = [site.get("value") for site in sites if site.get("type") == "param"]
     return {id(getattr(value, "unconstrained", lambda v=value: v)()) for value in values}
 
 
