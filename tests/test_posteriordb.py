@@ -97,7 +97,10 @@ def check_exact(posterior, marginals):
         assert abs(sd - truth["sd"]) < 4 * diagnostics.mcse_sd(draws), parameter
 
 
-@pytest.mark.parametrize("name", POSTERIORDB)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in NEAR else []) for name in POSTERIORDB],
+)
 def test_posterior_agrees_with_its_reference(name):
     check_exact(*check(name, num_chains=128, num_samples=60, least_ess=2000))
 

@@ -53,7 +53,10 @@ def assert_same(found: ebm.LogZ, expected: ebm.LogZ) -> None:
         assert found.backward.bennett == expected.backward.bennett
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name == "ais" else [pytest.mark.slow]) for name in METHODS],
+)
 def test_a_run_that_dies_between_any_two_writes_goes_on(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

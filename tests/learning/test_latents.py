@@ -74,6 +74,7 @@ def test_the_bound_of_a_linear_gaussian_model_is_its_likelihood(amortised):
     assert not amortised or model.likelihood_bound(rows, num_particles=1).mean < bound.mean
 
 
+@pytest.mark.slow
 def test_a_linear_gaussian_model_is_learned_to_its_likelihood():
     """What is learned is likelier than the model that the rows were drawn from."""
     truth = linear_model()
@@ -95,6 +96,7 @@ def test_a_linear_gaussian_model_is_learned_to_its_likelihood():
     assert float(found.log_prob(rows).sum()) > float(at_truth)
 
 
+@pytest.mark.slow
 def test_svi_learns_what_fit_learns():
     truth = linear_model()
     rows = marginal(truth).sample((200,))

@@ -120,7 +120,9 @@ def test_a_metric_left_open_is_dense_where_draws_are_ample(
         (32, Warmup(100, kind=Auto()), True),
         (2, Warmup(30, kind=Auto()), False),
         (32, Warmup(0, kind=Auto()), False),
-        (32, Warmup(100, kind=Auto(), adapt_metric=False), False),
+        pytest.param(
+            32, Warmup(100, kind=Auto(), adapt_metric=False), False, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_without_draws_to_learn_it_from_no_metric_is_dense(

@@ -21,6 +21,7 @@ def test_small_clusters_have_one_lowest_minimum_whatever_way_they_are_turned(num
     assert int(found.counts[0]) > 16
 
 
+@pytest.mark.slow
 def test_thirteen_atoms_make_an_icosahedron_in_ten_of_ten_runs():
     torch.set_default_dtype(torch.float64)
     for seed in range(10):
