@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from pyro_ebm.annealing import AIS
-from pyro_ebm.annealing.weights import systematic_resampling
+from pyro_ebm.annealing.weights import effective_sample_size, systematic_resampling
 from pyro_ebm.distribution import EnergyDistribution
 from pyro_ebm.energies import Energy
 from pyro_ebm.mcmc.api.arguments import check_share, check_whole
@@ -107,7 +107,7 @@ class _Bound(Bound):
         before = chains.values(state.chains.positions)
         # The parameters have moved since: the weights take that in.
         log_weights = state.log_weights + (state.energy - self._energies(before))
-        ess = effective_share(log_weights)
+        ess = effective_sample_size(log_weights) / len(log_weights)
         log_z, variance, moving = state.log_z, state.variance, state.chains
         if ess < self.options.resample_below:
             log_z = log_z + log_weights.logsumexp(0) - math.log(len(log_weights))
@@ -132,7 +132,7 @@ class _Bound(Bound):
         now = self._energies(self.negatives(state))
         log_weights = state.log_weights + (state.energy - now)
         found = float(state.log_z + log_weights.logsumexp(0)) - math.log(len(log_weights))
-        more = (1.0 / effective_share(log_weights) - 1.0) / len(log_weights)
+        more = 1.0 / effective_sample_size(log_weights) - 1.0 / len(log_weights)
         return found, math.sqrt(max(0.0, float(state.variance) + more))
 
     def held_out(self, rows: Tensor, state: Particles, generator: torch.Generator) -> float:
@@ -162,9 +162,3 @@ class _Bound(Bound):
         if known is not None:
             return draws, float(known), 0.0
         return draws, found.log_z, found.std_error
-
-
-def effective_share(log_weights: Tensor) -> float:
-    """ESS of weights [n] over n."""
-    share = log_weights.softmax(0)
-    return float(1.0 / share.square().sum()) / len(log_weights)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pyro_ebm.energies import Energy
+from pyro_ebm.energies.enumeration import configurations, count_configurations
 from pyro_ebm.energies.states import states_of
 
 from .objective import Bound, Judged, Objective
@@ -75,17 +76,12 @@ def all_configurations(energy: Energy) -> Tensor:
 
     :raises ValueError: it is continuous, or there are more than 65,536.
     """
-    states = states_of(energy.support)
-    dim = energy.event_shape.numel()
-    if states is None or len(states) ** dim > MOST_CONFIGURATIONS:
+    listed = states_of(energy.support) is not None
+    if not listed or count_configurations(energy) > MOST_CONFIGURATIONS:
         raise ValueError(
             f"expected an energy that knows log Z, or a discrete one of at most "
             f"{MOST_CONFIGURATIONS} configurations, got {type(energy).__name__} on "
             f"{energy.support} with event shape {tuple(energy.event_shape)}. Use "
             "PersistentContrastiveDivergence or AnnealedLikelihood."
         )
-    like = next(iter([*energy.parameters(), *energy.buffers()]), torch.empty(()))
-    number = len(states) ** dim
-    index = torch.arange(number)[:, None] // len(states) ** torch.arange(dim) % len(states)
-    floating = like.dtype if like.is_floating_point() else torch.get_default_dtype()
-    return states.to(floating)[index].reshape(number, *energy.event_shape).to(like.device)
+    return configurations(energy, torch.arange(count_configurations(energy)))

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 from torch.nn.functional import softplus
 
+from pyro_ebm.annealing.random import seeded
 from pyro_ebm.energies import Energy
 from pyro_ebm.mcmc.api.arguments import check_whole
 
@@ -179,7 +180,4 @@ def _fitted(batch: Tensor) -> tuple[Tensor, Tensor]:
 def _draw(noise: Distribution, number: int, generator: torch.Generator) -> Tensor:
     """Draws [number, *event] without gradient; torch's distributions know its global stream only,
     which is put back afterwards."""
-    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
-        return noise.sample(torch.Size((number,))).detach()
+    return seeded(lambda n: noise.sample(torch.Size((n,))).detach())(number, generator)
