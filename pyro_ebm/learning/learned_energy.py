@@ -52,7 +52,7 @@ class LearnedEnergy(TorchDistribution):
 
     Make it once, outside of the model: its chains last from step to step, and move when `log_prob`
     is called and the parameters are others than when they last moved. Register the energy in the
-    model, by `pyro.module("energy", energy)` or as a part of a PyroModule:
+    model, by `pyro.module("energy", energy)` or as a part of a PyroModule::
 
         x_of = LearnedEnergy(energy, start=data)
 

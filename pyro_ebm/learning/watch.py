@@ -26,6 +26,9 @@ _RISEN = 10.0
 _PATIENCE = 3
 # The share of what was gained on held-out rows that may be lost again.
 _LOST = 0.2
+# The share of what was gained on held-out rows that the last quarter of the looks still adds, and
+# that many standard errors, where it is not over.
+_STILL_GAINING, _CERTAIN = 0.05, 4.0
 _LEAST_ACCEPTANCE = 0.02
 _RECENT = 20
 _MOST_RHAT = 1.2
@@ -109,6 +112,13 @@ def advice(looks: list[Look], energies: list[Tensor], dim: int, *, best: bool) -
                 f"{scored[0]:.4g} at the first look: the learning rate is too high, or the energy "
                 "learns rows by heart. Take smaller steps, or fewer."
             )
+    gain = still_gaining(scored)
+    if gain is not None:
+        found.append(
+            f"It was not at its end: over the last quarter of the steps the held-out loss still "
+            f"fell by {gain:.3g}. Take more steps, or a larger learning "
+            "rate."
+        )
     rates = [look.acceptance for look in recent if look.acceptance == look.acceptance]
     if rates and float(np.median(rates)) < _LEAST_ACCEPTANCE:
         found.append(
@@ -124,6 +134,22 @@ def advice(looks: list[Look], energies: list[Tensor], dim: int, *, best: bool) -
             "anew (restart=0.02), or take a sampler that crosses between modes."
         )
     return found
+
+
+def still_gaining(scored: list[float]) -> float | None:
+    """By how much held-out losses still fall from the third quarter to the last; None: hardly.
+
+    :param scored: a loss at each look, in their order.
+    """
+    quarter = len(scored) // 4
+    if quarter < 3:
+        return None
+    before, after = np.asarray(scored[-2 * quarter : -quarter]), np.asarray(scored[-quarter:])
+    gain = float(before.mean() - after.mean())
+    # Steps from one look to the next tell the noise, whatever the trend.
+    noise = float(np.std(np.diff(scored[-2 * quarter :]))) / math.sqrt(quarter)
+    total = scored[0] - min(scored)
+    return gain if gain > max(_STILL_GAINING * total, _CERTAIN * noise) else None
 
 
 def _rhat(energies: list[Tensor]) -> float:
