@@ -3,7 +3,7 @@
 #   make test         the tests, without the slow ones
 #   make test-all     every test
 #   make lint         ruff and pyright
-#   make docs         the reference, written to build/docs
+#   make docs         the guide, the tutorials with their results, and the reference, written to build/docs
 #   make bench        side by side with other libraries, in an environment of its own; OPTIONS="--only blr" and others
 #   make bench-log-z  the same for log Z
 
@@ -11,7 +11,9 @@ PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet --quiet install --constraint constraints.txt
 
 # One thread a process: two on a busy machine are slower than one, and results repeat exactly.
-demo test test-all: export OMP_NUM_THREADS = 1
+demo test test-all docs: export OMP_NUM_THREADS = 1
+# Progress bars of a notebook would need widgets, which pages do not have.
+docs: export PYTHONWARNINGS = ignore:IProgress not found
 
 .PHONY: demo test test-all lint docs bench bench-log-z
 .DELETE_ON_ERROR:
@@ -30,9 +32,12 @@ lint: .venv/ready
 	@.venv/bin/ruff format --check .
 	@.venv/bin/pyright --pythonpath .venv/bin/python
 
-docs: .venv/ready
-	@.venv/bin/python -m pdoc --math --output-directory build/docs pyro_ebm
-	@echo "The reference is in build/docs/index.html"
+# The tutorials are run, which takes some minutes; those that have not changed are not run again.
+docs: .venv-docs/ready
+	@rm -rf build/docs-source && mkdir -p build && cp -r docs build/docs-source
+	@mkdir -p build/docs-source/tutorials && cp tutorials/*.py build/docs-source/tutorials
+	@.venv-docs/bin/sphinx-build -W --keep-going --quiet -b html build/docs-source build/docs
+	@echo "The pages are in build/docs/index.html"
 
 bench: .venv-bench/ready
 	@.venv-bench/bin/python -m benchmarks.run $(OPTIONS)
@@ -41,11 +46,12 @@ bench-log-z: .venv-bench/ready
 	@.venv-bench/bin/python -m benchmarks.log_z
 
 .venv/ready: GROUP = dev
+.venv-docs/ready: GROUP = docs
 .venv-bench/ready: GROUP = bench
 
 # The stamp goes before anything is installed and comes back last. An environment without one was
 # interrupted, and is built afresh; one whose stamp is merely old is brought up to date.
-.venv/ready .venv-bench/ready: pyproject.toml constraints.txt
+.venv/ready .venv-docs/ready .venv-bench/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"pyro_ebm needs Python 3.11 or newer; $(PYTHON) is {v[0]}.{v[1]}. Name another: make PYTHON=python3.11")'
 	@echo "Installing into $(@D) (some minutes the first time) ..."
 	@if [ -e $@ ]; then rm -f $@; else rm -rf $(@D) && $(PYTHON) -m venv $(@D); fi

@@ -79,9 +79,9 @@ for kernel in (ebm.Gibbs(small), ebm.SwendsenWang(small)):
 #
 # `thermodynamics` lets ladders of replicas reach from infinite temperature, where the normaliser is
 # known (2 for every spin), to the lowest temperature of the grid. All their draws together are then
-# reweighted to every temperature between. With k_B = 1, F = -T log Z, U = <E>, S = (U - F)/T and
-# C = dU/dT. On this lattice Kaufman (1949) wrote down log Z in closed form; `log_normalizer` has
-# it, and its derivatives are the red lines.
+# reweighted to every temperature between. With k_B = 1, F = -T log Z, U is the mean of E,
+# S = (U - F)/T and C = dU/dT. On this lattice Kaufman (1949) wrote down log Z in closed form;
+# `log_normalizer` has it, and its derivatives are the red lines.
 
 # %%
 energy = ebm.Ising.lattice((8, 8))

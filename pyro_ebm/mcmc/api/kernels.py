@@ -222,7 +222,7 @@ class NUTS(_PyroKernel):
     :param jit_options, ignore_jit_warnings: accepted and ignored.
     :param target_accept_prob: the acceptance rate that the step size is adapted to.
     :param max_tree_depth: trees have at most 2^max_tree_depth - 1 leapfrog steps.
-    :param init_strategy: one of pyro.infer.autoguide's init_to_... functions.
+    :param init_strategy: one of pyro.infer.autoguide's ``init_to_...`` functions.
     :param discrete: by discrete latent site of a model "sample" or "marginalise". Those left out
         are summed out where that can be done and their joint table is small, and else sampled: a
         transition is then a trajectory of the continuous sites at fixed states, and a sweep that
