@@ -1,6 +1,6 @@
 """Features that were planted in simulated data are those that hidden units find.
 
-The likelihood has local maxima where two units share a source; the likeliest of six starts has none.
+The likelihood has local maxima where two units share a source; the best of six starts has none.
 """
 
 import numpy as np
