@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pyro_ebm as ebm
+
 README = Path(__file__).parent.parent / "README.md"
 
 
@@ -33,6 +35,21 @@ def test_the_python_blocks_run_in_order_and_all_is_well_with_their_chains(tmp_pa
 def test_the_quick_start_is_fifteen_lines():
     _, code = blocks("python")[0]
     assert len([line for line in code.splitlines() if line.strip()]) <= 15
+
+
+def test_what_the_matrix_names_is_there():
+    table = README.read_text().split("what holds it\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line for line in table.splitlines() if line.startswith("|")][2:]
+    assert rows
+    for row in rows:
+        _, _, calls, tutorials, tests, _ = row.split("|")
+        for links in (tutorials, tests):
+            paths = re.findall(r"\]\((.*?)\)", links)
+            assert paths, row
+            assert all((README.parent / path).is_file() for path in paths), row
+        # Names of the package that stand at the head of a call.
+        heads = re.findall(r"`(\w+)", calls)
+        assert set(heads) <= set(ebm.__all__), row
 
 
 def test_one_main_command_and_one_test_command_are_named():
