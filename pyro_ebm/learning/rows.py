@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -25,32 +26,48 @@ class Split(NamedTuple):
     held_out: Tensor | None
 
 
-def as_rows(data: Any, name: str = "data") -> Tensor:
-    """Rows [n, *event] as a tensor of floating-point numbers, checked.
+def as_tensor(name: str, rows: object) -> Tensor:
+    """Rows [n, *event] as a tensor without gradient, in the dtype that they have.
 
-    :raises TypeError: no tensor, array or TensorDataset.
-    :raises ValueError: no rows, or values that are not finite.
+    :param name: what to call them in an error.
+    :raises TypeError: neither a tensor nor an array of real numbers.
+    :raises ValueError: no row, or a number that is not finite.
     """
-    if isinstance(data, TensorDataset):
-        data = data.tensors[0]
-    if isinstance(data, np.ndarray):
-        data = torch.from_numpy(np.ascontiguousarray(data))
-    if not isinstance(data, Tensor):
+    if isinstance(rows, np.ndarray) and rows.dtype.kind in "biuf":
+        rows = torch.as_tensor(np.ascontiguousarray(rows))
+    if not isinstance(rows, Tensor) or rows.is_complex():
+        kind = getattr(rows, "dtype", type(rows).__name__)
         raise TypeError(
-            f"expected {name} to be a tensor or array [n, *event], a TensorDataset or a "
-            f"DataLoader, got {type(data).__name__}."
+            f"expected {name} to be a tensor or a numpy array of real numbers, got {kind}."
         )
-    if data.dim() == 0 or len(data) < 1:
-        raise ValueError(f"expected {name} with at least one row, got shape {tuple(data.shape)}.")
-    if not data.is_floating_point():
-        data = data.to(torch.get_default_dtype())
-    if not bool(data.isfinite().all()):
-        rows = int((~data.isfinite().reshape(len(data), -1).all(1)).sum())
+    if rows.dim() < 1 or not rows.numel():
         raise ValueError(
-            f"expected finite numbers in {name}, got NaN or infinity in {rows} of {len(data)} "
-            "rows. Drop these rows, or fill them in."
+            f"expected {name} [n, *event] with a row at least, got shape {tuple(rows.shape)}."
         )
-    return data.detach()
+    value = rows.detach()
+    finite = value.reshape(len(value), -1).isfinite().all(1)
+    if not bool(finite.all()):
+        raise ValueError(
+            f"expected {name} of finite numbers, got {int((~finite).sum())} of {len(value)} rows "
+            f"that are not, first row {int((~finite).nonzero()[0])}. Leave out rows with missing "
+            "values, or fill them in."
+        )
+    return value
+
+
+def flat(rows: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n size"]:
+    """Rows flattened, in float64."""
+    return rows.reshape(len(rows), -1).double()
+
+
+def as_rows(data: Any, name: str = "data") -> Tensor:
+    """Rows [n, *event] to learn from, in numbers with a fraction.
+
+    :param data: as :func:`as_tensor` takes it, or a TensorDataset.
+    :raises TypeError, ValueError: as :func:`as_tensor`.
+    """
+    rows = as_tensor(name, data.tensors[0] if isinstance(data, TensorDataset) else data)
+    return rows if rows.is_floating_point() else rows.to(torch.get_default_dtype())
 
 
 def split_rows(data: Any, held_out: Any, generator: torch.Generator) -> Split:

@@ -13,45 +13,13 @@ from torch import Tensor
 
 from pyro_ebm.energies import Energy, as_energy
 
+from ..rows import as_tensor, flat
+
 # [n, *event], a tensor or an array.
 Rows = Shaped[Tensor, "..."] | Shaped[np.ndarray, "..."]
 
 # Rows that the median of all distances is told from.
 _MOST_FOR_MEDIAN = 1000
-
-
-def as_tensor(name: str, rows: object) -> Tensor:
-    """Rows [n, *event] as a tensor without gradient, in the dtype that they have.
-
-    :param name: what to call them in an error.
-    :raises TypeError: neither a tensor nor an array of real numbers.
-    :raises ValueError: no row, or a number that is not finite.
-    """
-    if isinstance(rows, np.ndarray) and rows.dtype.kind in "biuf":
-        rows = torch.as_tensor(np.ascontiguousarray(rows))
-    if not isinstance(rows, Tensor) or rows.is_complex():
-        kind = getattr(rows, "dtype", type(rows).__name__)
-        raise TypeError(
-            f"expected {name} to be a tensor or a numpy array of real numbers, got {kind}."
-        )
-    if rows.dim() < 1 or not rows.numel():
-        raise ValueError(
-            f"expected {name} [n, *event] with a row at least, got shape {tuple(rows.shape)}."
-        )
-    value = rows.detach()
-    finite = flat(value).isfinite().all(1)
-    if not bool(finite.all()):
-        raise ValueError(
-            f"expected {name} of finite numbers, got {int((~finite).sum())} of {len(value)} rows "
-            f"that are not, first row {int((~finite).nonzero()[0])}. Leave out rows with missing "
-            "values, or fill them in."
-        )
-    return value
-
-
-def flat(rows: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n size"]:
-    """Rows flattened, in float64."""
-    return rows.reshape(len(rows), -1).double()
 
 
 def flat_alike(least: int = 1, **groups: object) -> list[Float[Tensor, "n size"]]:

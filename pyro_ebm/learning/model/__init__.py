@@ -1,6 +1,6 @@
 """An estimator of learned energies, after scikit-learn's conventions."""
 
 from .energy_model import EnergyModel as EnergyModel
-from .energy_model import UncertainSampleWarning as UncertainSampleWarning
+from .row_density import UncertainSampleWarning as UncertainSampleWarning
 
 __all__ = ["EnergyModel", "UncertainSampleWarning"]

@@ -28,40 +28,25 @@ import torch
 from torch import Tensor
 
 from pyro_ebm.annealing import LogZ
-from pyro_ebm.diagnostics import split_rhat
 from pyro_ebm.energies import Energy
 from pyro_ebm.learning.annealed_likelihood import AnnealedLikelihood
-from pyro_ebm.learning.chains import ChainState
-from pyro_ebm.learning.evaluation import held_out_log_likelihood
 from pyro_ebm.learning.exact_likelihood import ExactLikelihood
 from pyro_ebm.learning.noise_contrastive import NoiseContrastive
 from pyro_ebm.learning.persistent_contrastive_divergence import PersistentContrastiveDivergence
-from pyro_ebm.learning.temperature import CalibratedTemperature, solve_temperature
 from pyro_ebm.learning.trained import Trained
 from pyro_ebm.mcmc.api.arguments import check_whole
 
-from .annealed_rows import annealed_rows
 from .columns import read_columns
 from .estimator import Estimator, generator_of, not_fitted
 from .filling import conditional_draws, filled_rows
-from .given_energy import GivenEnergy
 from .learn_rows import Recipe, base_for, energy_of, learn_rows
 from .mixture_base import MixtureBase
-from .row_chains import RowChains
+from .row_density import PARTICLES, RowDensity, UncertainSampleWarning
 
-# Rows that log Z is annealed with, and fewest that are annealed for draws.
-_PARTICLES, _LEAST_ROWS = 1024, 1024
-# Chains of an energy without a base: transitions before draws, and draws that R-hat is told from.
-_SETTLE, _JUDGED, _MOST_RHAT = 300, 50, 1.05
 # Rounds in which missing values of the data are drawn anew, for the base and for the net.
 _BASE_ROUNDS, _ROUNDS = 5, 3
 _FILL, _COPIES = 50, 20
-_CALIBRATED = 256
 _BLOCK = 4096
-
-
-class UncertainSampleWarning(UserWarning):
-    """Draws of a learned energy may not have its distribution."""
 
 
 class EnergyModel(Estimator):
@@ -216,7 +201,7 @@ class EnergyModel(Estimator):
         check_whole("n", n, 1)
         self._fitted()
         stream = generator_of(self.random_state if random_state is None else random_state)
-        rows = self._drawn(n, stream)
+        rows = self._density.sample(n, stream)
         return self.columns_.table(rows[:, : self.n_features_in_])
 
     def impute(
@@ -241,7 +226,7 @@ class EnergyModel(Estimator):
         stream = generator_of(self.random_state if random_state is None else random_state)
         rows = self._with_labels(self.columns_.rows(X))
         filled = filled_rows(
-            self._tempered,
+            self._density.tempered,
             rows,
             self.base_,
             num_draws=num_draws or _COPIES,
@@ -274,7 +259,7 @@ class EnergyModel(Estimator):
         """log Z of exp(-E/T), with its error and a verdict."""
         self._fitted()
         if self._log_z is None:
-            self._log_z = self._normalised(generator_of(self._seed))
+            self._log_z = self._density.log_z(generator_of(self._seed))
         return self._log_z
 
     def _check(self) -> None:
@@ -366,13 +351,20 @@ class EnergyModel(Estimator):
         whole = (
             rows if not bool(rows.isnan().any()) else conditional_draws(self.base_, rows, stream)
         )
-        self._starts = whole[torch.randperm(len(whole), generator=stream)[:_PARTICLES]]
+        density = RowDensity(
+            self.energy_,
+            1.0,
+            self._num_states,
+            self.base_,
+            whole[torch.randperm(len(whole), generator=stream)[:PARTICLES]],
+            is_mixture=self.trained_ is None and isinstance(self.energy, str),
+        )
         self.temperature_, self.temperature_error_ = 1.0, 0.0
         if isinstance(self.temperature, float | int):
             self.temperature_ = float(self.temperature)
         elif self.temperature == "calibrated" or not self._likelihood():
-            found = self._calibrated(stream)
-            self.temperature_, self.temperature_error_ = found
+            self.temperature_, self.temperature_error_ = density.calibrated(stream)
+        self._density = density._replace(temperature=self.temperature_)
         if self.trained_ is not None:
             self.trained_ = self.trained_._replace(temperature=self.temperature_)
         energies = self._of_rows(whole[:, : self.n_features_in_])
@@ -385,32 +377,6 @@ class EnergyModel(Estimator):
             return given.sampler == "auto"
         exact = ExactLikelihood | AnnealedLikelihood | NoiseContrastive
         return given == "auto" or isinstance(given, exact) or self.trained_ is None
-
-    def _calibrated(self, stream: torch.Generator) -> CalibratedTemperature:
-        beta = 1.0
-
-        def energy(rows: Tensor) -> Tensor:
-            return beta * self.energy_(rows)
-
-        chains = RowChains(energy, self._num_states)
-        picked = torch.randint(len(self._starts), (_CALIBRATED,), generator=stream)
-        state = chains.begin(self._starts[picked])
-
-        def trace(level: float, transitions: int) -> Tensor:
-            nonlocal beta, state
-            beta, found = level, []
-            for _ in range(transitions):
-                state, _ = chains.move(state, 1, stream)
-                with torch.no_grad():
-                    found.append(self.energy_(chains.rows(state)).double())
-            return torch.stack(found)
-
-        with torch.no_grad():
-            of_data = self.energy_(self._starts).double()
-        return solve_temperature(trace, of_data, num_draws=100)
-
-    def _tempered(self, rows: Tensor) -> Tensor:
-        return self.energy_(rows) / self.temperature_
 
     def _energies(self, X: Any) -> Tensor:
         """E/T of rows of a table, labels summed out."""
@@ -427,7 +393,7 @@ class EnergyModel(Estimator):
         if hasattr(self, "classes_"):
             return -(-self._by_label(rows)).logsumexp(1)
         with torch.no_grad():
-            parts = [self._tempered(part).double() for part in rows.split(_BLOCK)]
+            parts = [self._density.tempered(part).double() for part in rows.split(_BLOCK)]
         return torch.cat(parts)
 
     def _by_label(self, rows: Tensor) -> Tensor:
@@ -437,7 +403,9 @@ class EnergyModel(Estimator):
         with torch.no_grad():
             for part in rows.split(_BLOCK):
                 every = [
-                    self._tempered(torch.cat([part, label.expand(len(part), 1)], 1)).double()
+                    self._density.tempered(
+                        torch.cat([part, label.expand(len(part), 1)], 1)
+                    ).double()
                     for label in labels
                 ]
                 found.append(torch.stack(every, 1))
@@ -476,69 +444,6 @@ class EnergyModel(Estimator):
         found[:, columns] = margins.forward(torch.as_tensor(mean))
         return self.columns_.table(found)
 
-    @property
-    def _is_base(self) -> bool:
-        """Whether the energy is that of the mixture, which is normalised and can be drawn from."""
-        return self.trained_ is None and isinstance(self.energy, str) and self.temperature_ == 1.0
-
-    def _drawn(self, n: int, stream: torch.Generator) -> Tensor:
-        if self._is_base:
-            return self.base_.sample(n, stream)
-        if not isinstance(self.energy_, GivenEnergy):
-            done = annealed_rows(
-                self.energy_,
-                self.base_.around(),
-                self._num_states,
-                number=max(n, _LEAST_ROWS),
-                temperature=self.temperature_,
-                generator=stream,
-            )
-            if not done.log_z.reliable:
-                _warn(done.log_z.why)
-            return done.rows[torch.randperm(len(done.rows), generator=stream)[:n]]
-        chains = RowChains(self._tempered, self._num_states)
-        picked = torch.randint(len(self._starts), (max(n, 64),), generator=stream)
-        state, _ = chains.move(chains.begin(self._starts[picked]), _SETTLE, stream)
-        state, rhat = self._judged(chains, state, stream)
-        if rhat > _MOST_RHAT:
-            _warn(f"R-hat of the energy is {rhat:.2f} over the last {_JUDGED} transitions.")
-        return chains.rows(state)[:n]
-
-    def _judged(
-        self, chains: RowChains, state: ChainState, stream: torch.Generator
-    ) -> tuple[ChainState, float]:
-        energies = []
-        for _ in range(_JUDGED):
-            state, _ = chains.move(state, 1, stream)
-            with torch.no_grad():
-                energies.append(self._tempered(chains.rows(state)).double())
-        return state, float(split_rhat(torch.stack(energies, 1)))
-
-    def _normalised(self, stream: torch.Generator) -> LogZ:
-        energy = self.energy_
-        if self._is_base:
-            return LogZ(0.0, 0.0, "the mixture", True, "the mixture is normalised")
-        if not isinstance(energy, GivenEnergy):
-            return annealed_rows(
-                energy,
-                self.base_.around(),
-                self._num_states,
-                number=_PARTICLES,
-                temperature=self.temperature_,
-                generator=stream,
-            ).log_z
-        if energy.joint:
-            return LogZ(
-                0.0, math.inf, "none", False, "a joint energy without a base has no known log Z"
-            )
-        found = held_out_log_likelihood(
-            energy.energy,
-            energy.configurations(self._starts[:2]),
-            temperature=self.temperature_,
-            generator=stream,
-        )
-        return LogZ(found.log_z, found.log_z_error, found.method, found.reliable, found.why)
-
 
 def _from_others(rows: Tensor, stream: torch.Generator) -> Tensor:
     """Rows whose missing values are those of other rows, drawn column by column."""
@@ -549,11 +454,3 @@ def _from_others(rows: Tensor, stream: torch.Generator) -> Tensor:
         drawn = torch.randint(len(seen), (int(missing.sum()),), generator=stream)
         found[missing, place] = seen[drawn]
     return found
-
-
-def _warn(why: str) -> None:
-    warnings.warn(
-        f"The draws may not have the learned distribution: {why}",
-        UncertainSampleWarning,
-        stacklevel=4,
-    )
