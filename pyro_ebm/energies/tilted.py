@@ -13,6 +13,7 @@ from torch.distributions import Distribution, constraints
 
 from .base import Energy, as_energy, evaluate
 from .supports import as_support, elementwise, event_support, same_interior
+from .uniform_spins import UniformSpins
 
 
 class Tilted(Energy):
@@ -66,6 +67,13 @@ class Tilted(Energy):
     @property
     def takes_params(self) -> bool:
         return self.energy.takes_params
+
+    def energy_changes(self, x: Tensor) -> Tensor | None:
+        return self.energy.energy_changes(x) if isinstance(self.base, UniformSpins) else None
+
+    @property
+    def interactions(self) -> Tensor | None:
+        return self.energy.interactions if isinstance(self.base, UniformSpins) else None
 
     def extra_repr(self) -> str:
         return f"base={self.base}"
