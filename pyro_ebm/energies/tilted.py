@@ -62,7 +62,7 @@ class Tilted(Energy):
         if not len(x):  # torch's Independent cannot sum over an empty batch
             return energies
         # The validation in log_prob branches on values, which vmap and traces cannot.
-        return energies - _without_validation(self.base).log_prob(x)
+        return energies - without_validation(self.base).log_prob(x)
 
     @property
     def takes_params(self) -> bool:
@@ -79,11 +79,11 @@ class Tilted(Energy):
         return f"base={self.base}"
 
 
-def _without_validation(distribution: Distribution) -> Distribution:
+def without_validation(distribution: Distribution) -> Distribution:
     """A shallow copy that does not check values, nor do the distributions that it wraps."""
     bare = copy.copy(distribution)
     for name, value in vars(distribution).items():
         if isinstance(value, Distribution):
-            setattr(bare, name, _without_validation(value))
+            setattr(bare, name, without_validation(value))
     bare._validate_args = False
     return bare

@@ -270,9 +270,7 @@ def checked_examples(
     return inputs, targets
 
 
-def check_loss(
-    flat: FlatNetwork, loss: Loss, examples: Examples, prior: Distribution
-) -> None:
+def check_loss(flat: FlatNetwork, loss: Loss, examples: Examples, prior: Distribution) -> None:
     """Refuse a loss that does not go with the outputs and the targets.
 
     Raises:
@@ -315,8 +313,10 @@ def _check_outputs(outputs: Tensor, targets: Tensor, loss: ExampleLoss) -> None:
                 f"{int(targets.max())}."
             )
         return
-    advice = "" if outputs.dim() < 2 or outputs.shape[-1] != 1 else (
-        " A network with one output an example gives [P]: add torch.nn.Flatten(0)."
+    advice = (
+        ""
+        if outputs.dim() < 2 or outputs.shape[-1] != 1
+        else (" A network with one output an example gives [P]: add torch.nn.Flatten(0).")
     )
     raise ValueError(
         f"expected targets [P] beside outputs "

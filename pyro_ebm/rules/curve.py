@@ -21,7 +21,7 @@ from pyro_ebm.energies.training import check_loss, checked_prior
 
 from .dataset import Row, dataset
 from .errors import closed_form_error, error_of, overlap
-from .options import Annealed, Planted, WeightMoves, check_smooth, moves_of, plan_of, to_zero
+from .options import Annealed, Planted, WeightMoves, check_zero, moves_of, plan_of, to_zero
 from .population import Found, Look, Plan, annealed, joined, settled
 from .problem import Problem
 from .teacher import Lessons, Teacher
@@ -109,18 +109,16 @@ def learning_curve(
         lessons = teacher.lessons(num_data_sets, number)
         problem = Problem(flat, loss, prior, lessons.inputs, lessons.targets)
         check_loss(flat, loss, Examples(lessons.inputs[0], lessons.targets[0]), prior)
-        check_smooth(problem, cold)
+        check_zero(problem, cold, moves)
         look = _look(problem, teacher, lessons, num_test)
-        sampler = moves_of(problem, moves)
         if isinstance(start, Planted):
+            sampler = moves_of(problem, moves)
             begin = lessons.weights[:, None].repeat(1, num_particles, 1)
             with torch.no_grad():
                 found = settled(sampler, begin, cold, plan, look=look, generator=generator)
         else:
             shape = (num_data_sets, num_particles)
-            found = cooled(
-                problem, shape, cold, plan, moves=moves, look=look, generator=generator
-            )
+            found = cooled(problem, shape, cold, plan, moves=moves, look=look, generator=generator)
         warn_of_unreached(found, f"alpha = {alpha:g}")
         rows.append(Row(number, found))
     details = {
@@ -183,7 +181,7 @@ def gibbs_learning(
     flat = FlatNetwork(training.network)
     loss, prior = training.loss, training.prior
     problem = Problem(flat, loss, prior, training.inputs[None], training.targets[None])
-    check_smooth(problem, cold)
+    check_zero(problem, cold, moves)
     error = error_of(loss)
     unseen = None if test is None else training.on(test)
 
@@ -224,14 +222,13 @@ def cooled(
 ) -> Found:
     """Populations of a shape [D, n], from draws of the prior down; to temperature 0 by themselves."""
     warm = [t for t in temperatures if t > 0]
-    legs = [(problem, plan, warm)] if warm else []
+    legs = [(moves_of(problem, moves), plan, warm)] if warm else []
     if temperatures[-1] == 0:
-        legs.append((*to_zero(problem, plan), [0.0]))
+        legs.append((*to_zero(problem, plan, moves), [0.0]))
     found = []
-    for leg, way, wanted in legs:
-        begin = leg.prior.sample(shape).to(problem.flat.dtype)
+    for sampler, way, wanted in legs:
+        begin = problem.prior.sample(shape).to(problem.flat.dtype)
         with torch.no_grad():
-            sampler = moves_of(leg, moves)
             found.append(annealed(sampler, begin, wanted, way, look=look, generator=generator))
     return found[0] if len(found) == 1 else joined(*found)
 
@@ -292,7 +289,9 @@ def checked_numbers(name: str, given: Any, *, above: float | None) -> list[float
         values = torch.as_tensor(given, dtype=torch.float64).reshape(-1).tolist()
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"expected {name} to be a sequence of numbers, got {given!r}.") from error
-    wrong = [v for v in values if not math.isfinite(v) or v < 0 or (above is not None and v <= above)]
+    wrong = [
+        v for v in values if not math.isfinite(v) or v < 0 or (above is not None and v <= above)
+    ]
     if not values or wrong:
         least = "of at least 0" if above is None else f"above {above:g}"
         raise ValueError(f"expected finite {name} {least}, got {wrong or 'none'}.")

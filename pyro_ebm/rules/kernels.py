@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal
 
+from pyro_ebm.energies.tilted import without_validation
 from pyro_ebm.mcmc.elliptical_slice import elliptical_slice
 from pyro_ebm.mcmc.kernel import Kernel, Noise, Settings
 from pyro_ebm.mcmc.local_hmc import local_hmc
@@ -19,7 +20,6 @@ from pyro_ebm.mcmc.metric import DiagonalMetric
 from pyro_ebm.mcmc.transitions import one_transition
 
 from .problem import Problem
-
 
 
 class WeightState(NamedTuple):
@@ -39,12 +39,14 @@ class KernelMoves:
         self, problem: Problem, kernel: Kernel, *, with_gradient: bool, target_acceptance: float
     ) -> None:
         self._problem, self._kernel = problem, kernel
+        # A trajectory that diverges reaches no number, and is rejected for it.
+        self._prior = without_validation(problem.prior)
         self._with_gradient = with_gradient
         self.target_acceptance = target_acceptance
 
     def begin(self, weights: Tensor) -> WeightState:
         """The state of weights [D, n, N]."""
-        return WeightState(weights, self._energies(weights))
+        return WeightState(weights, self._problem.energies(weights))
 
     def take(self, state: WeightState, index: Tensor) -> WeightState:
         """The state of the particles ``index`` [D, n] of every data set."""
@@ -82,10 +84,10 @@ class KernelMoves:
         self, positions: Tensor, beta: float, shape: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
         def of(weights: Tensor) -> Tensor:
-            energy = self._energies(weights)
+            energy = self._problem.energies(weights)
             # No loss is no loss, also at beta = infinity.
             weighed = torch.where(energy == 0, 0.0, beta * energy)
-            prior: Tensor = self._problem.prior.log_prob(weights)
+            prior: Tensor = self._prior.log_prob(weights)
             return (prior.to(weights.dtype) - weighed).flatten()
 
         weights = positions.T.reshape(*shape, -1)
@@ -97,9 +99,6 @@ class KernelMoves:
             value = of(leaf)
             (gradient,) = torch.autograd.grad(value.sum(), leaf)
         return value.detach(), gradient.reshape(-1, len(positions)).T.contiguous()
-
-    def _energies(self, weights: Tensor) -> Tensor:
-        return self._problem.energies(weights)
 
 
 def hmc_moves(problem: Problem, *, num_steps: int) -> KernelMoves:

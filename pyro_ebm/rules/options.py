@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pyro_ebm.annealing import HMCMoves
-from pyro_ebm.energies import ExampleLoss, FieldNetwork, Perceptron, PerceptronLoss
+from pyro_ebm.energies import ExampleLoss, FieldNetwork, Perceptron, PerceptronLoss, ZeroOne
 
 from .kernels import gaussian_of, hmc_moves, slice_moves
 from .population import Moves, Plan
@@ -104,25 +104,30 @@ def moves_of(problem: Problem, wanted: object) -> Moves:
     return hmc_moves(problem, num_steps=wanted.num_steps)
 
 
-def to_zero(problem: Problem, plan: Plan) -> tuple[Problem, Plan]:
+def to_zero(problem: Problem, plan: Plan, wanted: object) -> tuple[Moves, Plan]:
     """The way to temperature 0: errors of a perceptron of real weights are weighed by how large
     they are. That ends at the same weights, those without any, along densities that are log-concave
     where counted errors make many valleys."""
     network = problem.flat.network
-    if not isinstance(network, Perceptron) or problem.binary:
-        return problem, plan
+    if not isinstance(network, Perceptron) or not problem.independent_normal:
+        return moves_of(problem, wanted), plan
     coldest = _COLDEST * problem.inputs.shape[1]
-    return problem._replace(loss=PerceptronLoss()), plan._replace(coldest=coldest)
+    way = problem._replace(loss=PerceptronLoss())
+    return moves_of(way, SingleWeightMoves()), plan._replace(coldest=coldest)
 
 
-def check_smooth(problem: Problem, temperatures: list[float]) -> None:
-    """Refuse temperature 0 of a loss that does not count errors.
+def check_zero(problem: Problem, temperatures: list[float], wanted: object) -> None:
+    """Refuse temperature 0 where it cannot be had.
 
-    :raises ValueError: such a loss.
+    :raises ValueError: a loss that does not count errors; moves along a gradient.
     """
-    if temperatures[-1] == 0.0 and getattr(problem.loss, "differentiable", True):
+    if temperatures[-1] > 0.0:
+        return
+    if not isinstance(problem.loss, ZeroOne):
         raise ValueError(
             "expected ZeroOne() for temperature 0, where weights are those without an error, got "
             f"{problem.loss}. Give a small temperature, or look for the minimum: "
             "minimize(TrainingEnergy(...))."
         )
+    if isinstance(wanted, HMCMoves):
+        raise ValueError('HMCMoves() need a gradient, and ZeroOne() has none: leave moves="auto".')

@@ -65,4 +65,3 @@ class Problem(NamedTuple):
     def energies(self, weights: Tensor) -> Tensor:
         """E [D, n] of weights [D, n, N]."""
         return self.per_example(weights, self.inputs, self.targets).sum(-1)
-

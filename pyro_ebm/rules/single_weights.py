@@ -57,7 +57,9 @@ class SingleWeights:
 
     def begin(self, weights: Tensor) -> FieldState:
         """The state of weights [D, n, N]."""
-        fields = self._network.fields(weights, self._inputs.unsqueeze(1)).movedim(-1, 0).contiguous()
+        fields = (
+            self._network.fields(weights, self._inputs.unsqueeze(1)).movedim(-1, 0).contiguous()
+        )
         return FieldState(weights, self._energy(fields), fields)
 
     def take(self, state: FieldState, index: Tensor) -> FieldState:
