@@ -27,6 +27,7 @@ from .funnel import Funnel as Funnel
 from .gaussian import DiagonalGaussian as DiagonalGaussian
 from .gaussian import Gaussian as Gaussian
 from .gaussian_mixture import GaussianMixtureEnergy as GaussianMixtureEnergy
+from .gaussian_parts import gaussian_parts as gaussian_parts
 from .gaussian_rbm import GaussianRBM as GaussianRBM
 from .hopfield import Hopfield as Hopfield
 from .ising import Ising as Ising

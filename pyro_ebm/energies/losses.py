@@ -24,8 +24,9 @@ class ExampleLoss(ABC):
 
     @abstractmethod
     def __call__(self, output: Tensor, target: Tensor) -> Tensor:
-        """The loss of outputs [*batch, P, ...] at targets that broadcast with them, [*batch, P]."""
+        """The loss [*batch, P] of outputs [*batch, P, ...] at targets that broadcast with them."""
 
+    @abstractmethod
     def check_targets(self, targets: Tensor) -> None:
         """Refuse targets that the loss is not made for.
 

@@ -21,11 +21,11 @@ from torch.distributions import Distribution, Independent, Normal, constraints
 from torch.func import functional_call, vmap
 
 from .base import Energy
-from .checks import as_temperature, check_layers, values_visible
-from .losses import ExampleLoss
+from .checks import as_temperature, check_layers
+from .losses import CrossEntropy, ExampleLoss
 from .perceptron import FieldNetwork
 from .states import states_of
-from .supports import elementwise
+from .supports import as_support, elementwise
 from .tilted import Tilted
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -233,11 +233,12 @@ def checked_prior(prior: object, flat: FlatNetwork) -> Distribution:
             f"shape {tuple(prior.batch_shape)}. Write Normal(0.0, 1.0).expand({list(wanted)})"
             ".to_event(1), or UniformSpins for binary weights."
         )
-    states = states_of(prior.support)
-    real = isinstance(elementwise(prior.support), type(constraints.real))
+    support = as_support(prior.support)
+    states = states_of(support)
+    real = isinstance(elementwise(support), type(constraints.real))
     if not real and (states is None or states.tolist() != [-1.0, 1.0]):
         raise ValueError(
-            f"expected a prior over real numbers, or over -1 and +1, got one over {prior.support}."
+            f"expected a prior over real numbers, or over -1 and +1, got one over {support}."
         )
     return prior
 
@@ -303,8 +304,6 @@ def check_loss(flat: FlatNetwork, loss: Loss, examples: Examples, prior: Distrib
 
 
 def _check_outputs(outputs: Tensor, targets: Tensor, loss: ExampleLoss) -> None:
-    from .losses import CrossEntropy
-
     wanted = outputs.shape[:-1] if isinstance(loss, CrossEntropy) else outputs.shape
     if targets.shape == wanted and targets.dim() == 1:
         if isinstance(loss, CrossEntropy) and int(targets.max()) >= outputs.shape[-1]:

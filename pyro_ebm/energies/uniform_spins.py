@@ -22,19 +22,22 @@ class UniformSpins(Distribution):
         ValueError: less than one.
     """
 
-    arg_constraints: dict[str, Any] = {}
-
     def __init__(self, num_spins: int, *, validate_args: bool | None = None) -> None:
         if num_spins < 1:
             raise ValueError(f"expected num_spins of at least 1, got {num_spins}.")
         super().__init__(torch.Size(), torch.Size([num_spins]), validate_args=validate_args)
 
     @property
+    def arg_constraints(self) -> dict[str, Any]:
+        """None: there are no parameters."""
+        return {}
+
+    @property
     def support(self) -> Any:
         """{-1, +1}^N."""
         return constraints.independent(spin, 1)
 
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draws [*sample_shape, N]."""
         shape = torch.Size(sample_shape) + self.event_shape
         return 2.0 * torch.randint(2, shape).to(torch.get_default_dtype()) - 1.0

@@ -28,8 +28,8 @@ from .kernel import Kernel, LogDensityAndGradient, Noise, Settings, Transition
 
 
 class SliceState(NamedTuple):
-    """Chains on their ellipses: where they are, through what ``direction`` [dim, chains] the ellipse
-    goes, the level to exceed, and the angles between which the next is drawn."""
+    """Chains on their ellipses: where they are, through what ``direction`` [dim, chains] each goes,
+    the level to exceed, and the angles between which the next is drawn."""
 
     fresh: Tensor
     position: Tensor

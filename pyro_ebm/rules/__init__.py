@@ -10,3 +10,7 @@ from .teacher import BinaryTeacher as BinaryTeacher
 from .teacher import Lessons as Lessons
 from .teacher import RealTeacher as RealTeacher
 from .teacher import Teacher as Teacher
+from .theory import binary_perceptron_theory as binary_perceptron_theory
+from .theory import high_temperature_theory as high_temperature_theory
+from .theory import linear_perceptron_theory as linear_perceptron_theory
+from .theory import perceptron_theory as perceptron_theory

@@ -49,8 +49,8 @@ def learning_curve(
 
     Weights are distributed as prior(w) exp(-E(w)/T), E the sum of the losses. Per weight, with N
     weights and Z the prior's mean of exp(-E/T), the free energy is f = -T log Z / N and the entropy
-    s = (log Z + <E>/T) / N: at most 0, and at T = 0 the logarithm of the volume of version space. It
-    is relative to the prior: add log 2 for the logarithm of the number of binary weights.
+    s = (log Z + <E>/T) / N: at most 0, and at T = 0 the logarithm of the volume of version space.
+    It is relative to the prior: add log 2 for the logarithm of the number of binary weights.
 
     Args:
         teacher: a `BinaryTeacher` or a `RealTeacher`.
@@ -220,7 +220,7 @@ def cooled(
     look: Look,
     generator: torch.Generator,
 ) -> Found:
-    """Populations of a shape [D, n], from draws of the prior down; to temperature 0 by themselves."""
+    """Populations of a shape [D, n] from the prior down; others go to temperature 0."""
     warm = [t for t in temperatures if t > 0]
     legs = [(moves_of(problem, moves), plan, warm)] if warm else []
     if temperatures[-1] == 0:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent, MultivariateNormal
 
+from pyro_ebm.energies import gaussian_parts
 from pyro_ebm.energies.tilted import without_validation
 from pyro_ebm.mcmc.elliptical_slice import elliptical_slice
 from pyro_ebm.mcmc.kernel import Kernel, Noise, Settings
@@ -109,23 +109,6 @@ def hmc_moves(problem: Problem, *, num_steps: int) -> KernelMoves:
 
 def slice_moves(problem: Problem) -> KernelMoves:
     """Elliptical slice sampling beside the prior, which is a Gaussian."""
-    kernel = elliptical_slice(*gaussian_of(problem.prior, problem.mean))
+    mean, factor = gaussian_parts(problem.prior)
+    kernel = elliptical_slice(mean.to(problem.mean), factor.to(problem.mean))
     return KernelMoves(problem, kernel, with_gradient=False, target_acceptance=1.0)
-
-
-def gaussian_of(prior: Any, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean [N] and factor, [N] or [N, N], of a Gaussian.
-
-    :raises TypeError: another distribution.
-    """
-    base = prior
-    while isinstance(base, Independent):
-        base = base.base_dist
-    if isinstance(base, torch.distributions.Normal):
-        return prior.mean.to(like), prior.stddev.to(like)
-    if isinstance(base, MultivariateNormal):
-        return base.loc.to(like), base.scale_tril.to(like)
-    raise TypeError(
-        "expected a Gaussian prior, Normal(...).to_event(1) or MultivariateNormal(...), for "
-        f"elliptical slice sampling, got {type(base).__name__}."
-    )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pyro_ebm.annealing import HMCMoves
 from pyro_ebm.energies import ExampleLoss, FieldNetwork, Perceptron, PerceptronLoss, ZeroOne
 
-from .kernels import gaussian_of, hmc_moves, slice_moves
+from .kernels import hmc_moves, slice_moves
 from .population import Moves, Plan
 from .problem import Problem
 from .single_weights import SingleWeights
@@ -98,18 +98,17 @@ def moves_of(problem: Problem, wanted: object) -> Moves:
         )
     if problem.binary:
         raise ValueError("Binary weights move by SingleWeightMoves() alone.")
-    if isinstance(wanted, SliceMoves):
-        gaussian_of(problem.prior, problem.mean)
-        return slice_moves(problem)
-    return hmc_moves(problem, num_steps=wanted.num_steps)
+    if isinstance(wanted, HMCMoves):
+        return hmc_moves(problem, num_steps=wanted.num_steps)
+    return slice_moves(problem)
 
 
 def to_zero(problem: Problem, plan: Plan, wanted: object) -> tuple[Moves, Plan]:
-    """The way to temperature 0: errors of a perceptron of real weights are weighed by how large
-    they are. That ends at the same weights, those without any, along densities that are log-concave
-    where counted errors make many valleys."""
+    """The way to temperature 0: errors of a perceptron are weighed by how large they are. That ends
+    at the same weights, those without any, along densities that are smooth, and of real weights
+    log-concave, where counted errors make many valleys."""
     network = problem.flat.network
-    if not isinstance(network, Perceptron) or not problem.independent_normal:
+    if not isinstance(network, Perceptron) or not (problem.binary or problem.independent_normal):
         return moves_of(problem, wanted), plan
     coldest = _COLDEST * problem.inputs.shape[1]
     way = problem._replace(loss=PerceptronLoss())

@@ -126,16 +126,16 @@ def settled(
     look: Look,
     generator: torch.Generator,
 ) -> Found:
-    """Particles that begin at given weights [D, n, N] and stay at each temperature in turn, without
-    weights: log Z is not known. Arguments are those of :func:`annealed`."""
-    state = moves.begin(weights)
+    """Particles that begin at given weights [D, n, N] at every temperature, without weights: log Z
+    is not known. Arguments are those of :func:`annealed`."""
     sets = len(weights)
     unknown = torch.full((sets,), math.nan, dtype=torch.float64)
-    scale = torch.full((sets,), 0.1, dtype=torch.float64)
     rows: list[tuple[Tensor, dict[str, Tensor], Tensor]] = []
     for temperature in temperatures:
         beta = 1.0 / temperature if temperature > 0 else math.inf
-        state, scale, means = _looked_at(moves, state, beta, scale, plan, look, generator)
+        scale = torch.full((sets,), 0.1, dtype=torch.float64)
+        state = moves.begin(weights)
+        state, _, means = _looked_at(moves, state, beta, scale, plan, look, generator)
         reached = torch.ones(sets, dtype=torch.bool)
         if temperature == 0:
             reached = (state.energy == 0).all(1).cpu()

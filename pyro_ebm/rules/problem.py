@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 from torch.func import vmap
 
-from pyro_ebm.energies import FlatNetwork, Loss, states_of
+from pyro_ebm.energies import FlatNetwork, Loss, UniformSpins
 
 
 class Problem(NamedTuple):
@@ -25,7 +25,7 @@ class Problem(NamedTuple):
     @property
     def binary(self) -> bool:
         """Whether weights are -1 or +1."""
-        return states_of(self.prior.support) is not None
+        return isinstance(self.prior, UniformSpins)
 
     @property
     def independent_normal(self) -> bool:

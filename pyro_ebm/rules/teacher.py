@@ -20,7 +20,7 @@ from pyro_ebm.energies.training import checked_prior
 
 
 class Lessons(NamedTuple):
-    """Data sets in a batch: teachers' weights [D, weights], inputs [D, P, *input], targets [D, P]."""
+    """D data sets: teachers' weights [D, weights], inputs [D, P, *input] and targets [D, P]."""
 
     weights: Tensor
     inputs: Tensor
