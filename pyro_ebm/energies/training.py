@@ -24,9 +24,9 @@ from .base import Energy
 from .checks import as_temperature, check_layers
 from .losses import CrossEntropy, ExampleLoss
 from .perceptron import FieldNetwork
-from .states import states_of
 from .supports import as_support, elementwise
 from .tilted import Tilted
+from .uniform_spins import UniformSpins
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 # Numbers in the table of outputs after every single change, at a time.
@@ -166,7 +166,7 @@ class TrainingEnergy(Energy):
     def energy_changes(self, x: Tensor) -> Tensor | None:
         """Of binary weights of a network of fields, by moving the fields: every state of a weight
         costs as much as one example of one field."""
-        if not isinstance(self.network, FieldNetwork) or states_of(self.support) is None:
+        if not isinstance(self.network, FieldNetwork) or not isinstance(self.prior, UniformSpins):
             return None
         flips = flip_changes(self.network, self.loss, x, Examples(self.inputs, self.targets))
         zero = torch.zeros_like(flips)
@@ -216,7 +216,7 @@ def checked_prior(prior: object, flat: FlatNetwork) -> Distribution:
 
     Raises:
         TypeError: no distribution.
-        ValueError: over events of another shape; neither over real numbers nor over -1 and +1.
+        ValueError: over events of another shape; neither over real numbers nor `UniformSpins`.
     """
     wanted = (flat.num_weights,)
     if prior is None:
@@ -233,12 +233,11 @@ def checked_prior(prior: object, flat: FlatNetwork) -> Distribution:
             f"shape {tuple(prior.batch_shape)}. Write Normal(0.0, 1.0).expand({list(wanted)})"
             ".to_event(1), or UniformSpins for binary weights."
         )
-    support = as_support(prior.support)
-    states = states_of(support)
-    real = isinstance(elementwise(support), type(constraints.real))
-    if not real and (states is None or states.tolist() != [-1.0, 1.0]):
+    real = isinstance(elementwise(as_support(prior.support)), type(constraints.real))
+    if not real and not isinstance(prior, UniformSpins):
         raise ValueError(
-            f"expected a prior over real numbers, or over -1 and +1, got one over {support}."
+            f"expected a prior over real numbers, or UniformSpins({flat.num_weights}) for binary "
+            f"weights, got {prior}."
         )
     return prior
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ _RATE = 1.0
 _SMALLEST, _LARGEST = 1e-4, 1.0
 
 
+@runtime_checkable
 class Moves(Protocol):
     """How particles move, and what moves them is told."""
 

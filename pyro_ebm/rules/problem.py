@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 from torch.func import vmap
 
-from pyro_ebm.energies import FlatNetwork, Loss, UniformSpins
+from pyro_ebm.energies import ExampleLoss, FieldNetwork, FlatNetwork, Loss, UniformSpins
 
 
 class Problem(NamedTuple):
@@ -53,6 +53,11 @@ class Problem(NamedTuple):
         :param loss: another one than that of the problem.
         """
         cost = self.loss if loss is None else loss
+        network = self.flat.network
+        if isinstance(network, FieldNetwork) and isinstance(cost, ExampleLoss):
+            # One product of matrices for all weights of a data set.
+            fields = network.fields(weights, inputs.unsqueeze(1))
+            return cost(network.output(fields), targets.unsqueeze(1))
 
         def one(single: Tensor, x: Tensor, y: Tensor) -> Tensor:
             return cost(self.flat.outputs(single, x), y)
