@@ -13,7 +13,7 @@ Source: Seung, Sompolinsky, Tishby (1992), Statistical mechanics of learning fro
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ class FlatNetwork:
         ValueError: no parameters; dropout or batch normalisation in train mode.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Any) -> None:
         if not isinstance(network, nn.Module):
             raise TypeError(
                 f"expected network to be an nn.Module, got {type(network).__name__}. Wrap a "
@@ -106,11 +106,11 @@ class TrainingEnergy(Energy):
 
     def __init__(
         self,
-        network: nn.Module,
-        loss: Loss,
-        examples: Examples | tuple[Tensor, Tensor],
+        network: Any,
+        loss: Any,
+        examples: Any,
         *,
-        prior: Distribution | None = None,
+        prior: Any = None,
     ) -> None:
         flat = FlatNetwork(network)
         prior = checked_prior(prior, flat)
@@ -242,9 +242,7 @@ def checked_prior(prior: object, flat: FlatNetwork) -> Distribution:
     return prior
 
 
-def checked_examples(
-    examples: Examples | tuple[Tensor, Tensor], flat: FlatNetwork
-) -> tuple[Tensor, Tensor]:
+def checked_examples(examples: Any, flat: FlatNetwork) -> tuple[Tensor, Tensor]:
     """Inputs and targets of equal number, numbers of inputs in the dtype of the weights.
 
     Raises:
@@ -270,7 +268,7 @@ def checked_examples(
     return inputs, targets
 
 
-def check_loss(flat: FlatNetwork, loss: Loss, examples: Examples, prior: Distribution) -> None:
+def check_loss(flat: FlatNetwork, loss: Any, examples: Examples, prior: Distribution) -> None:
     """Refuse a loss that does not go with the outputs and the targets.
 
     Raises:

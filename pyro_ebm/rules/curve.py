@@ -21,7 +21,7 @@ from pyro_ebm.energies.training import check_loss, checked_prior
 
 from .dataset import Row, dataset
 from .errors import closed_form_error, error_of, overlap
-from .options import Annealed, Planted, WeightMoves, check_zero, moves_of, plan_of, to_zero
+from .options import Annealed, Planted, check_zero, moves_of, plan_of, to_zero
 from .population import Found, Look, Plan, annealed, joined, settled
 from .problem import Problem
 from .teacher import Lessons, Teacher
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 
 
 def learning_curve(
-    teacher: Teacher,
+    teacher: Any,
     student: nn.Module,
     loss: Loss,
     *,
-    alphas: Sequence[float] | Tensor,
-    temperatures: Sequence[float] | Tensor,
+    alphas: Any,
+    temperatures: Any,
     prior: Distribution | None = None,
     num_data_sets: int = 16,
     num_particles: int = 64,
     num_sweeps: int = 20,
-    start: Annealed | Planted | None = None,
-    moves: WeightMoves | str = "auto",
+    start: Any = None,
+    moves: Any = "auto",
     num_test: int = 2000,
 ) -> xr.Dataset:
     """Training and generalisation error, entropy and free energy of a student of a teacher.
@@ -133,15 +133,15 @@ def learning_curve(
 
 
 def gibbs_learning(
-    training: TrainingEnergy,
-    temperatures: Sequence[float] | Tensor,
+    training: Any,
+    temperatures: Any,
     *,
     test: Examples | tuple[Tensor, Tensor] | None = None,
     num_populations: int = 8,
     num_particles: int = 16,
     num_sweeps: int = 20,
-    start: Annealed | None = None,
-    moves: WeightMoves | str = "auto",
+    start: Any = None,
+    moves: Any = "auto",
 ) -> xr.Dataset:
     """Training and test error, entropy and free energy of one network on given examples, against T.
 
@@ -216,7 +216,7 @@ def cooled(
     temperatures: Sequence[float],
     plan: Plan,
     *,
-    moves: WeightMoves | str,
+    moves: Any,
     look: Look,
     generator: torch.Generator,
 ) -> Found:

@@ -13,8 +13,8 @@ Tishby (1992), Statistical mechanics of learning from examples.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ _LEAST_FIELD, _LARGEST_FIELD = math.log(1e-6), math.log(1e8)
 
 
 def linear_perceptron_theory(
-    alphas: Sequence[float] | Tensor,
+    alphas: Any,
     temperature: float,
     *,
     noise: float = 0.0,
@@ -74,7 +74,7 @@ def linear_perceptron_theory(
     )
 
 
-def perceptron_theory(alphas: Sequence[float] | Tensor) -> xr.Dataset:
+def perceptron_theory(alphas: Any) -> xr.Dataset:
     """A `Perceptron` with `ZeroOne` at temperature 0, taught by one of the same kind: weights on a
     sphere, or normal ones.
 
@@ -97,7 +97,7 @@ def perceptron_theory(alphas: Sequence[float] | Tensor) -> xr.Dataset:
     )
 
 
-def binary_perceptron_theory(alphas: Sequence[float] | Tensor) -> xr.Dataset:
+def binary_perceptron_theory(alphas: Any) -> xr.Dataset:
     """A `Perceptron` of binary weights with `ZeroOne` at temperature 0, taught by one of its kind.
 
     Beside the teacher itself (overlap 1) there is a state of poor generalisation, up to the
@@ -143,7 +143,7 @@ def binary_perceptron_theory(alphas: Sequence[float] | Tensor) -> xr.Dataset:
     )
 
 
-def high_temperature_theory(examples_per_temperature: Sequence[float] | Tensor) -> xr.Dataset:
+def high_temperature_theory(examples_per_temperature: Any) -> xr.Dataset:
     """A `Perceptron` with `ZeroOne`, taught by one of its kind, for alpha and T to infinity at a
     fixed alpha/T: training and generalisation error agree, and weights minimise alpha/T times the
     error minus the entropy.
@@ -159,7 +159,7 @@ def high_temperature_theory(examples_per_temperature: Sequence[float] | Tensor) 
     return _dataset(math.pi * ratio, overlap=overlap, generalisation_error=overlap.acos() / math.pi)
 
 
-def _numbers(alphas: Sequence[float] | Tensor) -> Tensor:
+def _numbers(alphas: Any) -> Tensor:
     alpha = torch.as_tensor(alphas, dtype=torch.float64).reshape(-1)
     if not len(alpha) or not bool(((alpha > 0) & alpha.isfinite()).all()):
         raise ValueError(f"expected positive, finite numbers of examples, got {alpha.tolist()}.")
