@@ -78,8 +78,7 @@ def binary(size: int, alpha: float, temperature: float) -> xr.Dataset:
         temperatures=[temperature],
         prior=ebm.UniformSpins(size),
         num_data_sets=16,
-        num_particles=64,
-        start=ebm.Annealed(kept=0.9, num_sweeps=4),
+        num_particles=32,
     )
 
 

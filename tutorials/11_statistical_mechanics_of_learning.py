@@ -46,9 +46,10 @@ inputs = torch.randn(40, size)
 targets = (inputs @ teacher_weights).sign()
 training = ebm.TrainingEnergy(ebm.Perceptron(size), ebm.ZeroOne(), (inputs, targets))
 chains = ebm.MCMC(
-    ebm.EllipticalSlice(training.at(0.5)),
-    num_samples=300,
-    warmup_steps=100,
+    ebm.EllipticalSlice(training.at(1.0)),
+    num_samples=500,
+    warmup_steps=300,
+    thinning=5,
     num_chains=16,
     disable_progbar=True,
 )
@@ -114,7 +115,7 @@ for name, curve in curves.items():
 # more slowly approaches 0 as 0.62/alpha. The entropy falls without end, since real weights can be
 # known ever better.
 #
-# ## Noise, and a temperature that helps
+# ## Noise, and what temperature does
 #
 # Now one answer in ten is wrong. No student can follow, and those that follow best follow the
 # noise too. Temperature is how much one believes the examples.
@@ -132,14 +133,17 @@ noisy = ebm.learning_curve(
 )
 figure = ebm.plot_learning_curves(noisy, along="temperature")
 figure.savefig(pictures / "noise.png")
-for alpha in noisy.alpha.values:
-    best = noisy.generalisation_error.sel(alpha=alpha).idxmin("temperature")
-    print(f"alpha = {alpha:.0f}: the best temperature of these is {float(best):.2f}")
+print(noisy.training_error.to_pandas().round(3))
+print(noisy.generalisation_error.to_pandas().round(3))
 
 # %% [markdown]
-# *What to look for.* The training error falls with T all the way; the generalisation error has
-# its minimum at a T above 0. For labels turned over at a rate of 0.1 Bayes' rule asks for T =
-# 1/log(0.9/0.1) = 0.46: the temperature at which exp(-E/T) is the likelihood.
+# *What to look for.* Colder students err less on what they have seen, and less on new inputs. But
+# the training error falls below one in ten, the rate of wrong answers: a cold student follows the
+# noise, and pays for that with entropy alone. With many examples (alpha = 6) it can do so less,
+# and generalises better. The likelihood of answers that are turned over at a rate of 0.1 is
+# exp(-E/T) for T = 1/log(0.9/0.1) = 0.46: at this temperature the distribution is the posterior,
+# and students drawn from it differ by as much as the examples leave open; colder ones are surer
+# than they should be.
 #
 # ## Binary weights: a transition, and getting stuck before it
 #
@@ -149,9 +153,10 @@ for alpha in noisy.alpha.values:
 # does not vanish: up to alpha = 1.493 it holds students that are there for long, as supercooled
 # water does.
 #
-# So we start from both sides: annealed from the prior, and `Planted` at the teacher, which is
-# itself a typical draw at T = 0. Where both tell the same, it is what equilibrium is; where they
-# do not, at least one is stuck. To see students move at all we look at a small temperature too.
+# So we start from both sides: annealed from the prior, and `Planted` at the teacher. Where both
+# tell the same, it is what equilibrium is; where they do not, at least one is stuck. At T = 0
+# single weights hardly move; we compare at T = 0.4, where they do, and look at T = 0 by
+# annealing.
 
 # %%
 size = 51
@@ -201,13 +206,14 @@ figure.savefig(pictures / "binary_perceptron.png", dpi=120)
 print("data sets in which annealing found a student without error:", zero.reached[:, 0].values)
 
 # %% [markdown]
-# *What to look for.* For small alpha all colours lie on the line. Around the transition annealed
-# students stay on the poor branch, or find no student without error at all, although the teacher
-# is one: the right half tells how often. Planted ones stay near the teacher. So beyond alpha = 1
-# neither start tells what equilibrium is; only their disagreement is sure. For alpha above the
-# spinodal the poor state is gone and more examples make the teacher easier to find, but an N of
-# 51 still knows of glassy states on the way. Small systems blur the transition: at N = 51 it is
-# not at one alpha.
+# *What to look for.* At alpha = 0.4 all colours agree. At 1.1 and 1.4 the annealed students of T
+# = 0.4 stay on a poor branch, while planted ones stay near their teacher, on the same kind of
+# data: this is metastability, and neither start tells what equilibrium is; only their
+# disagreement is sure. Further right more and more data sets let the annealed students go, and at
+# 2.4 all have found their teacher: an error of 0 is the teacher itself. Annealing to T = 0 weighs
+# errors by how large they are on the way, which helps; near the transition it still misses in
+# some data sets, as the right half shows. The transition is blurred: at N = 51 it comes in each
+# data set at an alpha of its own.
 #
 # ## A net on handwritten digits
 #
@@ -245,7 +251,8 @@ print(digit_curve[["training_error", "test_error", "test_error_error"]].to_dataf
 # *What to look for.* At high temperature nine answers in ten are wrong, as by chance. Both errors
 # fall together while the examples teach; then the training error goes on towards 0 and the test
 # error does not follow. The entropy, relative to the prior, says what it costs: at low
-# temperature the prior's share of such nets is exp(N s), here a number with dozens of zeros.
+# temperature the prior's share of such nets is exp(N s), here e to the minus two hundred and
+# more.
 #
 # *What can go wrong.*
 #

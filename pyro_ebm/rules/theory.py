@@ -160,7 +160,7 @@ def high_temperature_theory(examples_per_temperature: Any) -> xr.Dataset:
 
 
 def _numbers(alphas: Any) -> Tensor:
-    alpha = torch.as_tensor(alphas, dtype=torch.float64).reshape(-1)
+    alpha = torch.asarray(alphas, dtype=torch.float64, copy=True).reshape(-1)
     if not len(alpha) or not bool(((alpha > 0) & alpha.isfinite()).all()):
         raise ValueError(f"expected positive, finite numbers of examples, got {alpha.tolist()}.")
     return alpha
