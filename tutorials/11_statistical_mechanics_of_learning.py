@@ -250,7 +250,7 @@ print(digit_curve[["training_error", "test_error", "test_error_error"]].to_dataf
 # %% [markdown]
 # *What to look for.* At high temperature nine answers in ten are wrong, as by chance. Both errors
 # fall together while the examples teach; then the training error goes on towards 0 and the test
-# error does not follow. The entropy, relative to the prior, says what it costs: at low
+# error follows more slowly. The entropy, relative to the prior, says what it costs: at low
 # temperature the prior's share of such nets is exp(N s), here e to the minus two hundred and
 # more.
 #
