@@ -100,7 +100,7 @@ def learning_curve(
             f"expected a student with the {teacher.num_weights} weights of its teacher to start "
             f"there, got {flat.num_weights}."
         )
-    generator = torch.Generator().manual_seed(int(torch.randint(2**63 - 1, ())))
+    generator = torch.Generator(flat.device).manual_seed(int(torch.randint(2**63 - 1, ())))
     rows = []
     for alpha in rates:
         number = round(alpha * flat.num_weights)
@@ -193,7 +193,7 @@ def gibbs_learning(
             seen["test_error"] = wrong.mean((1, 2))
         return seen
 
-    generator = torch.Generator().manual_seed(int(torch.randint(2**63 - 1, ())))
+    generator = torch.Generator(flat.device).manual_seed(int(torch.randint(2**63 - 1, ())))
     shape = (num_populations, num_particles)
     found = cooled(problem, shape, cold, plan, moves=moves, look=look, generator=generator)
     warn_of_unreached(found, "the given examples")

@@ -127,3 +127,22 @@ def test_a_prior_that_does_not_fit_is_refused():
     mcmc = MCMC(EllipticalSlice(DoubleWell(3), prior=base), num_samples=10)
     with pytest.raises(ValueError, match="3 unconstrained"):
         mcmc.run()
+
+
+def test_a_run_on_disk_goes_on_draw_for_draw(tmp_path):
+    base = dist.Normal(0.0, 1.0).expand([2]).to_event(1)
+    energy = Tilted(lambda x: (x[0] - x[1]).abs(), base)
+
+    def kernel() -> EllipticalSlice:
+        return EllipticalSlice(energy)
+
+    options = {"warmup_steps": 30, "num_chains": 4, "disable_progbar": True}
+    torch.manual_seed(1)
+    MCMC(kernel(), num_samples=20, store=tmp_path / "run.zarr", **options).run()
+    more = MCMC.resume(tmp_path / "run.zarr", kernel(), num_samples=40)
+    more.run()
+    torch.manual_seed(1)
+    whole = MCMC(kernel(), num_samples=40, **options)
+    whole.run()
+    torch.testing.assert_close(more.get_samples()["x"], whole.get_samples()["x"])
+    assert "step size" not in whole.diagnose()
