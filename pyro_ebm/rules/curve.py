@@ -100,6 +100,11 @@ def learning_curve(
             f"expected a student with the {teacher.num_weights} weights of its teacher to start "
             f"there, got {flat.num_weights}."
         )
+    if isinstance(start, Planted) and type(prior) is not type(teacher.prior):
+        raise ValueError(
+            "expected a student with weights like its teacher's, both binary or both real, to "
+            f"start there, got {prior} and {teacher.prior}."
+        )
     generator = torch.Generator(flat.device).manual_seed(int(torch.randint(2**63 - 1, ())))
     rows = []
     for alpha in rates:

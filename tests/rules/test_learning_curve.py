@@ -193,6 +193,24 @@ def test_a_net_has_training_and_test_errors_and_a_free_energy():
     assert found.attrs["num_examples"] == 30
 
 
+@pytest.mark.slow
+def test_what_takes_energies_takes_training_energies():
+    torch.set_default_dtype(torch.float64)
+    n, p, temperature = 5, 8, 0.5
+    x, y = torch.randn(p, n), torch.randn(p)
+    training = TrainingEnergy(Perceptron(n), SquaredError(), (x, y))
+    f = x / math.sqrt(n)
+    law = torch.distributions.MultivariateNormal(
+        torch.zeros(p), temperature * torch.eye(p) + f @ f.T
+    )
+    log_z = law.log_prob(y) + 0.5 * p * math.log(2 * math.pi * temperature)
+    found = ebm.AIS(training.at(temperature), base=training.prior, disable_progbar=True).run()
+    assert abs(float(found) - float(log_z)) < 4 * found.std_error
+    lowest = ebm.minimize(training)
+    best = torch.linalg.lstsq(f, y[:, None]).solution[:, 0]
+    torch.testing.assert_close(lowest.positions[0].flatten(), best, atol=1e-4, rtol=1e-4)
+
+
 def test_a_rule_that_cannot_be_followed_is_told():
     with pytest.warns(UserWarning, match="no weights without error"):
         found = learning_curve(
@@ -254,6 +272,11 @@ REFUSED = {
             ZeroOne(),
             start=Planted(),
             **SMALL,
+        )
+    ),
+    "binary weights planted at real ones": (
+        lambda: learning_curve(
+            TEACHER, Perceptron(4), ZeroOne(), prior=UniformSpins(4), start=Planted(), **SMALL
         )
     ),
     "moves of binary weights along a gradient": (
