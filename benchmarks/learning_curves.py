@@ -189,7 +189,12 @@ def picture(rows: list[Row]) -> None:
         return
     curves: dict[str, Any] = {}
     for size in sorted({row.point[0] for row in shown}):
-        found = [row.found.drop_vars("temperature") for row in shown if row.point[0] == size]
+        # Sizes may have numbers of data sets of their own.
+        found = [
+            row.found.drop_dims("data_set").drop_vars("temperature")
+            for row in shown
+            if row.point[0] == size
+        ]
         curves[f"N = {size}"] = xr.concat([one.expand_dims("alpha") for one in found], "alpha")
     theory = ebm.perceptron_theory(torch.linspace(0.5, 11.0, 60))
     names = ["generalisation_error", "entropy"]
