@@ -29,27 +29,38 @@ from .energies import XY as XY
 from .energies import Banana as Banana
 from .energies import BoltzmannMachine as BoltzmannMachine
 from .energies import ClassifierEnergy as ClassifierEnergy
+from .energies import CommitteeMachine as CommitteeMachine
+from .energies import CrossEntropy as CrossEntropy
 from .energies import DiagonalGaussian as DiagonalGaussian
 from .energies import DoubleWell as DoubleWell
 from .energies import Energy as Energy
 from .energies import Enumeration as Enumeration
+from .energies import Examples as Examples
 from .energies import ExponentialRandomGraph as ExponentialRandomGraph
 from .energies import Funnel as Funnel
 from .energies import Gaussian as Gaussian
 from .energies import GaussianMixtureEnergy as GaussianMixtureEnergy
 from .energies import GaussianRBM as GaussianRBM
+from .energies import Hinge as Hinge
 from .energies import Hopfield as Hopfield
 from .energies import Ising as Ising
 from .energies import LennardJones as LennardJones
+from .energies import Logistic as Logistic
 from .energies import Mixture as Mixture
 from .energies import MLPEnergy as MLPEnergy
 from .energies import MuellerBrown as MuellerBrown
+from .energies import Perceptron as Perceptron
+from .energies import PerceptronLoss as PerceptronLoss
 from .energies import Phi4 as Phi4
 from .energies import Potts as Potts
 from .energies import ProductOfExperts as ProductOfExperts
 from .energies import Quartic as Quartic
+from .energies import SquaredError as SquaredError
 from .energies import StudentT as StudentT
 from .energies import Tilted as Tilted
+from .energies import TrainingEnergy as TrainingEnergy
+from .energies import UniformSpins as UniformSpins
+from .energies import ZeroOne as ZeroOne
 from .energies import as_energy as as_energy
 from .energies import blocks_of as blocks_of
 from .energies import clamp as clamp
@@ -104,6 +115,7 @@ from .mcmc.api import MCMC as MCMC
 from .mcmc.api import NUTS as NUTS
 from .mcmc.api import ChEESHMC as ChEESHMC
 from .mcmc.api import DiscreteLangevin as DiscreteLangevin
+from .mcmc.api import EllipticalSlice as EllipticalSlice
 from .mcmc.api import Gibbs as Gibbs
 from .mcmc.api import GibbsWithGradients as GibbsWithGradients
 from .mcmc.api import Langevin as Langevin
@@ -117,6 +129,19 @@ from .minimization import BasinHopping as BasinHopping
 from .minimization import Minima as Minima
 from .minimization import SimulatedAnnealing as SimulatedAnnealing
 from .minimization import minimize as minimize
+from .rules import Annealed as Annealed
+from .rules import BinaryTeacher as BinaryTeacher
+from .rules import Planted as Planted
+from .rules import RealTeacher as RealTeacher
+from .rules import SingleWeightMoves as SingleWeightMoves
+from .rules import SliceMoves as SliceMoves
+from .rules import binary_perceptron_theory as binary_perceptron_theory
+from .rules import gibbs_learning as gibbs_learning
+from .rules import high_temperature_theory as high_temperature_theory
+from .rules import learning_curve as learning_curve
+from .rules import linear_perceptron_theory as linear_perceptron_theory
+from .rules import perceptron_theory as perceptron_theory
+from .rules_plot import plot_learning_curves as plot_learning_curves
 from .samples_plot import plot_samples as plot_samples
 from .target import Target as Target
 from .thermodynamics import thermodynamics as thermodynamics
@@ -131,17 +156,21 @@ __all__ = [
     "SMC",
     "XY",
     "Adaptive",
+    "Annealed",
     "AnnealedLikelihood",
     "Banana",
     "BasinHopping",
     "BernoulliLikelihood",
+    "BinaryTeacher",
     "BoltzmannMachine",
     "CalibratedTemperature",
     "Calibration",
     "ChEESHMC",
     "ClassifierEnergy",
+    "CommitteeMachine",
     "Comparison",
     "ContrastiveDivergence",
+    "CrossEntropy",
     "DenoisingScoreMatching",
     "Dense",
     "Diagonal",
@@ -150,12 +179,14 @@ __all__ = [
     "DiscreteMoves",
     "DivergedWarning",
     "DoubleWell",
+    "EllipticalSlice",
     "Energy",
     "EnergyDistribution",
     "EnergyModel",
     "Enumeration",
     "ExactDraws",
     "ExactLikelihood",
+    "Examples",
     "ExponentialRandomGraph",
     "FittedFlow",
     "FittedLatents",
@@ -169,6 +200,7 @@ __all__ = [
     "Gibbs",
     "GibbsWithGradients",
     "HMCMoves",
+    "Hinge",
     "Hopfield",
     "InverseTemperatures",
     "Ising",
@@ -180,6 +212,7 @@ __all__ = [
     "LikelihoodBound",
     "Linear",
     "LogZ",
+    "Logistic",
     "LowRank",
     "MLPEnergy",
     "Minima",
@@ -191,25 +224,36 @@ __all__ = [
     "Optimized",
     "ParallelTempering",
     "PathAuxiliary",
+    "Perceptron",
+    "PerceptronLoss",
     "PersistentContrastiveDivergence",
     "Phi4",
+    "Planted",
     "Potts",
     "ProductOfExperts",
     "PseudoLikelihood",
     "Quartic",
+    "RealTeacher",
     "ScoreMatching",
     "SimulatedAnnealing",
+    "SingleWeightMoves",
+    "SliceMoves",
     "SlicedScoreMatching",
+    "SquaredError",
     "StudentT",
     "SwendsenWang",
     "Target",
     "ThermodynamicIntegration",
     "Tilted",
     "Trained",
+    "TrainingEnergy",
     "UncertainSampleWarning",
+    "UniformSpins",
     "UntilESS",
+    "ZeroOne",
     "as_energy",
     "auto_kernel",
+    "binary_perceptron_theory",
     "blocks_of",
     "bridge_sampling",
     "calibrate",
@@ -223,17 +267,23 @@ __all__ = [
     "fit_flow",
     "fit_flow_to_target",
     "from_store",
+    "gibbs_learning",
     "held_out_log_likelihood",
+    "high_temperature_theory",
     "independent_sites",
     "kernel_stein_discrepancy",
+    "learning_curve",
+    "linear_perceptron_theory",
     "maximum_mean_discrepancy",
     "minimize",
     "mode_coverage",
     "nearest_neighbour_share",
+    "perceptron_theory",
     "plot_calibration",
     "plot_energies",
     "plot_landscape",
     "plot_learning",
+    "plot_learning_curves",
     "plot_path",
     "plot_samples",
     "plot_thermodynamics",

@@ -13,6 +13,7 @@ from torch.distributions import Distribution, constraints
 
 from .base import Energy, as_energy, evaluate
 from .supports import as_support, elementwise, event_support, same_interior
+from .uniform_spins import UniformSpins
 
 
 class Tilted(Energy):
@@ -61,21 +62,28 @@ class Tilted(Energy):
         if not len(x):  # torch's Independent cannot sum over an empty batch
             return energies
         # The validation in log_prob branches on values, which vmap and traces cannot.
-        return energies - _without_validation(self.base).log_prob(x)
+        return energies - without_validation(self.base).log_prob(x)
 
     @property
     def takes_params(self) -> bool:
         return self.energy.takes_params
 
+    def energy_changes(self, x: Tensor) -> Tensor | None:
+        return self.energy.energy_changes(x) if isinstance(self.base, UniformSpins) else None
+
+    @property
+    def interactions(self) -> Tensor | None:
+        return self.energy.interactions if isinstance(self.base, UniformSpins) else None
+
     def extra_repr(self) -> str:
         return f"base={self.base}"
 
 
-def _without_validation(distribution: Distribution) -> Distribution:
+def without_validation(distribution: Distribution) -> Distribution:
     """A shallow copy that does not check values, nor do the distributions that it wraps."""
     bare = copy.copy(distribution)
     for name, value in vars(distribution).items():
         if isinstance(value, Distribution):
-            setattr(bare, name, _without_validation(value))
+            setattr(bare, name, without_validation(value))
     bare._validate_args = False
     return bare

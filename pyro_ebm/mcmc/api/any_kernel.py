@@ -12,6 +12,7 @@ from .discrete_kernels import (
     PathAuxiliary,
     SwendsenWang,
 )
+from .elliptical_slice import EllipticalSlice
 from .kernels import HMC, NUTS
 from .langevin import Langevin
 
@@ -20,6 +21,7 @@ AnyKernel = (
     | HMC
     | Langevin
     | ChEESHMC
+    | EllipticalSlice
     | Gibbs
     | GibbsWithGradients
     | PathAuxiliary
@@ -35,8 +37,8 @@ def check_kernel(kernel: Any) -> None:
     """
     if not isinstance(kernel, AnyKernel):
         raise TypeError(
-            "Expected a kernel of pyro_ebm (NUTS, HMC, Langevin or ChEESHMC; Gibbs, "
-            "GibbsWithGradients, PathAuxiliary, DiscreteLangevin or SwendsenWang for discrete "
-            f"energies), got {type(kernel).__module__}.{type(kernel).__name__}. Write "
+            "Expected a kernel of pyro_ebm (NUTS, HMC, Langevin, ChEESHMC or EllipticalSlice; "
+            "Gibbs, GibbsWithGradients, PathAuxiliary, DiscreteLangevin or SwendsenWang for "
+            f"discrete energies), got {type(kernel).__module__}.{type(kernel).__name__}. Write "
             "pyro_ebm.NUTS(model) instead of pyro.infer.NUTS(model)."
         )
