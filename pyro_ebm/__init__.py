@@ -104,6 +104,7 @@ from .mcmc.api import MCMC as MCMC
 from .mcmc.api import NUTS as NUTS
 from .mcmc.api import ChEESHMC as ChEESHMC
 from .mcmc.api import DiscreteLangevin as DiscreteLangevin
+from .mcmc.api import Exchange as Exchange
 from .mcmc.api import Gibbs as Gibbs
 from .mcmc.api import GibbsWithGradients as GibbsWithGradients
 from .mcmc.api import Langevin as Langevin
@@ -155,6 +156,7 @@ __all__ = [
     "Enumeration",
     "ExactDraws",
     "ExactLikelihood",
+    "Exchange",
     "ExponentialRandomGraph",
     "FittedFlow",
     "FittedLatents",

@@ -7,6 +7,7 @@ from .discrete_kernels import Gibbs as Gibbs
 from .discrete_kernels import GibbsWithGradients as GibbsWithGradients
 from .discrete_kernels import PathAuxiliary as PathAuxiliary
 from .discrete_kernels import SwendsenWang as SwendsenWang
+from .exchange import Exchange as Exchange
 from .export import build_groups as build_groups
 from .from_store import from_store as from_store
 from .kernels import HMC as HMC
@@ -23,6 +24,7 @@ __all__ = [
     "NUTS",
     "ChEESHMC",
     "DiscreteLangevin",
+    "Exchange",
     "Gibbs",
     "GibbsWithGradients",
     "Langevin",

@@ -12,6 +12,7 @@ from .discrete_kernels import (
     PathAuxiliary,
     SwendsenWang,
 )
+from .exchange import Exchange
 from .kernels import HMC, NUTS
 from .langevin import Langevin
 
@@ -25,6 +26,7 @@ AnyKernel = (
     | PathAuxiliary
     | DiscreteLangevin
     | SwendsenWang
+    | Exchange
 )
 
 
