@@ -119,6 +119,10 @@ from .minimization import Minima as Minima
 from .minimization import SimulatedAnnealing as SimulatedAnnealing
 from .minimization import minimize as minimize
 from .samples_plot import plot_samples as plot_samples
+from .surfaces import ListedLogNormalizer as ListedLogNormalizer
+from .surfaces import LogNormalizerSurface as LogNormalizerSurface
+from .surfaces import listed_log_normalizer as listed_log_normalizer
+from .surfaces import log_normalizer_surface as log_normalizer_surface
 from .target import Target as Target
 from .thermodynamics import thermodynamics as thermodynamics
 from .thermodynamics_plot import plot_thermodynamics as plot_thermodynamics
@@ -180,6 +184,8 @@ __all__ = [
     "LennardJones",
     "LikelihoodBound",
     "Linear",
+    "ListedLogNormalizer",
+    "LogNormalizerSurface",
     "LogZ",
     "LowRank",
     "MLPEnergy",
@@ -225,6 +231,8 @@ __all__ = [
     "held_out_log_likelihood",
     "independent_sites",
     "kernel_stein_discrepancy",
+    "listed_log_normalizer",
+    "log_normalizer_surface",
     "maximum_mean_discrepancy",
     "minimize",
     "mode_coverage",
