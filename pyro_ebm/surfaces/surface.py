@@ -26,9 +26,10 @@ class LogNormalizerSurface(NamedTuple):
     Chebyshev polynomials on ``low`` to ``high`` [d] of the degrees ``powers`` [terms, d], with
     ``coefficients`` [terms] and their ``covariance``; the first of them is the constant, and its
     variance that of log Z at the middle. ``last_terms`` are the coefficients less those of a fit
-    of a degree that is lower by two: what the degrees that are missing may do. Outside of the box log Z is infinite, so that the density
-    is zero there: a prior should not have mass there that matters. ``max_error`` is the largest
-    standard error within the box, ``reliable`` whether all checks were passed, ``why`` a sentence.
+    of a degree that is lower by two: what the degrees that are missing may do. Outside of the box
+    log Z is infinite, so that the density is zero there: a prior should not have mass there that
+    matters. ``max_error`` is the largest standard error within the box, ``reliable`` whether all
+    checks were passed, ``why`` a sentence.
     """
 
     low: Float[Tensor, " d"]
