@@ -54,7 +54,7 @@ figure.savefig(pictures / "florence.png", dpi=120)
 # exp(20 theta), which wants as many edges as the prior allows.
 
 # %%
-theta = torch.linspace(-4.0, 80.0, 8401)
+theta = torch.linspace(-4.0, 92.0, 9601)
 log_prior = dist.Normal(0.0, 2.0).log_prob(theta)
 dyads = families * (families - 1) // 2
 right = log_prior + 20 * theta - dyads * torch.nn.functional.softplus(theta)
@@ -65,7 +65,7 @@ for log_density, label in ((right, "with Z(theta)"), (forgotten, "Z(theta) forgo
     density = log_density.softmax(0) / width
     print(f"{label}: mean {float((density * theta).sum() * width):.2f}")
     axis.plot(theta, density, label=label)
-axis.set_xlim(-4, 90)
+axis.set_xlim(-4, 92)
 axis.set_xlabel("coefficient of edges")
 axis.set_ylabel("posterior density")
 axis.legend()

@@ -84,7 +84,7 @@ def test_a_surface_is_right_within_its_error():
     assert float(ratio.abs().median()) < 1.5
     assert float(ratio.abs().max()) < 5
     assert float(off_at_middle.abs()) < 4 * float(surface.covariance[0, 0].sqrt())
-    assert surface.max_error < 0.1
+    assert surface.max_error < 0.3
     assert "within" in str(surface)
 
 
