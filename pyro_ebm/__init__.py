@@ -116,6 +116,7 @@ from .mcmc.api import NUTS as NUTS
 from .mcmc.api import ChEESHMC as ChEESHMC
 from .mcmc.api import DiscreteLangevin as DiscreteLangevin
 from .mcmc.api import EllipticalSlice as EllipticalSlice
+from .mcmc.api import Exchange as Exchange
 from .mcmc.api import Gibbs as Gibbs
 from .mcmc.api import GibbsWithGradients as GibbsWithGradients
 from .mcmc.api import Langevin as Langevin
@@ -143,6 +144,10 @@ from .rules import linear_perceptron_theory as linear_perceptron_theory
 from .rules import perceptron_theory as perceptron_theory
 from .rules_plot import plot_learning_curves as plot_learning_curves
 from .samples_plot import plot_samples as plot_samples
+from .surfaces import ListedLogNormalizer as ListedLogNormalizer
+from .surfaces import LogNormalizerSurface as LogNormalizerSurface
+from .surfaces import listed_log_normalizer as listed_log_normalizer
+from .surfaces import log_normalizer_surface as log_normalizer_surface
 from .target import Target as Target
 from .thermodynamics import thermodynamics as thermodynamics
 from .thermodynamics_plot import plot_thermodynamics as plot_thermodynamics
@@ -187,6 +192,7 @@ __all__ = [
     "ExactDraws",
     "ExactLikelihood",
     "Examples",
+    "Exchange",
     "ExponentialRandomGraph",
     "FittedFlow",
     "FittedLatents",
@@ -211,6 +217,8 @@ __all__ = [
     "LennardJones",
     "LikelihoodBound",
     "Linear",
+    "ListedLogNormalizer",
+    "LogNormalizerSurface",
     "LogZ",
     "Logistic",
     "LowRank",
@@ -274,6 +282,8 @@ __all__ = [
     "kernel_stein_discrepancy",
     "learning_curve",
     "linear_perceptron_theory",
+    "listed_log_normalizer",
+    "log_normalizer_surface",
     "maximum_mean_discrepancy",
     "minimize",
     "mode_coverage",

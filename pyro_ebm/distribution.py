@@ -112,6 +112,7 @@ class EnergyDistribution(TorchDistribution):
         )
         self._log_normalizer = as_log_normalizer(log_normalizer, batch)
         self.reference = checked_reference(reference, batch, event)
+        self._left_out = False
         self._enumerated_from = first_enumerated_dim()
         self._surroundings = surroundings()
         super().__init__(batch, event, validate_args=validate_args)
@@ -142,6 +143,18 @@ class EnergyDistribution(TorchDistribution):
     def normalizer_is_function(self) -> bool:
         """Whether log Z is known as a function of all that the density depends on."""
         return self._follows(self._log_z())
+
+    def without_normalizer(self) -> EnergyDistribution:
+        """The same, whose `log_prob` leaves out log Z and refuses nothing for it: for samplers that
+        make up for it in another way."""
+        new = copy.copy(self)
+        new._left_out = True
+        return new
+
+    @property
+    def leaves_out_normalizer(self) -> bool:
+        """Whether it was made by `without_normalizer`."""
+        return self._left_out
 
     @property
     def mean(self) -> Tensor:
@@ -301,6 +314,8 @@ class EnergyDistribution(TorchDistribution):
         return torch.empty(())
 
     def _log_z(self) -> float | Tensor | None:
+        if self._left_out:
+            return None
         given = self._log_normalizer
         if given is not None:
             return log_normalizer_at(given, self.params, self.temperature, self.batch_shape)
@@ -310,6 +325,8 @@ class EnergyDistribution(TorchDistribution):
 
     def _follows(self, log_z: float | Tensor | None) -> bool:
         """Whether this log Z is a function: the user's, or the energy's own."""
+        if self._left_out:
+            return True
         return callable(self._log_normalizer) or (
             self._log_normalizer is None and log_z is not None
         )

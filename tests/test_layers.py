@@ -25,6 +25,7 @@ LAYERS = {
     "pyro_ebm.factor": 4,
     "pyro_ebm.mcmc.api": 5,
     "pyro_ebm.annealing": 5,
+    "pyro_ebm.surfaces": 5,
     "pyro_ebm.calibration": 6,
     "pyro_ebm.learning": 6,
     "pyro_ebm.flows": 6,

@@ -20,6 +20,9 @@ from .given import shape_of as shape_of
 from .given import tensors_in as tensors_in
 from .guard import guarded as guarded
 from .guard import surroundings as surroundings
+from .intractable import Intractable as Intractable
+from .intractable import intractable_sites as intractable_sites
+from .intractable import without_normalizers as without_normalizers
 from .like import like_of as like_of
 from .model import check_model as check_model
 from .parents import refuse_moving_parents as refuse_moving_parents

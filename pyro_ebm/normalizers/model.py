@@ -196,18 +196,37 @@ def check_normalizer(site: Any, *, order: list[str]) -> None:
         ValueError: log Z depends on a latent site and is not known as a function of it; the
             energy calls `pyro.sample`.
     """
+    parents = parents_of_missing(site)
+    if parents:
+        named = [f"the latent site {name!r}" for name in order if name in parents]
+        raise ValueError(f"At site {site['name']!r}: {missing_normalizer(named)}")
+
+
+def parents_of_missing(site: Any) -> frozenset[str]:
+    """The latent sites that log Z of an unnormalised site depends on, where it is not known as a
+    function of them; none for every other site.
+
+    Args:
+        site: a site of a trace in which latent values carry their names.
+
+    Raises:
+        ValueError: the energy calls `pyro.sample`.
+    """
     fn = _unnormalised(site)
     if fn is None:
-        return
+        return frozenset()
     value = _value_of(site)
     try:
         parents = parents_of(lambda: fn.normalizer_inputs(value))
     except ValueError as error:
         raise ValueError(f"At site {site['name']!r}: {error}") from error
     parents = (parents | get_provenance(list(_weights(site)))) - {site["name"]}
-    if parents and not fn.normalizer_is_function:
-        named = [f"the latent site {name!r}" for name in order if name in parents]
-        raise ValueError(f"At site {site['name']!r}: {missing_normalizer(named)}")
+    return frozenset() if fn.normalizer_is_function else parents
+
+
+def tagged_sites(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> list[Any]:
+    """The sites of one run of a model, in which latent values carry their names."""
+    return _sites(model, args, kwargs, TagLatents(), _Feasible(sampling=True))
 
 
 def check_captured(

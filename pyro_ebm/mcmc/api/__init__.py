@@ -8,6 +8,7 @@ from .discrete_kernels import GibbsWithGradients as GibbsWithGradients
 from .discrete_kernels import PathAuxiliary as PathAuxiliary
 from .discrete_kernels import SwendsenWang as SwendsenWang
 from .elliptical_slice import EllipticalSlice as EllipticalSlice
+from .exchange import Exchange as Exchange
 from .export import build_groups as build_groups
 from .from_store import from_store as from_store
 from .kernels import HMC as HMC
@@ -25,6 +26,7 @@ __all__ = [
     "ChEESHMC",
     "DiscreteLangevin",
     "EllipticalSlice",
+    "Exchange",
     "Gibbs",
     "GibbsWithGradients",
     "Langevin",

@@ -13,6 +13,7 @@ from .discrete_kernels import (
     SwendsenWang,
 )
 from .elliptical_slice import EllipticalSlice
+from .exchange import Exchange
 from .kernels import HMC, NUTS
 from .langevin import Langevin
 
@@ -27,6 +28,7 @@ AnyKernel = (
     | PathAuxiliary
     | DiscreteLangevin
     | SwendsenWang
+    | Exchange
 )
 
 
@@ -39,6 +41,7 @@ def check_kernel(kernel: Any) -> None:
         raise TypeError(
             "Expected a kernel of pyro_ebm (NUTS, HMC, Langevin, ChEESHMC or EllipticalSlice; "
             "Gibbs, GibbsWithGradients, PathAuxiliary, DiscreteLangevin or SwendsenWang for "
-            f"discrete energies), got {type(kernel).__module__}.{type(kernel).__name__}. Write "
+            "discrete energies; Exchange for unknown parameters of an observed energy), got "
+            f"{type(kernel).__module__}.{type(kernel).__name__}. Write "
             "pyro_ebm.NUTS(model) instead of pyro.infer.NUTS(model)."
         )

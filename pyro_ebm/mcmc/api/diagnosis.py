@@ -101,7 +101,9 @@ def _checks(record: RunRecord, seen: _Seen) -> Iterator[Finding]:
         if len(away):
             yield sentences.runaway(record, away)
             return
-        if suspicious and (flat := flat_directions(record, moving)) is not None:
+        # A density that lacks log Z(theta) falls elsewhere than the posterior.
+        whole = "auxiliary_exact" not in record.attrs
+        if whole and suspicious and (flat := flat_directions(record, moving)) is not None:
             yield sentences.flat(flat)
             return
     spoiled = _spoiled(record)
@@ -127,6 +129,8 @@ def _checks(record: RunRecord, seen: _Seen) -> Iterator[Finding]:
         if (moving := figures.moving(at)) is not None:
             yield sentences.moving(record, *moving)
         yield from _length(record, seen, cause, measurable=not len(stuck))
+    if record.attrs.get("auxiliary_exact") == 0:
+        yield sentences.auxiliary(record)
     yield from _slow(record)
     yield from _coarse(record)
 
@@ -172,8 +176,8 @@ def _low_ess(seen: _Seen) -> tuple[str, Worst | None]:
 
 
 def _bfmi(record: RunRecord) -> np.ndarray:
-    """By chain; of chains over states, which have no momenta, there is none."""
-    if record.target.continuous_dim == 0:
+    """By chain; of kernels without momenta there is none."""
+    if record.target.continuous_dim == 0 or "auxiliary_exact" in record.attrs:
         return np.full(record.num_chains, np.nan)
     return bfmi(as_array(record.statistics["energy"]))
 
@@ -216,7 +220,7 @@ def _figures_in_words(record: RunRecord, seen: _Seen, *, well: bool) -> str:
         )
     if ess_is_reliable(record.num_draws) and not np.isnan(seen.bfmi).all():
         said.append(f"the lowest BFMI is {np.nanmin(seen.bfmi):.2f}")
-    if record.target.continuous_dim > 0:
+    if record.target.continuous_dim > 0 and "auxiliary_exact" not in record.attrs:
         count = int(record.statistics["diverging"].sum())
         said.append(f"{count} transition{'' if count == 1 else 's'} diverged")
     if well:

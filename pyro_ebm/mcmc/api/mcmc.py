@@ -30,6 +30,7 @@ from .beginning import (
     taken_up,
 )
 from .diagnosis import diagnose
+from .exchange import Exchange
 from .export import RunRecord, predict, to_arviz
 from .folder import check_free, check_same, warn_if_elsewhere
 from .gears import Chains, Gear, gear_of, same_gear
@@ -228,6 +229,8 @@ class MCMC:
         self._result = result
         settings = None if result.state is None else result.state.settings
         learned = {} if settings is None else self.kernel.learned(settings)
+        if isinstance(self.kernel, Exchange) and result.state is not None:
+            learned = learned | self.kernel.examined(target, result.state, generator)
         if self.stop is not None:
             learned = {**learned, "stopped": result.draws.rows < self.num_samples}
         self._record = make_record(
@@ -319,7 +322,11 @@ class MCMC:
         if self.initial_params is not None:
             return given_starts(target, self.initial_params, self.num_chains)
         strategy = self.kernel.init_strategy
-        return initial_starts(target, self.num_chains, strategy=strategy, generator=generator)
+        # A density that lacks log Z(theta) rises towards no place that matters.
+        uphill = not isinstance(self.kernel, Exchange)
+        return initial_starts(
+            target, self.num_chains, strategy=strategy, generator=generator, uphill=uphill
+        )
 
     def _example_params(self, contents: Contents | None) -> Mapping[str, Tensor] | None:
         """One chain's worth of initial_params, for a potential_fn whose shapes they give."""

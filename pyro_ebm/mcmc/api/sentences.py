@@ -26,6 +26,8 @@ LOW_BFMI = 0.3
 # Rarer than this, divergences are mentioned and not complained of.
 RARE_DIVERGENCES = 1e-3
 RARE_DEEPEST = 0.01
+# Standard deviations by which a posterior mean may be off for want of exact auxiliary data.
+BIASED_MEAN = 0.1
 
 _MEND_FIRST = {
     "warm-up": "The short warm-up is the cause: mend it first.",
@@ -264,6 +266,24 @@ def low_bfmi(values: np.ndarray) -> Finding:
         "momenta carry the chains too slowly over the energies of the tails.",
         "Reparametrise (non-centred hierarchies), or give heavy-tailed sites lighter tails.",
     )
+
+
+def auxiliary(record: RunRecord) -> Finding:
+    """Auxiliary data stood in for log Z that were no exact draws."""
+    shift, error = record.attrs["auxiliary_shift"], record.attrs["auxiliary_shift_error"]
+    off = abs(shift) > max(BIASED_MEAN, 3.0 * error)
+    sweeps = record.attrs["auxiliary_sweeps"]
+    said = (
+        f"Auxiliary data are not exact draws but ends of chains of {sweeps} "
+        f"sweep{'s' if sweeps > 1 else ''} from the observed data. By chains four times as long, "
+        f"the mean of {record.attrs['auxiliary_shift_site']} is off by {shift:.2f} +- {error:.2f} "
+        "posterior standard deviations"
+    )
+    if off:
+        return Finding(
+            "problem", "auxiliary", said + ".", "Raise sweeps= of Exchange, until it stays."
+        )
+    return Finding("note", "auxiliary", said + ", which is the most.", "")
 
 
 def slow_chain(chain: int, times: float) -> Finding:

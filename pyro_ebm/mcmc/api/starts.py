@@ -30,15 +30,20 @@ class Starts(NamedTuple):
 
 
 def initial_starts(
-    target: Target, num_chains: int, *, strategy: Callable, generator: torch.Generator
+    target: Target,
+    num_chains: int,
+    *,
+    strategy: Callable,
+    generator: torch.Generator,
+    uphill: bool = True,
 ) -> Starts:
     """Starts by one of Pyro's strategies: shared ones where nested R-hat can judge the chains.
 
-    Random starts of many chains are brought near what is sampled.
+    Random starts of many chains are brought near what is sampled, if ``uphill`` leads there.
     """
     number = num_chains if num_chains < NESTED_FROM_CHAINS else _SUPERCHAINS
     points = target.initial_positions(number, strategy=strategy, generator=generator)
-    if num_chains >= _MANY_CHAINS and _is_uniform(strategy) and target.continuous_dim:
+    if uphill and num_chains >= _MANY_CHAINS and _is_uniform(strategy) and target.continuous_dim:
         points = brought_near(target, points)
     if number == num_chains:
         return Starts(points)

@@ -1,0 +1,200 @@
+"""The exchange algorithm as users write it: for models whose likelihood lacks log Z(theta)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from pyro.infer.autoguide.initialization import init_to_uniform
+from torch import Tensor
+
+from pyro_ebm.energies import Energy
+from pyro_ebm.normalizers import intractable_sites, without_normalizers
+from pyro_ebm.target import Target
+from pyro_ebm.target.auxiliary import MOST_LISTED, AuxiliarySite, auxiliary_sites
+
+from ..auxiliary import StateDraws
+from ..exchange import exchange
+from ..exchange_adaptation import ExchangeWarmup
+from ..kernel import Kernel, Settings
+from ..metric import inverse_mass_matrix
+from ..run import RunState
+from .arguments import check_share, check_whole
+
+# How many auxiliary draws are looked at after a run, and how many times as long a chain they are
+# compared with.
+_EXAMINED, _LONGER = 1024, 4
+# A listed event takes a number for each configuration; of more than these chains do it faster.
+_MOST_NUMBERS = 2**13
+
+
+class Exchange:
+    """MCMC for models that observe an energy whose log Z depends on latent sites, and is unknown.
+
+    The energy, of discrete data, stands in the model as ``pyro.sample("x",
+    EnergyDistribution(energy, params=(theta,)), obs=data)``, or is built there from latent sites.
+    Every transition proposes new values of all latent sites together, draws auxiliary data from the
+    energy at these, and accepts by a ratio in which log Z cancels. What a run calls ``lp`` lacks
+    log Z. Where an event has at most 2^12 configurations the draws are exact, and so is
+    the posterior; else they are the ends of Gibbs chains from the observed data, and the posterior
+    is as right as these have forgotten where they began. The run measures that: the attributes
+    ``auxiliary_shift`` and ``auxiliary_shift_error`` say by how many posterior standard deviations
+    the worst mean is off, as judged by chains four times as long, and so does
+    :meth:`.MCMC.diagnose`.
+
+    :param model: a Pyro model with one or more such sites; its latent sites are continuous, or
+        discrete and summed out.
+    :param sweeps: of a Gibbs chain, each over all units of the data.
+    :param bridges: densities between the proposed and the present parameters, at each of which the
+        auxiliary data make a sweep: more accepted proposals for more work each.
+    :param exact: whether draws come from a list of all configurations; "auto" where it is short.
+    :param target_accept_prob: the acceptance rate that the length of proposals is adapted to.
+    :param transforms: per site a map from its support to unconstrained space.
+    :param init_strategy: one of pyro.infer.autoguide's init_to_... functions.
+    :raises TypeError: no Pyro model.
+    :raises ValueError: arguments out of range. And in ``run``: no such site; one that is latent,
+        scaled or masked; one whose log Z depends on a discrete site, or whose support depends on a
+        latent one; a list that is too long.
+
+    Source: Murray, Ghahramani, MacKay (2006), MCMC for doubly-intractable distributions; Liang
+    (2010), A double Metropolis-Hastings sampler for spatial models with intractable normalizing
+    constants.
+    """
+
+    # What MCMC asks of any kernel, and what this one has none of.
+    potential_fn: Callable | None = None
+    max_tree_depth = 0
+    recorded = False
+    jit_compile = False
+
+    def __init__(
+        self,
+        model: Callable,
+        *,
+        sweeps: int = 20,
+        bridges: int = 4,
+        exact: bool | str = "auto",
+        target_accept_prob: float = 0.3,
+        transforms: Mapping[str, Any] | None = None,
+        init_strategy: Callable = init_to_uniform,
+    ) -> None:
+        bare = isinstance(model, Target | Energy) or hasattr(model, "log_prob")
+        if bare or not callable(model):
+            raise TypeError(
+                "Exchange expected a Pyro model, a function that calls pyro.sample, got "
+                f"{type(model).__name__}."
+            )
+        check_whole("sweeps", sweeps, 1)
+        check_whole("bridges", bridges, 0)
+        check_share("target_accept_prob", target_accept_prob)
+        if not (isinstance(exact, bool) or exact == "auto"):
+            raise ValueError(f'exact must be True, False or "auto", got {exact!r}.')
+        self.model = model
+        self.sweeps, self.bridges, self.exact = sweeps, bridges, exact
+        self.target_accept_prob = target_accept_prob
+        self.transforms = transforms
+        self.init_strategy = init_strategy
+
+    def target(
+        self, args: tuple, kwargs: Mapping[str, Any], initial_params: Mapping[str, Tensor] | None
+    ) -> Target:
+        """Freeze the model with log f in place of log p at the sites that lack log Z."""
+        found = intractable_sites(self.model, args, kwargs)
+        model = without_normalizers(self.model, {site.name for site in found})
+        return Target.freeze(model, args, kwargs, transforms=self.transforms)
+
+    def warmup(self, target: Target, num_steps: int) -> ExchangeWarmup:
+        """Learns the covariance and the length of the proposals."""
+        return ExchangeWarmup(num_steps, self.target_accept_prob)
+
+    def kernel_of(self, target: Target) -> Kernel:
+        """The exchange algorithm with auxiliary data at every site that lacks log Z."""
+        draws = self._draws(target)
+
+        def log_ratio(new: Tensor, old: Tensor, uniform: Tensor) -> Tensor:
+            parts = uniform.split([each.uniforms for each in draws])
+            ratios = [
+                each.log_ratio(new, old, part) for each, part in zip(draws, parts, strict=True)
+            ]
+            return torch.stack(ratios).sum(0)
+
+        return exchange(log_ratio, uniforms=sum(each.uniforms for each in draws))
+
+    def native_kernel(self, target: Target) -> Kernel | None:
+        """There is none in C."""
+        return None
+
+    def check_num_chains(self, num_chains: int) -> None:
+        """Any number of chains will do."""
+
+    def learned(self, settings: Settings) -> dict[str, Any]:
+        """The length of the proposals."""
+        return {"proposal_length": float(settings.step_size.median())}
+
+    def examined(
+        self, target: Target, state: RunState, generator: torch.Generator
+    ) -> dict[str, Any]:
+        """How right the auxiliary draws were, for the attributes of a run.
+
+        With the score s(y), the gradient of log f(y; theta) by theta, the posterior that is sampled
+        has the mean of s over auxiliary draws where the mean over the model belongs. To first order
+        its mean is off by the posterior covariance times the difference of the two.
+        """
+        draws = self._draws(target)
+        if all(each.listed for each in draws):
+            return {"auxiliary_exact": True}
+        chains = state.position.shape[1]
+        repeats = -(-_EXAMINED // chains)
+        positions = state.position.repeat(1, repeats)
+        covariance = inverse_mass_matrix(state.settings.metric)
+        spread = covariance.diagonal().sqrt()[:, None]
+        shifts = torch.zeros_like(positions)
+        for each in draws:
+            if not each.listed:
+                shifts = shifts + _difference_of_scores(each, positions, generator)
+        shifts = (covariance @ shifts) / spread
+        mean = shifts.mean(1)
+        # Draws at one position belong together.
+        by_chain = shifts.reshape(len(mean), repeats, chains)
+        error = by_chain.reshape(len(mean), -1).std(1) / (repeats * chains) ** 0.5
+        worst = int((mean.abs() - 2 * error).argmax())
+        name = next(s.name for s in target.sites if s.offset <= worst < s.offset + s.size)
+        return {
+            "auxiliary_exact": False,
+            "auxiliary_sweeps": self.sweeps,
+            "auxiliary_bridges": self.bridges,
+            "auxiliary_shift": float(mean[worst]),
+            "auxiliary_shift_error": float(error[worst]),
+            "auxiliary_shift_site": name,
+        }
+
+    def _draws(self, target: Target) -> list[StateDraws]:
+        return [self._draws_of(site) for site in auxiliary_sites(target)]
+
+    def _draws_of(self, site: AuxiliarySite) -> StateDraws:
+        short = site.num_configurations <= MOST_LISTED
+        if self.exact is True and not short:
+            raise ValueError(
+                f"exact=True lists at most {MOST_LISTED} configurations, and the data at "
+                f"{site.name!r} have {site.num_configurations:.3g}. Leave it out, and raise sweeps."
+            )
+        listed = short and self.exact is not False
+        if self.exact == "auto":
+            listed = short and site.num_configurations * site.rows <= _MOST_NUMBERS
+        return StateDraws(site, self.sweeps, self.bridges, listed)
+
+
+def _difference_of_scores(
+    draws: StateDraws, positions: Tensor, generator: torch.Generator
+) -> Tensor:
+    """The score of data from longer chains less that of auxiliary draws [dim, n]."""
+    site, number = draws.site, positions.shape[1]
+    kind = {"generator": generator, "dtype": positions.dtype, "device": positions.device}
+    y = draws.draw(positions, torch.rand(draws.sweeps * site.dim, number, **kind))
+    before = site.score(positions, y)
+    later = torch.zeros_like(before)
+    for _ in range(_LONGER - 1):
+        y = draws.swept(positions, y, torch.rand(draws.sweeps * site.dim, number, **kind))
+        later = later + site.score(positions, y) / (_LONGER - 1)
+    return later - before

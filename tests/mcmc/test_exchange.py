@@ -1,0 +1,355 @@
+"""The exchange algorithm: its law against quadrature and enumeration, and what it refuses."""
+
+import itertools
+
+import arviz as az
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import pyro_ebm as ebm
+from pyro_ebm.mcmc.exchange import exchange
+from pyro_ebm.mcmc.kernel import Noise, Settings
+from pyro_ebm.mcmc.metric import DenseMetric
+
+SPINS = torch.tensor([[1.0, 1, -1], [1, 1, 1]], dtype=torch.float64)
+
+# Sampled from the Ising model at J = 0.3; the posterior of J under a uniform prior on (0, 1) by
+# quadrature over the enumerated density of states of the 4x4 torus (2^16 configurations).
+TORUS = torch.ones(4, 4, dtype=torch.float64)
+TORUS[2, 2] = -1.0
+TORUS_MEAN, TORUS_SD = 0.4727751637571229, 0.1528001865293836
+
+# All 2^21 graphs of 7 nodes listed, quadrature under independent N(0, 2^2) priors.
+GRAPH = torch.tensor(
+    [
+        [0, 1, 1, 0, 0, 0, 0],
+        [1, 0, 1, 1, 0, 0, 0],
+        [1, 1, 0, 1, 0, 0, 1],
+        [0, 1, 1, 0, 1, 0, 0],
+        [0, 0, 0, 1, 0, 1, 0],
+        [0, 0, 0, 0, 1, 0, 1],
+        [0, 0, 1, 0, 0, 1, 0],
+    ],
+    dtype=torch.float64,
+)
+GRAPH_MEANS, GRAPH_SDS = (1.8213421869649706, -0.5716226586058577), (1.47806845, 0.37954512)
+
+
+class HiddenIsing(ebm.Ising):
+    """An Ising model that does not tell its log Z."""
+
+    def _log_z(self, temperature):
+        return None
+
+
+def chain_of_three(x, coupling, field):
+    return -coupling * (x[1:] * x[:-1]).sum() - field * x.sum()
+
+
+def by_params(x):
+    coupling = pyro.sample("coupling", dist.Normal(0.0, 1.0))
+    field = pyro.sample("field", dist.Normal(0.0, 1.0))
+    with pyro.plate("n", len(x)):
+        energy = ebm.EnergyDistribution(
+            chain_of_three, (3,), support=ebm.spin, params=(coupling, field)
+        )
+        pyro.sample("x", energy, obs=x)
+
+
+def built_inside(x):
+    coupling = pyro.sample("coupling", dist.Normal(0.0, 1.0))
+    field = pyro.sample("field", dist.Normal(0.0, 1.0))
+    energy = HiddenIsing.lattice((3,), coupling, field, periodic=False)
+    with pyro.plate("n", len(x)):
+        pyro.sample("x", ebm.EnergyDistribution(energy), obs=x)
+
+
+def two_sites(x):
+    coupling = pyro.sample("coupling", dist.Normal(0.0, 1.0))
+    field = pyro.sample("field", dist.Normal(0.0, 1.0))
+    for number, row in enumerate(x):
+        energy = HiddenIsing.lattice((3,), coupling, field, periodic=False)
+        pyro.sample(f"x{number}", ebm.EnergyDistribution(energy), obs=row)
+
+
+def torus(x):
+    coupling = pyro.sample("coupling", dist.Uniform(0.0, 1.0))
+    pyro.sample("x", ebm.EnergyDistribution(HiddenIsing.lattice((4, 4), coupling)), obs=x)
+
+
+def graph_model(adjacency):
+    edges = pyro.sample("edges", dist.Normal(0.0, 2.0))
+    two_stars = pyro.sample("two_stars", dist.Normal(0.0, 2.0))
+    graph = ebm.ExponentialRandomGraph(7, edges=edges, two_stars=two_stars)
+    pyro.sample("x", ebm.EnergyDistribution(graph), obs=graph.configuration(adjacency))
+
+
+def quadrature():
+    """Mean and sd of coupling and field of the three spins, on a grid."""
+    grid = torch.linspace(-6, 6, 601, dtype=torch.float64)
+    coupling, field = torch.meshgrid(grid, grid, indexing="ij")
+
+    def log_f(x):
+        return -chain_of_three(x, coupling, field)
+
+    every = [torch.tensor(x) for x in itertools.product([-1.0, 1.0], repeat=3)]
+    log_z = torch.stack([log_f(x) for x in every]).logsumexp(0)
+    log_p = sum(log_f(x) - log_z for x in SPINS) - 0.5 * (coupling.square() + field.square())
+    weights = (log_p - log_p.max()).exp()
+    weights = weights / weights.sum()
+    found = {}
+    for name, value in (("coupling", coupling), ("field", field)):
+        mean = float((weights * value).sum())
+        found[name] = (mean, float((weights * (value - mean).square()).sum().sqrt()))
+    return found
+
+
+def run(kernel, *args, num_samples, num_chains=64, warmup_steps=150):
+    pyro.set_rng_seed(7)
+    mcmc = ebm.MCMC(
+        kernel,
+        num_samples=num_samples,
+        warmup_steps=warmup_steps,
+        num_chains=num_chains,
+        disable_progbar=True,
+    )
+    mcmc.run(*args)
+    return mcmc
+
+
+def check(data, truth):
+    """Means and sds of sites within four standard errors."""
+    for name, (mean, sd) in truth.items():
+        draws = data.posterior[name]
+        for method, seen, right in (
+            ("mean", float(draws.mean()), mean),
+            ("sd", float(draws.std()), sd),
+        ):
+            ess = float(az.ess(data, var_names=[name], method=method)[name])
+            assert ess > 400
+            error = sd / ess**0.5 if method == "mean" else sd / (2 * ess) ** 0.5
+            assert abs(seen - right) < 4 * error, (name, method, seen, right, error)
+
+
+@pytest.fixture(autouse=True)
+def _double():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        (by_params, {}),
+        pytest.param(by_params, {"exact": False, "sweeps": 8}, marks=pytest.mark.slow),
+        (built_inside, {"exact": False, "sweeps": 8, "bridges": 0}),
+        pytest.param(two_sites, {}, marks=pytest.mark.slow),
+    ],
+    ids=["exact draws", "by chains", "an Ising model by chains", "two sites"],
+)
+def test_the_posterior_is_that_of_quadrature(model, options):
+    mcmc = run(ebm.Exchange(model, **options), SPINS, num_samples=200)
+    check(mcmc.to_arviz(), quadrature())
+    assert mcmc.record.attrs["auxiliary_exact"] == ("exact" not in options or options["exact"])
+
+
+def one_step_and_many(log_ratio, *, uniforms):
+    """How far the mean of theta moves in its own errors: theta ~ N(0, 1), x = 1 of f = exp(theta x)
+    on {0, 1}, from exact draws of the posterior through ten transitions."""
+    generator = torch.Generator().manual_seed(3)
+    grid = torch.linspace(-8, 8, 20001)
+    log_p = grid - torch.nn.functional.softplus(grid) - 0.5 * grid.square()
+    weights = log_p.softmax(0)
+    mean = float((weights * grid).sum())
+    draws = 40_000
+    start = grid[torch.multinomial(weights, draws, True, generator=generator)][None]
+
+    def density(position):
+        return (position - 0.5 * position.square())[0], 1 - position
+
+    kernel = exchange(log_ratio, uniforms=uniforms)
+    settings = Settings(
+        torch.full((draws,), 1.5),
+        DenseMetric(torch.eye(1)[None]),
+        torch.zeros((), dtype=torch.long),
+        torch.zeros((), dtype=torch.long),
+    )
+    state = kernel.init(start, *density(start), settings)
+    for _ in range(10):
+        noise = Noise(
+            torch.randn(1, draws, generator=generator),
+            torch.rand(1 + uniforms, draws, generator=generator),
+        )
+        state, transition = kernel.step(density, state, noise, settings)
+    position = transition.position[0]
+    return float((position.mean() - mean) / position.std() * draws**0.5)
+
+
+def exact_ratio(new, old, uniform):
+    y = (uniform[0] < new[0].sigmoid()).to(new)
+    return y * (old[0] - new[0])
+
+
+def test_the_posterior_is_left_as_it_is():
+    assert abs(one_step_and_many(exact_ratio, uniforms=1)) < 4
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda new, old, uniform: torch.zeros_like(new[0]),
+        lambda new, old, uniform: -exact_ratio(new, old, uniform),
+    ],
+    ids=["no ratio", "wrong sign"],
+)
+def test_a_broken_exchange_is_caught(broken):
+    assert abs(one_step_and_many(broken, uniforms=1)) > 8
+
+
+def test_the_coupling_of_an_ising_torus_has_its_exact_posterior():
+    mcmc = run(ebm.Exchange(torus, sweeps=12), TORUS, num_samples=250)
+    check(mcmc.to_arviz(), {"coupling": (TORUS_MEAN, TORUS_SD)})
+    assert "not exact draws" in mcmc.diagnose()
+
+
+@pytest.mark.slow
+def test_a_random_graph_of_seven_nodes_has_its_exact_posterior():
+    mcmc = run(ebm.Exchange(graph_model, sweeps=12), GRAPH, num_samples=400)
+    pairs = zip(GRAPH_MEANS, GRAPH_SDS, strict=True)
+    check(mcmc.to_arviz(), dict(zip(("edges", "two_stars"), pairs, strict=True)))
+    assert abs(mcmc.record.attrs["auxiliary_shift"]) < 0.15
+
+
+def frozen_at_the_data(x):
+    coupling = pyro.sample("coupling", dist.Normal(0.0, 0.3))
+    pyro.sample("x", ebm.EnergyDistribution(HiddenIsing.lattice((16, 16), coupling)), obs=x)
+
+
+def test_auxiliary_chains_that_are_too_short_are_told():
+    # A checkerboard under a coupling near zero: one sweep does not forget it.
+    board = 1.0 - 2.0 * ((torch.arange(16)[:, None] + torch.arange(16)) % 2)
+    short = run(ebm.Exchange(frozen_at_the_data, sweeps=1), board, num_samples=60, warmup_steps=60)
+    assert "Raise sweeps=" in short.diagnose()
+
+
+def noise_of_the_ratio(bridges):
+    """The standard deviation of log Z(old)/Z(new), whose estimate has the right mean."""
+    kernel = ebm.Exchange(built_inside, exact=False, sweeps=10, bridges=bridges)
+    (draws,) = kernel._draws(kernel.target((SPINS,), {}, None))
+    number = 4000
+    new, old = torch.tensor([[0.7], [0.4]]), torch.tensor([[-0.2], [0.1]])
+    uniform = torch.rand(draws.uniforms, number, generator=torch.Generator().manual_seed(1))
+    found = draws.log_ratio(new.repeat(1, number), old.repeat(1, number), uniform)
+    log_z = [
+        2 * float(ebm.Ising.lattice((3,), *at[:, 0], periodic=False).log_normalizer())
+        for at in (new, old)
+    ]
+    ratio = found.exp() / torch.tensor(log_z[1] - log_z[0]).exp()
+    assert abs(float(ratio.mean()) - 1) < 4 * float(ratio.std()) / number**0.5
+    return float(found.std())
+
+
+def test_densities_between_leave_less_noise_in_the_ratio_of_normalisers():
+    assert noise_of_the_ratio(6) < 0.75 * noise_of_the_ratio(0)
+
+
+def test_a_run_repeats_with_its_seed_and_goes_on_from_disk(tmp_path):
+    kernel = ebm.Exchange(built_inside, bridges=1)
+    first = run(kernel, SPINS, num_samples=20, num_chains=8, warmup_steps=30)
+    again = run(kernel, SPINS, num_samples=20, num_chains=8, warmup_steps=30)
+    assert torch.equal(first.get_samples()["field"], again.get_samples()["field"])
+    pyro.set_rng_seed(7)
+    kept = ebm.MCMC(
+        kernel,
+        num_samples=10,
+        warmup_steps=30,
+        num_chains=8,
+        store=tmp_path / "run",
+        disable_progbar=True,
+    )
+    kept.run(SPINS)
+    more = ebm.MCMC.resume(tmp_path / "run", kernel, num_samples=20)
+    more.run(SPINS)
+    assert torch.equal(first.get_samples()["field"], more.get_samples()["field"])
+
+
+def latent(x):
+    th = pyro.sample("th", dist.Normal(0.0, 1.0))
+    pyro.sample("x", ebm.EnergyDistribution(HiddenIsing.lattice((3,), th)))
+    pyro.sample("y", dist.Normal(th, 1.0), obs=x[0, 0])
+
+
+def fixed(x):
+    pyro.sample("th", dist.Normal(0.0, 1.0))
+    pyro.sample("x", ebm.EnergyDistribution(HiddenIsing.lattice((3,), 0.3)), obs=x[0])
+
+
+def discrete_parent(x):
+    z = pyro.sample("z", dist.Bernoulli(0.5))
+    pyro.sample("th", dist.Normal(0.0, 1.0))
+    energy = ebm.EnergyDistribution(chain_of_three, (3,), support=ebm.spin, params=(z, 0.0))
+    pyro.sample("x", energy, obs=x[0])
+
+
+def scaled(x):
+    with pyro.poutine.scale(scale=2.0):
+        by_params(x)
+
+
+def outside(x):
+    by_params(0.5 * x)
+
+
+def continuous(x):
+    th = pyro.sample("th", dist.Gamma(2.0, 2.0))
+    energy = ebm.EnergyDistribution(lambda x, th: th * x**4, params=(th,))
+    pyro.sample("x", energy, obs=x[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (latent, "is latent"),
+        (fixed, "every normaliser is known, or constant"),
+        (discrete_parent, r"discrete sites \['z'\]"),
+        (scaled, "has a scale"),
+        (outside, "outside its support"),
+        (continuous, "discrete data only"),
+    ],
+)
+def test_what_auxiliary_data_cannot_stand_in_for_is_refused(model, said):
+    with pytest.raises(ValueError, match=said):
+        run(ebm.Exchange(model), SPINS, num_samples=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"sweeps": 0}, "sweeps"),
+        ({"bridges": -1}, "bridges"),
+        ({"target_accept_prob": 1.0}, "target_accept_prob"),
+        ({"exact": "yes"}, "exact"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        ebm.Exchange(by_params, **options)
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises(TypeError, match="Pyro model"):
+        ebm.Exchange(ebm.Ising.lattice((3,)))
+
+
+def test_a_list_that_is_too_long_is_refused():
+    with pytest.raises(ValueError, match="lists at most"):
+        run(ebm.Exchange(torus, exact=True), TORUS, num_samples=2)
+
+
+def test_log_z_is_still_asked_for_without_exchange():
+    with pytest.raises(ValueError, match="Exchange"):
+        run(ebm.NUTS(torus), TORUS, num_samples=2)

@@ -1,0 +1,167 @@
+"""log Z as a function of parameters: against enumeration, closed forms, and within a posterior."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch.distributions import constraints
+
+import pyro_ebm as ebm
+
+# Sums over all 2^21 graphs of seven nodes, at (edges, two-stars, triangles).
+SEVEN_NODES = {
+    (-1.0, 0.1, 0.0): 7.5644928014053185,
+    (-1.0, 0.0, 0.5): 7.162734722912395,
+    (-2.0, 0.3, 0.2): 3.7662505647373568,
+}
+
+
+@pytest.fixture(autouse=True)
+def _double():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    pyro.set_rng_seed(4)
+    yield
+    torch.set_default_dtype(before)
+
+
+def torus(x, coupling, field):
+    bonds = (x * x.roll(1, -1)).sum() + (x * x.roll(1, -2)).sum()
+    return -coupling * bonds - field * x.sum()
+
+
+def ring(x, coupling):
+    return -coupling * (x * x.roll(1, -1)).sum()
+
+
+def graph(x, edges, two_stars, triangles):
+    energy = ebm.ExponentialRandomGraph(7, edges=edges, two_stars=two_stars, triangles=triangles)
+    return energy(x)
+
+
+def test_a_list_gives_the_log_z_of_a_lattice_with_its_gradient():
+    log_z = ebm.listed_log_normalizer(torus, 2, event_shape=(3, 4), support=ebm.spin)
+    at = [torch.tensor([0.3, -0.2], requires_grad=True), torch.tensor([0.1, 0.5])]
+    found = log_z(*at, 2.0)
+    for number in range(2):
+        lattice = ebm.Ising.lattice((3, 4), at[0][number].detach(), at[1][number])
+        right = float(lattice.log_normalizer(2.0))
+        assert float(found[number].detach()) == pytest.approx(right, abs=1e-10)
+    (gradient,) = torch.autograd.grad(found.sum(), at[0])
+    step = 1e-5
+    ends = [log_z(at[0].detach() + sign * step, at[1], 2.0) for sign in (1, -1)]
+    assert torch.allclose(gradient, (ends[0] - ends[1]) / (2 * step), atol=1e-7)
+
+
+@pytest.mark.slow
+def test_a_list_of_two_million_graphs_is_right():
+    log_z = ebm.listed_log_normalizer(graph, 3, event_shape=(21,), support=constraints.boolean)
+    assert len(log_z.log_counts) < 10_000
+    for params, right in SEVEN_NODES.items():
+        assert float(log_z(*params, 1.0)) == pytest.approx(right, abs=1e-9)
+
+
+def test_an_energy_that_is_not_linear_is_not_listed():
+    with pytest.raises(ValueError, match="linear in its 1 params"):
+        ebm.listed_log_normalizer(lambda x, a: ring(x, a**2), 1, event_shape=(4,), support=ebm.spin)
+    with pytest.raises(ValueError, match=r"2\^22"):
+        ebm.listed_log_normalizer(ring, 1, event_shape=(30,), support=ebm.spin)
+
+
+def test_a_surface_is_right_within_its_error():
+    surface = ebm.log_normalizer_surface(
+        torus, [0.0, -0.1], [0.3, 0.2], event_shape=(3, 4), support=ebm.spin, degree=4
+    )
+    assert surface.reliable, surface.why
+    exact = ebm.listed_log_normalizer(torus, 2, event_shape=(3, 4), support=ebm.spin)
+    points = torch.rand(50, 2) * 0.3 + torch.tensor([0.0, -0.1])
+    columns = points.unbind(-1)
+    middle = (torch.tensor(0.15), torch.tensor(0.05))
+    off = surface(*columns, 1.0) - exact(*columns, 1.0)
+    off_at_middle = surface(*middle, 1.0) - exact(*middle, 1.0)
+    # What a posterior feels are differences.
+    ratio = (off - off_at_middle) / surface.std_error(*columns)
+    assert float(ratio.abs().median()) < 1.5
+    assert float(ratio.abs().max()) < 5
+    assert float(off_at_middle.abs()) < 4 * float(surface.covariance[0, 0].sqrt())
+    assert surface.max_error < 0.3
+    assert "within" in str(surface)
+
+
+def test_a_surface_of_too_low_a_degree_is_not_reliable():
+    surface = ebm.log_normalizer_surface(
+        ring, [-2.0], [2.0], event_shape=(24,), support=ebm.spin, degree=2, num_sweeps=100
+    )
+    assert not surface.reliable
+    assert "raise degree" in surface.why
+
+
+def observed(x, log_normalizer, built):
+    coupling = pyro.sample("coupling", dist.Uniform(0.0, 1.0))
+    if built:
+        energy = ebm.Ising.lattice((24,), coupling)
+        fn = ebm.EnergyDistribution(energy, log_normalizer=log_normalizer.at(coupling))
+    else:
+        fn = ebm.EnergyDistribution(
+            ring, (24,), support=ebm.spin, params=(coupling,), log_normalizer=log_normalizer
+        )
+    pyro.sample("x", fn, obs=x)
+
+
+@pytest.mark.parametrize("built", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_nuts_samples_the_posterior_on_a_surface(built):
+    x = torch.ones(24)
+    x[5:9] = -1.0
+    x[15] = -1.0
+    surface = ebm.log_normalizer_surface(
+        ring, [0.0], [1.0], event_shape=(24,), support=ebm.spin, degree=6, num_sweeps=200
+    )
+    mcmc = ebm.MCMC(ebm.NUTS(observed), num_samples=150, num_chains=16, disable_progbar=True)
+    mcmc.run(x, surface, built)
+    draws = mcmc.get_samples()["coupling"]
+    grid = torch.linspace(0, 1, 2001)
+    log_z = torch.logaddexp(24 * (2 * grid.cosh()).log(), 24 * (2 * grid.sinh()).log())
+    weights = (-ring(x, grid) - log_z).softmax(0)
+    mean = float((weights * grid).sum())
+    sd = float((weights * (grid - mean).square()).sum().sqrt())
+    # Of the surface's error and of some 700 effective draws.
+    assert abs(float(draws.mean()) - mean) < 4 * sd * (1 / 700 + surface.max_error**2) ** 0.5
+    assert float(draws.std()) == pytest.approx(sd, rel=0.15)
+
+
+@pytest.fixture(scope="module")
+def small():
+    pyro.set_rng_seed(1)
+    return ebm.log_normalizer_surface(
+        ring, [0.0], [1.0], event_shape=(4,), support=ebm.spin, degree=3, num_sweeps=20
+    )
+
+
+def test_the_density_is_zero_outside_of_the_box(small):
+    assert float(small(1.1, 1.0)) == float("inf")
+    assert float(small.std_error(-0.1)) == float("inf")
+
+
+def test_what_a_surface_cannot_follow_is_refused(small):
+    with pytest.raises(ValueError, match="the temperature 1"):
+        small(0.5, 2.0)
+    with pytest.raises(TypeError, match="1 params"):
+        small(0.5, 0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "options", "said"),
+    [
+        ([1.0], [0.0], {}, "low below high"),
+        ([0.0], [1.0, 2.0], {}, "1 and 2"),
+        ([0.0] * 5, [1.0] * 5, {}, "one to 4"),
+        ([0.0], [1.0], {"num_chains": 2}, "num_chains"),
+        ([0.0], [1.0], {"temperature": -1.0}, "positive temperature"),
+        ([0.0], [1.0], {"support": constraints.real}, "finitely many states"),
+    ],
+)
+def test_bad_boxes_are_refused(low, high, options, said):
+    with pytest.raises(ValueError, match=said):
+        ebm.log_normalizer_surface(
+            ring, low, high, **{"event_shape": (4,), "support": ebm.spin, **options}
+        )
