@@ -118,6 +118,8 @@ from .minimization import Minima as Minima
 from .minimization import SimulatedAnnealing as SimulatedAnnealing
 from .minimization import minimize as minimize
 from .samples_plot import plot_samples as plot_samples
+from .shards import SerialExecutor as SerialExecutor
+from .shards import WorkerProcesses as WorkerProcesses
 from .target import Target as Target
 from .thermodynamics import thermodynamics as thermodynamics
 from .thermodynamics_plot import plot_thermodynamics as plot_thermodynamics
@@ -197,6 +199,7 @@ __all__ = [
     "PseudoLikelihood",
     "Quartic",
     "ScoreMatching",
+    "SerialExecutor",
     "SlicedScoreMatching",
     "StudentT",
     "SwendsenWang",
@@ -205,6 +208,7 @@ __all__ = [
     "Tilted",
     "Trained",
     "UncertainSampleWarning",
+    "WorkerProcesses",
     "as_energy",
     "auto_kernel",
     "blocks_of",
