@@ -32,9 +32,9 @@ class Surroundings(NamedTuple):
         return cls(torch.get_default_dtype(), pyro.get_param_store().get_state())
 
 
-def seed_of(seed: int, index: int) -> int:
-    """The seed of a shard, 63 bits: independent streams for different runs and shards."""
-    state = np.random.SeedSequence(seed, spawn_key=(index,)).generate_state(1, np.uint64)
+def seed_of(seed: int, *key: int) -> int:
+    """The seed of a shard, 63 bits: independent streams for different runs and numbers."""
+    state = np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)
     return int(state[0] >> np.uint64(1))
 
 

@@ -1,6 +1,6 @@
 """A small run on disk: in the tests' own process, and as a program that can be killed.
 
-python -m tests.mcmc.stored_run PATH begin|resume|shards
+python -m tests.mcmc.stored_run PATH begin|resume
 """
 
 import sys
@@ -50,8 +50,5 @@ if __name__ == "__main__":
     if sys.argv[2] == "begin":
         # A state after every block of steps, so that a kill may come while one is written.
         begun(store=folder, checkpoint_seconds=0.0)
-    elif sys.argv[2] == "shards":
-        here = ebm.SerialExecutor()
-        begun(store=folder, checkpoint_seconds=0.0, executor=here, num_chains=24, shard_size=8)
     else:
         resumed(folder)

@@ -22,31 +22,8 @@ import pyro_ebm as ebm
 from pyro_ebm.mcmc.api.figures import NESTED, coordinates, rhat
 from pyro_ebm.shards import Surroundings, seed_of, within
 
-from .stored_run import SIGMA, Y, begun, model, resumed
-
-SHARDS, SIZE = 3, 8
-
-
-class Failing(ebm.SerialExecutor):
-    """Raises in place of the call of this number, and is as good as any other besides."""
-
-    def __init__(self, number: int, error: BaseException) -> None:
-        self.calls, self.number, self.error = 0, number, error
-
-    def submit(self, fn, /, *args, **kwargs):
-        self.calls += 1
-        if self.calls - 1 == self.number:
-
-            def fails(*_):
-                raise self.error
-
-            return super().submit(fails)
-        return super().submit(fn, *args, **kwargs)
-
-
-def sharded(executor=None, **options) -> ebm.MCMC:
-    options = {"num_chains": SHARDS * SIZE, "shard_size": SIZE, **options}
-    return begun(executor=executor or ebm.SerialExecutor(), **options)
+from .failing import Failing
+from .sharded_run import DRAWS, SHARDS, SIZE, WARMUP, Y, begun, model, resumed
 
 
 def draws(mcmc: ebm.MCMC) -> dict[str, np.ndarray]:
@@ -62,7 +39,7 @@ def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
 @pytest.fixture(scope="module")
 def whole() -> dict[str, np.ndarray]:
     """The draws of all shards, made here one after another."""
-    return draws(sharded())
+    return draws(begun())
 
 
 @pytest.fixture(scope="module")
@@ -84,29 +61,30 @@ def test_a_shard_is_an_ordinary_run_with_a_seed_of_its_own(whole):
     pyro.set_rng_seed(3)
     seed = int(torch.randint(2**63 - 1, ()))
     with within(Surroundings.here(), seed_of(seed, 1)):
-        alone = ebm.MCMC(ebm.NUTS(model), 60, 40, num_chains=SIZE, disable_progbar=True)
-        alone.run(SIGMA, Y)
+        alone = ebm.MCMC(ebm.NUTS(model), DRAWS, WARMUP, num_chains=SIZE, disable_progbar=True)
+        alone.run(Y)
     assert_same(draws(alone), {name: value[SIZE : 2 * SIZE] for name, value in whole.items()})
-    assert not np.array_equal(whole["mu"][:SIZE], whole["mu"][SIZE : 2 * SIZE])
+    assert not np.array_equal(whole["x"][:SIZE], whole["x"][SIZE : 2 * SIZE])
 
 
 def test_a_sharded_run_leaves_the_random_stream_as_one_in_one_piece_does():
-    begun()
+    pyro.set_rng_seed(3)
+    torch.randint(2**63 - 1, ())
     after = torch.rand(3)
-    sharded(num_samples=2)
+    begun(num_samples=2)
     assert torch.equal(torch.rand(3), after)
 
 
 def test_a_process_pool_makes_the_same_draws(whole, tmp_path):
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        assert_same(draws(sharded(pool, store=tmp_path / "run")), whole)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        assert_same(draws(begun(pool, store=tmp_path / "run")), whole)
     data = ebm.from_store(tmp_path / "run")
-    assert_array_equal(data.posterior["mu"].values, whole["mu"])
+    assert_array_equal(data.posterior["x"].values, whole["x"])
 
 
 def test_dask_makes_the_same_draws(whole, cluster, tmp_path):
-    assert_same(draws(sharded(cluster.get_executor())), whole)
-    assert_same(draws(sharded(cluster.get_executor(), store=tmp_path / "run")), whole)
+    assert_same(draws(begun(cluster.get_executor())), whole)
+    assert_same(draws(begun(cluster.get_executor(), store=tmp_path / "run")), whole)
 
 
 def frail(flag: Path, calls: int):
@@ -117,7 +95,7 @@ def frail(flag: Path, calls: int):
         mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
         made.append(None)
         # The branch on a value keeps vmap, and with it any recording, away.
-        if float(mu) == float("inf") or (len(made) > calls and not flag.exists()):
+        if float(mu.detach()) == float("inf") or (len(made) > calls and not flag.exists()):
             flag.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         pyro.sample("y", dist.Normal(mu, 1.0), obs=y)
@@ -125,13 +103,13 @@ def frail(flag: Path, calls: int):
     return model
 
 
-@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("kept", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_killed_worker_of_a_cluster_changes_nothing(cluster, tmp_path, kept):
     flag = tmp_path / "killed"
 
     def run(executor, **options):
         pyro.set_rng_seed(5)
-        kernel = ebm.NUTS(frail(flag, calls=400), max_tree_depth=3)
+        kernel = ebm.NUTS(frail(flag, calls=150), max_tree_depth=3)
         mcmc = ebm.MCMC(kernel, 30, 20, num_chains=4, executor=executor, shard_size=2, **options)
         mcmc.disable_progbar = True
         with pytest.warns(UserWarning, match="chain by chain"):
@@ -144,7 +122,7 @@ def test_a_killed_worker_of_a_cluster_changes_nothing(cluster, tmp_path, kept):
     assert_same(found, run(ebm.SerialExecutor()))
 
 
-def test_workers_know_the_parameters_and_the_default_type():
+def test_workers_know_the_parameters_and_the_default_type(cluster):
     def model():
         scale = pyro.param("scale", torch.tensor(1.0))
         pyro.sample("x", dist.Normal(0.0, scale))
@@ -159,49 +137,54 @@ def test_workers_know_the_parameters_and_the_default_type():
         mcmc.run()
         return mcmc.get_samples()["x"]
 
-    with ebm.WorkerProcesses(1) as workers:
-        there = run(workers)
+    there = run(cluster.get_executor())
     assert there.dtype == torch.float64
     assert float(there.std()) > 8.0
     assert torch.equal(there, run(ebm.SerialExecutor()))
 
 
 def test_an_error_names_the_shard_and_keeps_the_others(whole):
+    failing = Failing(1, ZeroDivisionError("no"))
     mcmc = ebm.MCMC(
-        ebm.NUTS(model), 60, 40, num_chains=SHARDS * SIZE, disable_progbar=True,
-        executor=Failing(1, ZeroDivisionError("no")), shard_size=SIZE,
-    )  # fmt: skip
+        ebm.NUTS(model),
+        DRAWS,
+        WARMUP,
+        num_chains=SHARDS * SIZE,
+        disable_progbar=True,
+        executor=failing,
+        shard_size=SIZE,
+    )
     pyro.set_rng_seed(3)
     with pytest.raises(ZeroDivisionError) as caught:
-        mcmc.run(SIGMA, Y)
+        mcmc.run(Y)
     assert "Failed of 3 shards: 1; what the others drew is kept" in caught.value.__notes__[-1]
     kept = np.r_[:SIZE, 2 * SIZE : 3 * SIZE]
     assert_same(draws(mcmc), {name: value[kept] for name, value in whole.items()})
     attrs = mcmc.to_arviz().posterior.attrs
     assert (attrs["complete"], attrs["missing_shards"]) == (0, "[1]")
-    assert "marked as partial" in mcmc.diagnose() or "partial" in mcmc.diagnose()
+    assert "partial" in mcmc.diagnose()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ZeroDivisionError("no")], ids=str)
 def test_a_stopped_run_goes_on_with_the_shards_that_are_missing(whole, tmp_path, error):
     path = tmp_path / "run"
     stops = (
-        pytest.warns(UserWarning, match="Interrupted: 1 of 3 shards had ended; their 8 chains")
+        pytest.warns(UserWarning, match="Interrupted: 1 of 3 shards had ended; their 4 chains")
         if isinstance(error, KeyboardInterrupt)
         else pytest.raises(ZeroDivisionError)
     )
     with stops:
-        sharded(Failing(1, error), store=path)
+        begun(Failing(1, error), store=path)
     partial = ebm.from_store(path)
     assert partial.posterior.attrs["complete"] == 0
-    assert_array_equal(partial.posterior["mu"].values[:SIZE], whole["mu"][:SIZE])
+    assert_array_equal(partial.posterior["x"].values[:SIZE], whole["x"][:SIZE])
     assert_same(draws(resumed(path)), whole)
     assert ebm.from_store(path).posterior.attrs["complete"] == 1
 
 
 def test_a_killed_run_goes_on(whole, tmp_path):
     path = tmp_path / "run"
-    program = [sys.executable, "-m", "tests.mcmc.stored_run", str(path), "shards"]
+    program = [sys.executable, "-m", "tests.mcmc.sharded_run", str(path)]
     with subprocess.Popen(program) as process:
         second = path / "shard-0001.zarr" / "checkpoint.npz"
         while not second.exists() and process.poll() is None:
@@ -213,24 +196,24 @@ def test_a_killed_run_goes_on(whole, tmp_path):
 
 def test_more_draws_are_those_of_a_longer_run(tmp_path):
     path = tmp_path / "run"
-    sharded(store=path, num_samples=20)
+    begun(store=path, num_samples=10)
     with contextlib.suppress(ZeroDivisionError):
         longer = ebm.MCMC.resume(
-            path, ebm.NUTS(model), num_samples=30, executor=Failing(1, ZeroDivisionError())
+            path, ebm.NUTS(model), num_samples=15, executor=Failing(1, ZeroDivisionError())
         )
         longer.disable_progbar = True
-        longer.run(SIGMA, Y)
+        longer.run(Y)
     # One shard is shorter than the others: all count as far as it goes.
-    assert ebm.from_store(path).posterior.sizes["draw"] == 20
+    assert ebm.from_store(path).posterior.sizes["draw"] == 10
     more = resumed(path)
-    assert draws(more)["mu"].shape == (SHARDS * SIZE, 30)
-    assert_array_equal(ebm.from_store(path).posterior["mu"].values, draws(more)["mu"])
+    assert draws(more)["x"].shape == (SHARDS * SIZE, 15)
+    assert_array_equal(ebm.from_store(path).posterior["x"].values, draws(more)["x"])
 
 
 def test_a_run_on_disk_is_read_as_it_was_made(tmp_path):
-    mcmc = sharded(store=tmp_path / "run", save_warmup=True, sites=["tau", "theta"])
+    mcmc = begun(store=tmp_path / "run", save_warmup=True, sites=["square"])
     made, read = mcmc.to_arviz(save_warmup=True), ebm.from_store(tmp_path / "run")
-    for group in ("posterior", "warmup_posterior", "sample_stats", "unconstrained_posterior"):
+    for group in ("posterior", "warmup_posterior", "sample_stats", "warmup_sample_stats"):
         assert set(read[group].data_vars) == set(made[group].data_vars), group
         for name in made[group].data_vars:
             assert_array_equal(read[group][name].values, made[group][name].values)
@@ -240,7 +223,7 @@ def test_a_run_on_disk_is_read_as_it_was_made(tmp_path):
 
 def test_superchains_never_span_two_shards(tmp_path):
     options = {"num_chains": 256, "shard_size": 128, "num_samples": 4, "store": tmp_path / "run"}
-    mcmc = sharded(**options)
+    mcmc = begun(**options)
     ids = mcmc.record.superchain_ids.numpy()
     assert_array_equal(np.unique(ids, return_counts=True)[1], np.full(16, 16))
     assert set(ids[:128]).isdisjoint(ids[128:])
@@ -250,11 +233,20 @@ def test_superchains_never_span_two_shards(tmp_path):
 
 @pytest.mark.parametrize("size", [1, 2])
 def test_given_starts_go_to_the_shards_of_their_chains(size):
-    starts = torch.arange(4.0)
-    kernel = ebm.NUTS(lambda: pyro.sample("x", dist.Normal(0.0, 9.0)), step_size=1e-9,
-                      adapt_step_size=False)  # fmt: skip
-    mcmc = ebm.MCMC(kernel, 1, 0, initial_params={"x": starts}, num_chains=4,
-                    executor=ebm.SerialExecutor(), shard_size=size, disable_progbar=True)  # fmt: skip
+    starts = torch.arange(2.0 * size)
+    kernel = ebm.NUTS(
+        lambda: pyro.sample("x", dist.Normal(0.0, 9.0)), step_size=1e-9, adapt_step_size=False
+    )
+    mcmc = ebm.MCMC(
+        kernel,
+        1,
+        0,
+        initial_params={"x": starts},
+        num_chains=2 * size,
+        executor=ebm.SerialExecutor(),
+        shard_size=size,
+        disable_progbar=True,
+    )
     mcmc.run()
     assert torch.allclose(mcmc.get_samples()["x"], starts, atol=1e-4)
 
@@ -263,8 +255,17 @@ def test_a_resumed_run_begins_its_shards_at_the_given_starts(tmp_path):
     def run(executor, **options):
         pyro.set_rng_seed(8)
         starts = {"x": torch.linspace(-3.0, 3.0, 4)}
-        mcmc = ebm.MCMC(ebm.NUTS(normal), 5, 5, initial_params=starts, num_chains=4,
-                        executor=executor, shard_size=2, disable_progbar=True, **options)  # fmt: skip
+        mcmc = ebm.MCMC(
+            ebm.NUTS(normal),
+            5,
+            5,
+            initial_params=starts,
+            num_chains=4,
+            executor=executor,
+            shard_size=2,
+            disable_progbar=True,
+            **options,
+        )
         mcmc.run()
         return mcmc.get_samples()["x"]
 
@@ -282,26 +283,31 @@ def test_a_resumed_run_begins_its_shards_at_the_given_starts(tmp_path):
 def test_another_model_is_refused_before_a_shard_begins(tmp_path):
     path = tmp_path / "run"
     with pytest.raises(ZeroDivisionError):
-        sharded(Failing(1, ZeroDivisionError()), store=path)
+        begun(Failing(1, ZeroDivisionError()), store=path)
     again = ebm.MCMC.resume(path, ebm.NUTS(model))
     with pytest.raises(ValueError, match="data of site 'y' is another"):
-        again.run(SIGMA, Y + 1)
-    with pytest.raises(ValueError, match="at least the 60 draws"):
+        again.run(Y + 1)
+    with pytest.raises(ValueError, match="at least the 30 draws"):
         ebm.MCMC.resume(path, ebm.NUTS(model), num_samples=10)
     with pytest.raises(FileExistsError, match=r"MCMC\.resume"):
-        sharded(store=path)
+        begun(store=path)
 
 
 def test_a_run_without_an_ended_shard_is_said_to_be_so(tmp_path):
     path = tmp_path / "run"
 
-    def fails_later(sigma, y):
-        model(sigma, y)
-
-    mcmc = ebm.MCMC(ebm.NUTS(fails_later), 5, 5, num_chains=4, shard_size=2, store=path,
-                    executor=Failing(0, KeyboardInterrupt()), disable_progbar=True)  # fmt: skip
+    mcmc = ebm.MCMC(
+        ebm.NUTS(model),
+        5,
+        5,
+        num_chains=4,
+        shard_size=2,
+        store=path,
+        executor=Failing(0, KeyboardInterrupt()),
+        disable_progbar=True,
+    )
     with pytest.warns(UserWarning, match="Interrupted: 0 of 2 shards"):
-        mcmc.run(SIGMA, Y)
+        mcmc.run(Y)
     assert not path.exists()
     with pytest.raises(RuntimeError, match="before every chain had made its first draw"):
         mcmc.get_samples()
@@ -317,15 +323,14 @@ def test_arguments_that_look_at_all_chains_are_refused(tmp_path):
         ebm.MCMC(kernel, 10, stop=ebm.UntilESS(10), executor=here)
     with pytest.raises(ValueError, match="hook_fn= is not offered"):
         ebm.MCMC(kernel, 10, hook_fn=print, executor=here)
-    with pytest.raises(TypeError, match=r"concurrent\.futures\.Executor"):
-        ebm.MCMC(kernel, 10, executor=2)
-    begun(store=tmp_path / "run", num_samples=2)
+    one_piece = ebm.MCMC(kernel, 2, store=tmp_path / "run", disable_progbar=True)
+    one_piece.run(Y)
     with pytest.raises(ValueError, match="a run in one piece"):
         ebm.MCMC.resume(tmp_path / "run", kernel, executor=here)
 
 
 def test_a_run_in_shards_starts_no_other(whole):
-    first = sharded(num_samples=2)
+    first = begun(num_samples=2)
     second = ebm.MCMC(ebm.NUTS(model), 2, warmup_from=first, num_chains=4, disable_progbar=True)
     with pytest.raises(ValueError, match="a run in one piece"):
-        second.run(SIGMA, Y)
+        second.run(Y)
