@@ -1,4 +1,4 @@
-"""What a model finds around it, the same in every worker: parameters, default types, random numbers.
+"""What a model finds around it, the same in every worker: parameters, types, random numbers.
 
 A worker has its own default dtype and an empty param store, and a model that is run in it would
 silently be another one. And it may have any number of threads, of which the order of sums depends.

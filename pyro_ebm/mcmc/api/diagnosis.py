@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from pyro_ebm.diagnostics import RELIABLE_DRAWS, bfmi, ess_is_reliable
+from pyro_ebm.target import Target
 
 from ..adaptation import SETTLE
 from . import figures, sentences
@@ -101,7 +102,8 @@ def _checks(record: RunRecord, seen: _Seen) -> Iterator[Finding]:
         if len(away):
             yield sentences.runaway(record, away)
             return
-        if suspicious and (flat := flat_directions(record, moving)) is not None:
+        evaluates = isinstance(record.target, Target)
+        if evaluates and suspicious and (flat := flat_directions(record, moving)) is not None:
             yield sentences.flat(flat)
             return
     spoiled = _spoiled(record)
