@@ -67,9 +67,13 @@ def summary_rows(
         # Of few draws ArviZ warns; the verdict says so in words.
         warnings.simplefilter("ignore")
         summary: Any = arviz.summary
-        frame = summary(posterior[list(kept)].assign(kept)[list(kept)], **options)
-    rows = [[str(name), *map(_number, frame.loc[name])] for name in frame.index[:most]]
-    return [str(column) for column in frame.columns], rows, number
+        frame = summary(posterior[list(kept)].assign(kept)[list(kept)], round_to="none", **options)
+    columns = [str(column) for column in frame.columns]
+    rows = []
+    for name in frame.index[:most]:
+        cells = dict(zip(columns, frame.loc[name], strict=True))
+        rows.append([str(name), *(_cell(column, cells) for column in columns)])
+    return columns, rows, number
 
 
 def _first_elements(variable: Any, axes: list[str], number: int) -> Any:
@@ -78,8 +82,20 @@ def _first_elements(variable: Any, axes: list[str], number: int) -> Any:
     return variable.isel({axes[0]: slice(max(1, -(-number // inner)))})
 
 
-def _number(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _cell(column: str, row: Mapping[str, Any]) -> str:
+    """A number of a summary with the digits that it is worth."""
+    value, spread = float(row[column]), float(row.get("sd", math.nan))
+    if not math.isfinite(value):
+        return "–"
+    if column.startswith("ess"):
+        return f"{value:.0f}"
+    if column.startswith("r_hat"):
+        return f"{value:.3f}"
+    if not (math.isfinite(spread) and spread > 0):
+        return f"{value:.4g}"
+    # Three digits of the standard deviation, and one more of what is smaller.
+    decimals = 2 - math.floor(math.log10(spread)) + column.startswith("mcse")
+    return f"{value:.{decimals}f}" if 0 <= decimals <= 6 else f"{value:.4g}"
 
 
 def plot_rank(data: Any, var_names: Sequence[str] | None = None) -> Figure:

@@ -27,10 +27,10 @@ p, li { max-width: 42rem; overflow-wrap: anywhere; }
 .small, figcaption, footer, table, dl, nav, code { font-size: .9rem; }
 figcaption, footer, table, dl, nav, code, .number
   { font-family: system-ui, -apple-system, "Segoe UI", sans-serif; }
-nav { margin-top: 1rem; }
-nav a { margin-right: 1.1rem; white-space: nowrap; }
+nav { margin-top: 1rem; display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; }
 a { color: var(--blue); }
-a:focus-visible, .box:focus-visible { outline: 3px solid var(--blue); outline-offset: 2px; }
+a:focus-visible, .box:focus-visible, .scroll:focus-visible
+  { outline: 3px solid var(--blue); outline-offset: 2px; }
 .verdict { border-left: .3rem solid var(--bad); background: var(--tint);
   padding: 1rem 1.25rem; margin: 0 0 1rem; }
 .verdict.good { border-color: var(--good); }
@@ -48,12 +48,14 @@ tbody tr + tr > * { border-top: 1px solid var(--line); }
 dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .2rem 1.5rem; }
 dd { margin: 0; overflow-wrap: anywhere; }
 figure img { display: block; max-width: 100%; height: auto; }
+figure .scroll { overflow-x: auto; }
 .box svg { display: block; margin: 0 auto; }
 footer { margin-top: 3.5rem; padding-top: 1rem; padding-bottom: 2.5rem; }
 @media (max-width: 34rem) {
   header { padding-top: 1.75rem; }
   dl { grid-template-columns: 1fr; gap: 0; }
   dd { margin-bottom: .6rem; }
+  figure img { max-width: none; width: 34rem; }
 }
 @media print { nav { display: none; } .box { overflow: visible; border: 0; } }
 """
@@ -116,11 +118,10 @@ def table(
     return box(name, f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
 
 
-def box(name: str, contents: str) -> str:
+def box(name: str, contents: str, *, kind: str = "box") -> str:
     """A box that scrolls sideways, reached by the keyboard too."""
-    return (
-        f'<div class="box" role="region" aria-label="{escape(name)}" tabindex="0">{contents}</div>'
-    )
+    label = f'role="region" aria-label="{escape(name)}" tabindex="0"'
+    return f'<div class="{kind}" {label}>{contents}</div>'
 
 
 def terms(pairs: Iterable[tuple[str, str]]) -> str:

@@ -14,7 +14,7 @@ from pyro_ebm.annealing_plots import plot_path, plot_weights, plot_works
 from pyro_ebm.diagnostics import split_rhat
 from pyro_ebm.plots import plot_energy, plot_rank
 
-from .html import escape, paragraph
+from .html import box, escape, paragraph
 from .read import Run
 
 if TYPE_CHECKING:
@@ -72,10 +72,12 @@ def _figure(draw: Callable[[], Figure], caption: str) -> str:
     figure.savefig(file, format="png")
     encoded = base64.b64encode(file.getvalue()).decode()
     width, height = (round(inches * figure.dpi) for inches in figure.get_size_inches())
-    return (
-        f'<figure><img src="data:image/png;base64,{encoded}" width="{width}" height="{height}" '
-        f'alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
+    image = (
+        f'<img src="data:image/png;base64,{encoded}" width="{width}" height="{height}" '
+        f'alt="{escape(caption)}">'
     )
+    scrolls = box("Picture", image, kind="scroll")
+    return f"<figure>{scrolls}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _least_agreeing(run: Run) -> tuple[Any, int]:

@@ -25,6 +25,9 @@ from .read import BadInput, Run, read_run
 _MOST_ROWS = 300
 # What the sections say already, or what no person reads.
 _TOLD = ("model_graph", "why", "diagnosis", "log_z", "std_error", "reliable", "considered")
+# netCDF has no booleans.
+_FLAGS = ("complete", "vectorized", "stopped", "reverse_exact", "adaptive", "unbiased")
+_WELL = "All is well"
 _PROGRAM = (
     "inference_library",
     "inference_library_version",
@@ -69,9 +72,11 @@ def _of_draws(run: Run) -> tuple[list[Section], str]:
     problems = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
     others = [line for line in lines if not line.startswith("- ")]
     good = not problems
-    head = "All is well." if good else others.pop(0)
+    head = others.pop(0)
+    bold = _WELL if head.startswith(_WELL) else head
     contents = (
-        f'<div class="verdict{" good" if good else ""}"><p><strong>{escape(head)}</strong></p>'
+        f'<div class="verdict{" good" if good else ""}">'
+        f"<p><strong>{escape(bold)}</strong>{escape(head.removeprefix(bold))}</p>"
         f"{bullets(problems)}{''.join(paragraph(line) for line in others)}</div>"
         + "".join(paragraph(line, kind="soft") for line in run.told)
     )
@@ -180,7 +185,11 @@ def _about(run: Run) -> str:
 
 
 def _made(attrs: Mapping[str, Any]) -> str:
-    def shown(value: Any) -> str:
+    def shown(name: str, value: Any) -> str:
+        if name in _FLAGS:
+            return "yes" if value else "no"
+        if name == "sampling_time":
+            return f"{value:.3g} s"
         if isinstance(value, float):
             return f"{value:.6g}"
         if isinstance(value, list):
@@ -191,4 +200,4 @@ def _made(attrs: Mapping[str, Any]) -> str:
 
     ordered = [name for name in attrs if name not in (*_TOLD, *_PROGRAM)]
     ordered += [name for name in _PROGRAM if name in attrs]
-    return terms((name.replace("_", " "), shown(attrs[name])) for name in ordered)
+    return terms((name.replace("_", " "), shown(name, attrs[name])) for name in ordered)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 
 from pyro_ebm.inference_data import datasets_of, parsed_attributes
+from pyro_ebm.target import Target
 
 from ..draws import STATISTICS
 from .diagnosis import diagnose
@@ -64,8 +65,9 @@ def _record(groups: Mapping[str, Any]) -> RunRecord:
     discrete = bool(stats) and "energy" not in stats and "n_steps" in stats
     attrs = parsed_attributes(groups["posterior"].attrs)
     ids = stats.get("superchain")
+    described = _Described(sites, positions.shape[2], 0 if discrete else continuous)
     return RunRecord(
-        _Described(sites, positions.shape[2], 0 if discrete else continuous),  # type: ignore
+        cast(Target, described),
         positions,
         {name: _statistic(name, stats, shape) for name in STATISTICS},
         superchain_ids=None if ids is None else torch.from_numpy(ids[:, 0].astype(np.int64)),

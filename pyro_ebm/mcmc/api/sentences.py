@@ -83,8 +83,8 @@ def partial(record: RunRecord) -> Finding:
         return Finding(
             "problem",
             "partial",
-            f"The run is partial: {len(missing)} of its {record.attrs['num_shards']} shards did not "
-            "end.",
+            f"The run is partial: {len(missing)} of its {record.attrs['num_shards']} shards did "
+            "not end.",
             "What is there can be used as a run of fewer chains.",
         )
     return Finding(
