@@ -20,6 +20,7 @@ METHODS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 def test_the_estimate_does_not_depend_on_who_makes_it():
     program = [sys.executable, "-m", "tests.annealing.sharded_estimate"]
     done = subprocess.run(program, check=True, capture_output=True, text=True)
@@ -33,6 +34,7 @@ def test_the_estimate_does_not_depend_on_who_makes_it():
     assert abs(here - truth) < 4 * error
 
 
+@pytest.mark.slow
 @METHODS
 def test_pooled_shards_are_right_within_their_error(method, options):
     truth = float(ISING.log_normalizer())

@@ -75,6 +75,7 @@ def test_a_sharded_run_leaves_the_random_stream_as_one_in_one_piece_does():
     assert torch.equal(torch.rand(3), after)
 
 
+@pytest.mark.slow
 def test_a_process_pool_makes_the_same_draws(whole, tmp_path):
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         assert_same(draws(begun(pool, store=tmp_path / "run")), whole)
@@ -182,6 +183,7 @@ def test_a_stopped_run_goes_on_with_the_shards_that_are_missing(whole, tmp_path,
     assert ebm.from_store(path).posterior.attrs["complete"] == 1
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(whole, tmp_path):
     path = tmp_path / "run"
     program = [sys.executable, "-m", "tests.mcmc.sharded_run", str(path)]

@@ -32,19 +32,18 @@ addEventListener("message", e => document.getElementById("measured").textContent
 </script><iframe src="page.html" style="width:{width}px;height:900px;border:0"></iframe>"""
 
 
-_LOOK = ("--enable-logging=stderr", "--virtual-time-budget=3000", "--dump-dom")
+_HEADLESS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--enable-logging=stderr",
+    "--virtual-time-budget=3000",
+    "--dump-dom",
+)
 
 
 def browse(page: Path, *options: str) -> subprocess.CompletedProcess:
-    command = [
-        str(BROWSER),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        *_LOOK,
-        *options,
-        page.as_uri(),
-    ]
+    command = [str(BROWSER), *_HEADLESS, *options, page.as_uri()]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
 
 
