@@ -111,6 +111,7 @@ from .mcmc.api import PathAuxiliary as PathAuxiliary
 from .mcmc.api import SwendsenWang as SwendsenWang
 from .mcmc.api import UntilESS as UntilESS
 from .mcmc.api import auto_kernel as auto_kernel
+from .mcmc.api import diagnose_data as diagnose_data
 from .mcmc.api import from_store as from_store
 from .mcmc.api import sample as sample
 from .minimization import BasinHopping as BasinHopping
@@ -218,6 +219,7 @@ __all__ = [
     "clamp",
     "classifier_two_sample_test",
     "compare_evidence",
+    "diagnose_data",
     "energy_factor",
     "exact_enumeration",
     "fit",

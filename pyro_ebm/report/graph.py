@@ -55,7 +55,7 @@ def _drawing(graph: Graph) -> str:
     return (
         f'<svg role="img" aria-label="Graph of the model\'s sites: {escape(told)}. The table below '
         f'says the same." width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        'font-family="system-ui, sans-serif" font-size="13" xmlns="http://www.w3.org/2000/svg">'
+        'font-family="system-ui, sans-serif" font-size="13">'
         '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
         'markerHeight="7" orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="#59636b"/></marker></defs>'
         f"{lines}{nodes}</svg>"

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import CancelledError, Executor, Future, as_completed
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
 from typing import Any, NamedTuple
 
 from tqdm.auto import tqdm
 
 from .executors import SerialExecutor, WorkerProcesses
 from .packing import called, packed
+
+_BROKEN = (
+    "An executor of this kind ends with the first of its workers that is killed; WorkerProcesses() "
+    "begins another, and Dask does."
+)
 
 
 class Ended(NamedTuple):
@@ -57,6 +62,8 @@ def run_all(
             ended(index, future.result())
             bar.update()
         except (Exception, CancelledError) as error:
+            if isinstance(error, BrokenExecutor) and not isinstance(executor, WorkerProcesses):
+                error.add_note(_BROKEN)
             errors[index] = error
 
     # tqdm's None means: disabled unless the output is a terminal.

@@ -2,9 +2,12 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -136,3 +139,42 @@ def test_seeds_of_shards_differ():
     seeds = {seed_of(run, index) for run in range(20) for index in range(20)}
     assert len(seeds) == 400
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+@pytest.mark.slow
+def test_a_process_pool_that_loses_a_worker_is_told_what_would_not():
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        _, ended = gathered(pool, os._exit, {0: 7, 1: 7})
+    assert len(ended.errors) == 2
+    assert "WorkerProcesses() begins another" in ended.errors[0].__notes__[0]
+
+
+@pytest.mark.slow
+def test_workers_end_with_the_process_that_began_them(tmp_path):
+    file = tmp_path / "pid"
+    program = (
+        "import os, signal, pathlib\n"
+        "from pyro_ebm import WorkerProcesses\n"
+        "if __name__ == '__main__':\n"
+        "    workers = WorkerProcesses(1)\n"
+        "    workers.submit(os.getpid).result()\n"
+        f"    pathlib.Path({str(file)!r}).write_text(str(workers.pids[0]))\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(program)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, str(script)], check=False, env=environment)
+    pid = int(file.read_text())
+    until = time.monotonic() + 30
+    while alive(pid) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not alive(pid)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended may wait for its parent to be told."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
