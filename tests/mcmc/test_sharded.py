@@ -84,7 +84,6 @@ def test_a_process_pool_makes_the_same_draws(whole, tmp_path):
 
 
 def test_dask_makes_the_same_draws(whole, cluster, tmp_path):
-    assert_same(draws(begun(cluster.get_executor())), whole)
     assert_same(draws(begun(cluster.get_executor(), store=tmp_path / "run")), whole)
 
 
