@@ -124,6 +124,7 @@ from .mcmc.api import PathAuxiliary as PathAuxiliary
 from .mcmc.api import SwendsenWang as SwendsenWang
 from .mcmc.api import UntilESS as UntilESS
 from .mcmc.api import auto_kernel as auto_kernel
+from .mcmc.api import diagnose_data as diagnose_data
 from .mcmc.api import from_store as from_store
 from .mcmc.api import sample as sample
 from .minimization import BasinHopping as BasinHopping
@@ -144,6 +145,8 @@ from .rules import linear_perceptron_theory as linear_perceptron_theory
 from .rules import perceptron_theory as perceptron_theory
 from .rules_plot import plot_learning_curves as plot_learning_curves
 from .samples_plot import plot_samples as plot_samples
+from .shards import SerialExecutor as SerialExecutor
+from .shards import WorkerProcesses as WorkerProcesses
 from .surfaces import ListedLogNormalizer as ListedLogNormalizer
 from .surfaces import LogNormalizerSurface as LogNormalizerSurface
 from .surfaces import listed_log_normalizer as listed_log_normalizer
@@ -243,6 +246,7 @@ __all__ = [
     "Quartic",
     "RealTeacher",
     "ScoreMatching",
+    "SerialExecutor",
     "SimulatedAnnealing",
     "SingleWeightMoves",
     "SliceMoves",
@@ -258,6 +262,7 @@ __all__ = [
     "UncertainSampleWarning",
     "UniformSpins",
     "UntilESS",
+    "WorkerProcesses",
     "ZeroOne",
     "as_energy",
     "auto_kernel",
@@ -269,6 +274,7 @@ __all__ = [
     "clamp",
     "classifier_two_sample_test",
     "compare_evidence",
+    "diagnose_data",
     "energy_factor",
     "exact_enumeration",
     "fit",

@@ -13,9 +13,12 @@ what they changed:
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,7 +54,7 @@ def to_inference_data(
     axes = _Axes(taken=set(names.values()))
     labels = {axes.name(axis): np.asarray(values) for axis, values in coords.items()}
     renamed = {old: new for old, new in names.items() if old != new}
-    attributes = _safe_attributes(
+    attributes = to_attributes(
         {
             "created_at": datetime.now(UTC).isoformat(),
             **attrs,
@@ -72,7 +75,7 @@ def to_inference_data(
             rest = axes.complete(given, names[name], array.ndim - len(first))
             data[names[name]] = ((*first, *rest), array)
         datasets[group] = _dataset(group, data, labels, attributes)
-    return _native(datasets, attributes)
+    return native(datasets, attributes)
 
 
 class _Axes:
@@ -140,7 +143,8 @@ def _dataset(
     return xr.Dataset(dict(data), coords=coords, attrs=dict(attributes))
 
 
-def _native(datasets: Mapping[str, Any], attributes: Mapping[str, Any]) -> Any:
+def native(datasets: Mapping[str, Any], attributes: Mapping[str, Any]) -> Any:
+    """Datasets by group as what the installed ArviZ calls native."""
     # ArviZ takes as long to import as torch: only who wants its data pays for it.
     import arviz
     import xarray as xr
@@ -151,6 +155,49 @@ def _native(datasets: Mapping[str, Any], attributes: Mapping[str, Any]) -> Any:
     tree = xr.DataTree.from_dict(filled)
     tree.attrs.update(attributes)
     return tree
+
+
+def read_netcdf(path: Path) -> Any:
+    """ArviZ data from a netCDF file, read into memory.
+
+    :raises ImportError: h5netcdf is missing.
+    :raises ValueError: the file is not one of ArviZ data.
+    """
+    import arviz
+
+    if importlib.util.find_spec("h5netcdf") is None:
+        raise ImportError(
+            "To read netCDF files h5netcdf is needed, which is not installed. Install it with "
+            "pip install 'pyro_ebm[netcdf]'."
+        )
+    try:
+        data: Any = arviz.from_netcdf(str(path), engine="h5netcdf")
+        found = {name: dataset.load() for name, dataset in datasets_of(data).items()}
+        data.close()
+    except Exception as error:  # h5py and xarray raise whatever a broken file makes them stumble on
+        raise ValueError(f"{path} is no file of ArviZ data, or damaged: {error}") from error
+    if not found:
+        raise ValueError(f"{path} holds no group of ArviZ data.")
+    return native(found, next(iter(found.values())).attrs)
+
+
+def datasets_of(data: Any) -> dict[str, Any]:
+    """The groups of ArviZ data as xarray's datasets, by name."""
+    if hasattr(data, "to_dataset"):
+        return {name: node.to_dataset() for name, node in data.children.items() if node.has_data}
+    return {name: data[name] for name in data.groups()}
+
+
+def parsed_attributes(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes as they were before :func:`to_inference_data` made JSON of some."""
+    found = {}
+    for name, value in attrs.items():
+        plain = value.item() if isinstance(value, np.generic) else value
+        if isinstance(plain, str) and plain[:1] in ("[", "{"):
+            with contextlib.suppress(ValueError):
+                plain = json.loads(plain)
+        found[name] = plain
+    return found
 
 
 def print_table(data: Any, *, interval_probability: float) -> None:
@@ -165,7 +212,7 @@ def print_table(data: Any, *, interval_probability: float) -> None:
     print(summary(data, **{option: interval_probability}).to_string())
 
 
-def _safe_attributes(attrs: Mapping[str, object]) -> dict[str, str | int | float]:
+def to_attributes(attrs: Mapping[str, object]) -> dict[str, str | int | float]:
     """Attributes that netCDF can hold; None is left out."""
     found: dict[str, str | int | float] = {}
     for name, value in attrs.items():

@@ -9,6 +9,7 @@ matplotlib Figure.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,63 @@ def summary_table(data: Any, var_names: Sequence[str] | None = None) -> str:
     """
     table: Any = arviz.summary(data, var_names=_names(data, var_names))
     return table.to_string()
+
+
+def summary_rows(
+    posterior: Any, most: int, *, chains: bool = True
+) -> tuple[list[str], list[list[str]], int]:
+    """ArviZ's summary as text: the columns, rows that begin with a name, and how many there are.
+
+    :param posterior: the group as a dataset.
+    :param most: so many rows at most, of the first quantities.
+    :param chains: False leaves out what compares chains and counts draws.
+    """
+    kept, number = {}, 0
+    for name, variable in posterior.data_vars.items():
+        if variable.dtype.kind not in "biuf":
+            continue
+        axes = [axis for axis in variable.dims if axis not in ("chain", "draw")]
+        elements = math.prod(variable.sizes[axis] for axis in axes)
+        if number < most and elements:
+            left = most - number
+            kept[name] = variable if elements <= left else _first_elements(variable, axes, left)
+        number += elements
+    if not kept:
+        return [], [], number
+    options = {} if chains else {"kind": "stats"}
+    with warnings.catch_warnings():
+        # Of few draws ArviZ warns; the verdict says so in words.
+        warnings.simplefilter("ignore")
+        summary: Any = arviz.summary
+        frame = summary(posterior[list(kept)].assign(kept)[list(kept)], round_to="none", **options)
+    columns = [str(column) for column in frame.columns]
+    rows = []
+    for name in frame.index[:most]:
+        cells = dict(zip(columns, frame.loc[name], strict=True))
+        rows.append([str(name), *(_cell(column, cells) for column in columns)])
+    return columns, rows, number
+
+
+def _first_elements(variable: Any, axes: list[str], number: int) -> Any:
+    """Enough of a large variable along its first axis."""
+    inner = math.prod(variable.sizes[axis] for axis in axes[1:])
+    return variable.isel({axes[0]: slice(max(1, -(-number // inner)))})
+
+
+def _cell(column: str, row: Mapping[str, Any]) -> str:
+    """A number of a summary with the digits that it is worth."""
+    value, spread = float(row[column]), float(row.get("sd", math.nan))
+    if not math.isfinite(value):
+        return "–"
+    if column.startswith("ess"):
+        return f"{value:.0f}"
+    if column.startswith("r_hat"):
+        return f"{value:.3f}"
+    if not (math.isfinite(spread) and spread > 0):
+        return f"{value:.4g}"
+    # Three digits of the standard deviation, and one more of what is smaller.
+    decimals = 2 - math.floor(math.log10(spread)) + column.startswith("mcse")
+    return f"{value:.{decimals}f}" if 0 <= decimals <= 6 else f"{value:.4g}"
 
 
 def plot_rank(data: Any, var_names: Sequence[str] | None = None) -> Figure:

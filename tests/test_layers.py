@@ -19,6 +19,7 @@ LAYERS = {
     "pyro_ebm.target": 2,
     "pyro_ebm.normalizers": 2,
     "pyro_ebm.optimize": 2,
+    "pyro_ebm.shards": 2,
     "pyro_ebm.mcmc": 3,
     "pyro_ebm.draws": 4,
     "pyro_ebm.distribution": 4,

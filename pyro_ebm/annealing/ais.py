@@ -10,6 +10,7 @@ Source: Neal (2001), Annealed importance sampling.
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from os import PathLike
 from typing import Any
 
@@ -23,6 +24,7 @@ from .pilot import Pilot
 from .progress import Stages
 from .rounds import MOST_BATCHES, LearnedRounds, Rounds
 from .schedule import Schedule
+from .shards import PARTICLES
 from .start import Start, Wanted, check_whole
 from .weights import log_mean_exp, standard_error
 
@@ -48,6 +50,10 @@ class AIS(AlongPath):
     :param disable_progbar: no progress bar; there is none anyway when the output is no terminal.
     :param store: a folder, which must not be there yet: what was done goes there while the run goes
         on, so that :meth:`resume` can go on after any stop; :func:`.from_store` reads the estimate.
+    :param executor: makes the last round in shards of 1024 particles with random streams of their
+        own, on whatever has the interface of :class:`concurrent.futures.Executor`; rounds that
+        learn have 1024 particles at most, and are made here, as is the check backwards. The
+        estimate does not depend on the executor; :class:`.SerialExecutor` makes the same here.
     :param checkpoint_seconds: with ``store``, the time between two states within a pass; one is
         kept at the end of every pass too.
     :raises ValueError, TypeError: arguments outside of their range.
@@ -65,17 +71,21 @@ class AIS(AlongPath):
         disable_progbar: bool = False,
         store: str | PathLike[str] | None = None,
         checkpoint_seconds: float | int = 60.0,
+        executor: Executor | None = None,
     ) -> None:
         number = NUM_PARTICLES if num_particles is None else num_particles
         check_whole("num_particles", number, 2)
+        if executor is not None:
+            number = min(number, PARTICLES)
         wanted = Wanted(
             model, base, moves or HMCMoves(), number, "AIS", disperse=reverse is not False
         )
         most = MOST_BATCHES if num_particles is None else 1
-        self.rounds = Rounds(usual(schedule), number, most_batches=most)
+        total = None if executor is None else num_particles
+        self.rounds = Rounds(usual(schedule), number, most_batches=most, total=total)
         super().__init__(
             wanted,
-            Common(reverse, disable_progbar, store, checkpoint_seconds),
+            Common(reverse, disable_progbar, store, checkpoint_seconds, executor),
             {"num_particles": num_particles, "schedule": self.rounds.schedule},
         )
 
@@ -85,17 +95,22 @@ class AIS(AlongPath):
         def so_far(part: Pass) -> LogZ:
             return self._judged(begun, part, [_PARTIAL], None)
 
+        def counted(rounds: LearnedRounds, *, repeat: int = 0) -> tuple[Pass, bool]:
+            if self.executor is None:
+                return plan.last(begun, stages, rounds, so_far)
+            return plan.last_in_shards(begun, stages, rounds, self.executor, repeat=repeat)
+
         learned: LearnedRounds | None = None
         result: Pass | None = None
         try:
             rounds = learned = plan.learn(begun, stages)
             stages.so_far(lambda: interrupted(begun, method, rounds.learned))
-            result, whole = plan.last(begun, stages, learned, so_far)
+            result, whole = counted(learned)
             if whole and plan.is_surprised(result):
                 # It is no longer decided beforehand that this round is the last, and that is told.
                 begun.details["retries"] = 1
                 longer = plan.learn_longer(begun, stages, learned)
-                result, whole = plan.last(begun, stages, longer, so_far)
+                result, whole = counted(longer, repeat=1)
                 learned = longer
         except KeyboardInterrupt:
             if learned is None or result is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, ExitStack
 from os import PathLike
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -19,6 +20,7 @@ from pyro import poutine
 
 from pyro_ebm.mcmc.api.arguments import check_seconds, folder_of
 from pyro_ebm.mcmc.api.identity import identity
+from pyro_ebm.shards import SerialExecutor, check_executor
 from pyro_ebm.target import Target, worthwhile_threads
 
 from .backwards import Checked
@@ -51,6 +53,7 @@ class Common(NamedTuple):
     disable_progbar: bool
     store: str | PathLike[str] | None
     checkpoint_seconds: float | int
+    executor: Executor | None = None
 
 
 class AlongPath(ABC):
@@ -77,13 +80,16 @@ class AlongPath(ABC):
         check_base(wanted.base)
         check_moves(wanted.moves)
         check_seconds("checkpoint_seconds", common.checkpoint_seconds)
+        check_executor(common.executor)
         self.wanted, self.reverse = wanted, common.reverse
-        self.disable_progbar = common.disable_progbar
+        self.disable_progbar, self.executor = common.disable_progbar, common.executor
         self._options = {
             "base": wanted.base,
             "moves": wanted.moves,
             "reverse": common.reverse,
             "checkpoint_seconds": float(common.checkpoint_seconds),
+            # Which one it is makes no difference.
+            **({} if common.executor is None else {"executor": True}),
             **options,
         }
         self._place = None
@@ -104,7 +110,8 @@ class AlongPath(ABC):
         :param path: the ``store=`` of the run.
         :param model: the model that the run was begun with.
         :param options: those that the run was begun with are known, but for objects: a base, draws
-            to anneal backwards. These are given again.
+            to anneal backwards. These are given again. An ``executor`` may be another; of a run in
+            shards what is missing is made here, one after another, unless one is given.
         :raises FileNotFoundError: there is no run.
         :raises ValueError: a file is damaged, or an object is missing. And :meth:`run` raises it
             where model, arguments or options are not those of the run.
@@ -112,6 +119,8 @@ class AlongPath(ABC):
         folder = folder_of("path", path)
         run = read_run(Place(folder, cls.__name__, 0.0))
         known = completed(run.about["options"], options, cls.strategies)
+        if known.get("executor") is True:
+            known["executor"] = SerialExecutor()
         make: Any = cls
         method: M = make(model, **known, store=folder)
         method._resumes = True

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from pyro_ebm.mcmc import checkpoint
@@ -90,6 +91,26 @@ class Journal:
         arrays = checkpoint.flatten(state, "state") | {_GENERATOR: generator.numpy()}
         checkpoint.write(file, Saved(arrays, {"stage": name}))
         self._latest, self._last = None, time.monotonic()
+
+    def write_shard(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+        """Keep what a shard has given.
+
+        :raises OSError: the disk is full.
+        """
+        checkpoint.write(self._folder / f"{name}.npz", Saved(arrays, {"stage": name}))
+
+    def read_shard(self, name: str) -> dict[str, np.ndarray] | None:
+        """What a shard has given in an earlier run; None where it had not ended.
+
+        :raises ValueError: the file is damaged.
+        """
+        file = self._folder / f"{name}.npz"
+        if not file.exists():
+            return None
+        try:
+            return checkpoint.read(file).arrays
+        except ValueError as error:
+            raise ValueError(f"{error} Delete it, and the run makes it anew.") from error
 
 
 def _read(file: Path, name: str, loop: Loop[S]) -> S:

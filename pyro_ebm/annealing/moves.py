@@ -106,6 +106,10 @@ class Mover:
         self._enter: dict[tuple, Callable] = {}
         self._step: dict[tuple, Callable] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process records for itself.
+        return type(self), (self.path, self.moves)
+
     def enter(self, positions: Tensor, beta: float, factor: Tensor) -> tuple[Any, Tensor]:
         """The state from which :meth:`move` starts at ``beta``, and the slope U [n] there."""
         if self.path.sweeps is not None:

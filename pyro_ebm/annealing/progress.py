@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 from tqdm.auto import tqdm
+
+from pyro_ebm.shards import run_all
 
 from .log_z import LogZ
 from .loop import Loop, S, plainly
 from .store import Store
+
+T = TypeVar("T")
+Arrays = dict[str, np.ndarray]
 
 
 class Stages:
@@ -56,6 +63,45 @@ class Stages:
             return state
 
         return plainly(replace(loop, step=step))
+
+    def run_shards(
+        self, executor: Executor, function: Callable[[T], Arrays], jobs: Mapping[str, T]
+    ) -> tuple[list[Arrays], bool]:
+        """Run a function for every job, and keep what it gives by the name of the job.
+
+        :returns: also whether all have ended; interrupted, there are those that had.
+        :raises Exception: what the first of those that failed has raised.
+        """
+        journal = None if self._store is None else self._store.journal
+        found: dict[int, Arrays] = {}
+        names = [*jobs]
+
+        def ended(index: int, arrays: Arrays) -> None:
+            found[index] = arrays
+            if journal is not None:
+                journal.write_shard(names[index], arrays)
+
+        missing = {}
+        for index, (name, job) in enumerate(jobs.items()):
+            kept = None if journal is None else journal.read_shard(name)
+            if kept is None:
+                missing[index] = job
+            else:
+                found[index] = kept
+        done = run_all(
+            executor,
+            function,
+            missing,
+            ended,
+            total=len(jobs),
+            disable_progbar=bool(self._bar.disable),
+        )
+        if done.errors:
+            first = min(done.errors)
+            numbers = ", ".join(str(index) for index in sorted(done.errors)[:10])
+            done.errors[first].add_note(f"Failed of {len(jobs)} shards: {numbers}.")
+            raise done.errors[first]
+        return [found[index] for index in sorted(found)], not done.interrupted
 
     def so_far(self, estimate: Callable[[], LogZ]) -> None:
         """Write what there is to read by now; but not where a run taken up was further already.

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import NamedTuple
 
 import torch
 
 from pyro_ebm.diagnostics import pareto_khat
+from pyro_ebm.mcmc.checkpoint import restored
+from pyro_ebm.shards import Surroundings, seed_of
 
 from .learn import Learned, learn
 from .log_z import LogZ
 from .passes import Pass, Steps, forward
 from .progress import Stages
 from .schedule import Optimized, Schedule, equal_barriers, fixed_betas
+from .shards import PARTICLES, PassShard, pass_shard, sent, shares
 from .start import Start
 from .verdict import weight_problems
 
@@ -39,11 +43,13 @@ class Rounds(NamedTuple):
     """How an annealed run learns.
 
     :param most_batches: up to so many batches of ``num_particles`` make the last round.
+    :param total: so many particles make it, where that is decided beforehand.
     """
 
     schedule: Schedule
     num_particles: int
     most_batches: int
+    total: int | None = None
 
     def learn(self, start: Start, stages: Stages) -> LearnedRounds:
         """Rounds of doubling length until the next one promises weights that are even enough."""
@@ -117,6 +123,41 @@ class Rounds(NamedTuple):
                     raise
                 break
         return _joined(parts), len(parts) == rounds.num_batches
+
+    def last_in_shards(
+        self,
+        start: Start,
+        stages: Stages,
+        rounds: LearnedRounds,
+        executor: Executor,
+        *,
+        repeat: int,
+    ) -> tuple[Pass, bool]:
+        """The round that counts, made in shards of :data:`.PARTICLES` particles.
+
+        :param repeat: how often there was one before, as random numbers are to be fresh.
+        :returns: also whether it is whole; interrupted, it gives the shards that are finished.
+        :raises KeyboardInterrupt: none is.
+        """
+        stages.begin("forwards")
+        total = self.total or rounds.num_batches * self.num_particles
+        mover, around = sent(start.pilot.mover, executor), Surroundings.here()
+        jobs = {
+            f"forwards-{repeat}-shard-{index:04d}": PassShard(
+                mover,
+                rounds.betas,
+                rounds.learned.tuning,
+                around,
+                seed_of(start.details["seed"], repeat, index),
+                number,
+            )
+            for index, number in enumerate(shares(total, PARTICLES))
+        }
+        found, whole = stages.run_shards(executor, pass_shard, jobs)
+        if not found:
+            raise KeyboardInterrupt
+        device = start.target.device
+        return _joined([restored(Pass, arrays, "state", device) for arrays in found]), whole
 
     def is_surprised(self, result: Pass) -> bool:
         """Whether weights came out so uneven that a longer round is due; the user's own schedule

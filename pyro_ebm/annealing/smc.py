@@ -13,10 +13,14 @@ Source: Del Moral, Doucet, Jasra (2006), Sequential Monte Carlo samplers.
 from __future__ import annotations
 
 import math
+from concurrent.futures import Executor
 from os import PathLike
 from typing import Any, NamedTuple
 
 from torch import Tensor
+
+from pyro_ebm.mcmc.checkpoint import restored
+from pyro_ebm.shards import Surroundings, seed_of
 
 from .along_path import AlongPath, Common, unless_interrupted, usual
 from .backwards import Checked, moved_on
@@ -28,6 +32,7 @@ from .log_z import LogZ
 from .moves import HMCMoves, Moves
 from .progress import Stages
 from .schedule import InverseTemperatures, Linear, Optimized, equal_barriers, fixed_betas
+from .shards import PARTICLES, IslandsShard, islands_shard, sent, shares, side_by_side
 from .start import Start, Wanted, check_whole
 from .weights import beta_ahead
 
@@ -75,6 +80,8 @@ class SMC(AlongPath):
     :param reverse: as for :class:`~pyro_ebm.AIS`: draws of the target annealed backwards, True for
         those made by MCMC from the particles of a pilot, False for no such check.
     :param disable_progbar: no progress bar; there is none anyway when the output is no terminal.
+    :param executor: makes the last run in shards of whole islands, of about 1024 particles; as for
+        :class:`~pyro_ebm.AIS`. Not with :class:`Adaptive`, which looks at all islands.
     :param store: as for :class:`~pyro_ebm.AIS`, and ``checkpoint_seconds`` too.
     :raises ValueError: arguments outside of their range.
     """
@@ -96,6 +103,7 @@ class SMC(AlongPath):
         disable_progbar: bool = False,
         store: str | PathLike[str] | None = None,
         checkpoint_seconds: float | int = 60.0,
+        executor: Executor | None = None,
     ) -> None:
         check_whole("num_islands", num_islands, 1)
         check_whole("num_particles", num_particles, 2 * num_islands)
@@ -121,12 +129,18 @@ class SMC(AlongPath):
                 raise ValueError(
                     f"expected conditional_ess in (0, 1), got {schedule.conditional_ess}."
                 )
+            if executor is not None:
+                raise ValueError(
+                    "Adaptive() looks at the particles of all islands on the way, and shards never "
+                    "meet: leave out executor=, or take Optimized()."
+                )
             self.schedule = schedule
         else:
             self.schedule = usual(schedule)
+        learning = num_particles if executor is None else min(num_particles, PARTICLES)
         super().__init__(
-            Wanted(model, base, moves or HMCMoves(), num_particles, "SMC"),
-            Common(reverse, disable_progbar, store, checkpoint_seconds),
+            Wanted(model, base, moves or HMCMoves(), learning, "SMC"),
+            Common(reverse, disable_progbar, store, checkpoint_seconds, executor),
             {
                 "num_particles": num_particles,
                 "schedule": self.schedule,
@@ -141,16 +155,9 @@ class SMC(AlongPath):
         stages.so_far(lambda: interrupted(begun, self.wanted.method, learned))
         stages.begin("forwards")
         try:
-            annealed = anneal(
-                begun.pilot.mover,
-                self.schedule.following if isinstance(self.schedule, Adaptive) else betas,
-                learned.tuning,
-                self.islands,
-                begun.generator,
-                run=stages.run,
-            )
+            annealed = self._annealed(begun, betas, learned, stages)
         except KeyboardInterrupt:
-            # All islands go together: on the way none has come to the target.
+            # All islands go together, or not all have come to the target.
             return interrupted(begun, self.wanted.method, learned)
         log_z, error = annealed.estimate
         checked, problems = None, []
@@ -160,6 +167,36 @@ class SMC(AlongPath):
                 lambda: self._check(begun, learned, (log_z, error), stages)
             )
         return self._judged(begun, annealed, problems, checked)
+
+    def _annealed(
+        self, begun: Start, betas: list[float], learned: Learned, stages: Stages
+    ) -> Annealed:
+        """The run that counts.
+
+        :raises KeyboardInterrupt: not all islands are finished.
+        """
+        mover, tuning = begun.pilot.mover, learned.tuning
+        if self.executor is None:
+            following = self.schedule.following if isinstance(self.schedule, Adaptive) else betas
+            return anneal(mover, following, tuning, self.islands, begun.generator, run=stages.run)
+        sending, around = sent(mover, self.executor), Surroundings.here()
+        together = max(1, PARTICLES // self.islands.num_particles)
+        jobs = {
+            f"forwards-shard-{index:04d}": IslandsShard(
+                sending,
+                betas,
+                tuning,
+                around,
+                seed_of(begun.details["seed"], index),
+                self.islands._replace(num_islands=number),
+            )
+            for index, number in enumerate(shares(self.islands.num_islands, together))
+        }
+        found, whole = stages.run_shards(self.executor, islands_shard, jobs)
+        if not whole:
+            raise KeyboardInterrupt
+        device = begun.target.device
+        return side_by_side([restored(Annealed, arrays, "state", device) for arrays in found])
 
     def _judged(
         self, begun: Start, annealed: Annealed, problems: list[str], checked: Checked | None

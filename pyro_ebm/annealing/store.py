@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from pyro_ebm.mcmc import checkpoint
 from pyro_ebm.mcmc.api.folder import (
@@ -25,6 +24,7 @@ from pyro_ebm.mcmc.api.folder import (
     check_same,
     claim,
     probes,
+    somewhere,
     warn_if_elsewhere,
 )
 from pyro_ebm.mcmc.api.identity import Identity
@@ -36,7 +36,6 @@ from .log_z import LogZ
 from .stored import restored, saved
 
 _RUN, _STAGES = "run.npz", "stages"
-_PROBES = 8
 
 
 class Place(NamedTuple):
@@ -134,7 +133,7 @@ def new(
         "options": dict(options),
         "attrs": {**attributes, "torch_version": str(torch.__version__)},
     }
-    run = Saved(probes(target, _somewhere(target), names), about)
+    run = Saved(probes(target, somewhere(target), names), about)
     claim(place.path, place.resume)
     store = None
     try:
@@ -148,16 +147,6 @@ def new(
     finally:
         if store is None or store.is_empty:
             shutil.rmtree(place.path, ignore_errors=True)
-
-
-def _somewhere(target: Target) -> Tensor:
-    """Positions [dim, n] at which densities are compared, finite ones where there are some."""
-    generator = torch.Generator(target.device).manual_seed(0)
-    try:
-        return target.initial_positions(_PROBES, generator=generator)
-    except ValueError:
-        kind = {"dtype": target.dtype, "device": target.device}
-        return torch.randn(target.dim, _PROBES, generator=generator, **kind)
 
 
 @contextlib.contextmanager

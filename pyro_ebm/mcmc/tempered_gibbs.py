@@ -45,6 +45,7 @@ class TemperedGibbs:
     def __init__(
         self, pairs: BinaryPairs, base_odds: Float[Tensor, " dim"], base_constant: float
     ) -> None:
+        self._made_of = pairs, base_odds, base_constant
         code = library("gibbs")
         self._sweep: Any = code.tempered
         self._sums: Any = code.sums
@@ -57,6 +58,9 @@ class TemperedGibbs:
         self._base = odds.float().contiguous()
         self._constant = pairs.constant - base_constant
         self._work = torch.empty(len(odds), BLOCK)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._made_of
 
     def sweep(self, positions: Tensor, betas: Tensor, key: int, *, number: int) -> Tensor:
         """Positions [dim, chains] after so many sweeps there and back.

@@ -219,6 +219,10 @@ class RecordedDensity:
         self._function = function
         self._recordings: dict[int, Callable] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process records for itself.
+        return type(self), (self._function,)
+
     def __call__(self, positions: Tensor, *more: Any) -> Any:
         # While it is recorded itself, a size is a tensor.
         found = self._recordings.get(int(positions.shape[1]), self._function)

@@ -2,6 +2,7 @@
 
 from .auto_kernel import auto_kernel as auto_kernel
 from .chees import ChEESHMC as ChEESHMC
+from .diagnose_data import diagnose_data as diagnose_data
 from .discrete_kernels import DiscreteLangevin as DiscreteLangevin
 from .discrete_kernels import Gibbs as Gibbs
 from .discrete_kernels import GibbsWithGradients as GibbsWithGradients
@@ -36,6 +37,7 @@ __all__ = [
     "UntilESS",
     "auto_kernel",
     "build_groups",
+    "diagnose_data",
     "from_store",
     "sample",
 ]

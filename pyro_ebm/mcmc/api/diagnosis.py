@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from pyro_ebm.diagnostics import RELIABLE_DRAWS, bfmi, ess_is_reliable
+from pyro_ebm.target import Target
 
 from ..adaptation import SETTLE
 from . import figures, sentences
@@ -102,7 +103,7 @@ def _checks(record: RunRecord, seen: _Seen) -> Iterator[Finding]:
             yield sentences.runaway(record, away)
             return
         # A density that lacks log Z(theta) falls elsewhere than the posterior.
-        whole = "auxiliary_exact" not in record.attrs
+        whole = isinstance(record.target, Target) and "auxiliary_exact" not in record.attrs
         if whole and suspicious and (flat := flat_directions(record, moving)) is not None:
             yield sentences.flat(flat)
             return

@@ -23,6 +23,7 @@ from pyro_ebm.target.program import ModelProgram
 from .evaluated import Evaluated, evaluated, unconstrained
 from .inputs import as_array, constant_data
 from .labels import Labels, event_dim_in_plates
+from .model_graph import model_graph
 from .predictive import forward_draws, latent_draws, model_of
 from .predictive import predict as predict
 from .record import RunRecord as RunRecord
@@ -114,6 +115,7 @@ def build_groups(
         "complete": record.complete,
         "thinning": record.thinning,
         **_attributes(facts, kept, log_likelihood=log_likelihood),
+        "model_graph": model_graph(record.target.described, facts),
         **({"sampled_sites": [*record.target.sampled]} if record.target.sampled else {}),
     }
     return Parts(

@@ -79,6 +79,16 @@ def probes(target: Target, start: Tensor, sites: Collection[str]) -> dict[str, n
     return {name: value.cpu().numpy() for name, value in named.items()}
 
 
+def somewhere(target: Target) -> Tensor:
+    """Positions [dim, n] at which densities are compared, finite ones where there are some."""
+    generator = torch.Generator(target.device).manual_seed(0)
+    try:
+        return target.initial_positions(_PROBES, generator=generator)
+    except ValueError:
+        kind = {"dtype": target.dtype, "device": target.device}
+        return torch.randn(target.dim, _PROBES, generator=generator, **kind)
+
+
 def check_same(path: Path, run: Saved, target: Target, now: Identity) -> None:
     """Refuse to go on with another model, other data or other settings.
 

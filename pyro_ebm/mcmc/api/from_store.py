@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pyro_ebm.inference_data import to_inference_data
+from pyro_ebm.inference_data import DATA_GROUPS, to_inference_data
 
 from .. import checkpoint
+from .export import Groups
 from .folder import ESTIMATE, ESTIMATE_FORMAT, ESTIMATE_GROUP
+from .merging import merged_attributes, merged_superchains
+from .shard import attributes_of
+from .shard_folder import ended_shards, folder_of_shard, is_sharded, read_run
+from .sharded import attributes_of_whole
 from .store import Contents, read_contents
 from .stored_group import DISCRETE_STATISTICS, StoredGroup
 
@@ -25,6 +31,7 @@ def from_store(path: str | PathLike[str]) -> Any:
     had at the last checkpoint. They are mapped from the disk: what is not looked at is not read.
     Where the model could not be evaluated any more, the last draws are there as unconstrained
     coordinates only; a warning tells how many.
+    Of a run in shards, those count that have ended.
     Log likelihoods and energies need the model: ``MCMC.resume(path, kernel)`` and ``to_arviz()``.
 
     Of an estimate it gives what ``LogZ.to_arviz()`` gives, but for log likelihoods and log priors.
@@ -39,22 +46,68 @@ def from_store(path: str | PathLike[str]) -> Any:
     folder = Path(path)
     if (folder / ESTIMATE).exists():
         return _estimate(folder)
+    if is_sharded(folder):
+        return _shards(folder)
     contents = read_contents(folder)
-    about, now = contents.run.about, contents.checkpoint.about
-    groups: dict[str, dict[str, np.ndarray]] = _sampled(folder, contents, "", contents.num_draws)
+    groups = _groups(folder, contents, contents.num_draws)
+    return _labelled(groups, contents, attributes_of(contents))
+
+
+def _shards(folder: Path) -> Any:
+    """The shards of a run that have ended, their chains one after another."""
+    run = read_run(folder)
+    rows, ended = ended_shards(folder, run)
+    if not ended:
+        raise ValueError(
+            f"{folder} holds a run in {run.num_shards} shards, of which none has ended yet."
+        )
+    contents = {i: read_contents(folder_of_shard(folder, i)) for i in ended}
+    parts = [_groups(folder_of_shard(folder, i), found, rows) for i, found in contents.items()]
+    groups = {
+        name: group if name in DATA_GROUPS else _merged(name, [part[name] for part in parts])
+        for name, group in parts[0].items()
+        if all(name in part for part in parts)
+    }
+    complete = len(ended) == run.num_shards and rows == run.options["num_samples"]
+    attributes = merged_attributes(
+        {i: attributes_of(found) for i, found in contents.items()},
+        attributes_of_whole(run, ended, complete=complete),
+    )
+    return _labelled(groups, contents[ended[0]], attributes)
+
+
+def _merged(name: str, parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """One sampled group of all shards."""
+    rows = min(next(iter(part.values())).shape[1] for part in parts)
+    found = {
+        variable: np.concatenate([part[variable][:, :rows] for part in parts])
+        for variable in parts[0]
+        if variable != "superchain"
+    }
+    if "superchain" in parts[0]:
+        ids = merged_superchains([part["superchain"][:, 0] for part in parts])
+        assert ids is not None
+        shape = (len(ids), rows)
+        found["superchain"] = np.broadcast_to(ids[:, None], shape).astype(np.int32)
+    return found
+
+
+def _groups(folder: Path, contents: Contents, rows: int) -> Groups:
+    """All that there is of a run, of so many draws."""
+    about = contents.run.about
+    groups = _sampled(folder, contents, "", rows)
     if about["save_warmup"]:
         kept = int(contents.checkpoint.arrays["warmup_kept"].min())
-        rows = min(kept, about["warmup_steps"])
-        groups |= _sampled(folder, contents, "warmup_", rows)
+        groups |= _sampled(folder, contents, "warmup_", min(kept, about["warmup_steps"]))
     for name, value in contents.run.arrays.items():
         group, _, variable = name.partition("/")
-        if group in ("observed_data", "constant_data"):
+        if group in DATA_GROUPS:
             groups.setdefault(group, {})[variable] = value
-    attributes = {
-        **about["attrs"],
-        "complete": now["finished"],
-        **{name: value for name, value in now.items() if name != "finished"},
-    }
+    return groups
+
+
+def _labelled(groups: Groups, contents: Contents, attributes: Mapping[str, Any]) -> Any:
+    about = contents.run.about
     return to_inference_data(
         groups,
         dims={name: tuple(axes) for name, axes in about["dims"].items()},
@@ -71,7 +124,7 @@ def _estimate(folder: Path) -> Any:
             f"{folder} was written by another version of pyro_ebm, in format {about['format']}; "
             f"this one reads format {ESTIMATE_FORMAT}."
         )
-    groups: dict[str, dict[str, np.ndarray]] = {}
+    groups: Groups = {}
     for name, value in arrays.items():
         group, slash, variable = name.partition("/")
         if slash:
@@ -85,9 +138,7 @@ def _estimate(folder: Path) -> Any:
     )
 
 
-def _sampled(
-    folder: Path, contents: Contents, prefix: str, rows: int
-) -> dict[str, dict[str, np.ndarray]]:
+def _sampled(folder: Path, contents: Contents, prefix: str, rows: int) -> Groups:
     """The groups of one stage."""
     group = StoredGroup(folder, contents.layout, prefix=prefix)
     positions = group.positions(rows).permute(2, 0, 1).numpy()

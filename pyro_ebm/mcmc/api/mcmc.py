@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from os import PathLike
 from typing import Any
 
@@ -13,6 +14,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyro_ebm.inference_data import print_table
+from pyro_ebm.shards import SerialExecutor, check_executor
 from pyro_ebm.target import Target, worthwhile_threads
 
 from ..run import Plan, Progress, Result, run_chains
@@ -39,6 +41,16 @@ from .mixed import warmup_of
 from .outcome import outcome, tell
 from .progress import ProgressBar
 from .samples import diagnostics, get_samples
+from .shard_folder import is_sharded, resumed_options
+from .sharded import (
+    Place,
+    Whole,
+    check_no_crossing,
+    check_shards,
+    run_shards,
+    shards_taken_up,
+    tell_of_shards,
+)
 from .starts import Starts, given_starts, initial_starts, one_chain_of, starts_after, validate
 from .stopping import UntilESS
 from .store import RESUME, Contents, RunStore, StoreOptions, read_contents
@@ -79,6 +91,11 @@ class MCMC:
         was killed can be resumed; one is written when a run ends too, however it ends.
     :param chain_batch_size: evaluate the density for so many chains at a time, which bounds the
         memory that large data or nets need; all at once unless given.
+    :param executor: makes the chains in shards of ``shard_size``, each with a random stream and a
+        warm-up of its own, on whatever has the interface of :class:`concurrent.futures.Executor`:
+        :class:`.WorkerProcesses`, a ``ProcessPoolExecutor``, ``client.get_executor()`` of a Dask
+        client. The draws do not depend on it, and :class:`.SerialExecutor` makes the same here.
+    :param shard_size: chains of a shard.
     :param stop: ends the run at fewer draws than ``num_samples`` when these are worth enough:
         :class:`.UntilESS`. Not with ``store``, which goes on where it is told to.
     """
@@ -105,6 +122,8 @@ class MCMC:
         checkpoint_seconds: float | int = 60.0,
         stop: UntilESS | None = None,
         chain_batch_size: int | None = None,
+        executor: Executor | None = None,
+        shard_size: int = 256,
     ) -> None:
         check_kernel(kernel)
         steps = 0 if warmup_steps is None else warmup_steps
@@ -114,7 +133,12 @@ class MCMC:
         check_whole("warmup_steps", steps, 0)
         if chain_batch_size is not None:
             check_whole("chain_batch_size", chain_batch_size, 1)
-        kernel.check_num_chains(num_chains)
+        check_executor(executor)
+        check_whole("shard_size", shard_size, 1)
+        if executor is not None:
+            check_shards(num_chains, shard_size)
+            check_no_crossing({"stop": stop, "hook_fn": hook_fn, "warmup_from": warmup_from})
+        kernel.check_num_chains(num_chains if executor is None else min(num_chains, shard_size))
         if sites is not None and save_params is not None and set(sites) != set(save_params):
             raise ValueError("sites and save_params name the same thing; give one of them.")
         if warmup_from is not None and initial_params is not None:
@@ -144,6 +168,7 @@ class MCMC:
         self.checkpoint_seconds = float(checkpoint_seconds)
         self.stop = stop
         self.chain_batch_size = chain_batch_size
+        self.executor, self.shard_size = executor, shard_size
         self._resumes = False
         self._wanted: int | None = None
         self._record: RunRecord | None = None
@@ -156,6 +181,7 @@ class MCMC:
         kernel: AnyKernel,
         *,
         num_samples: int | None = None,
+        executor: Executor | None = None,
     ) -> MCMC:
         """Go on with a run that was killed, interrupted, failed, or has finished.
 
@@ -165,11 +191,21 @@ class MCMC:
         :param path: the ``store=`` of the run.
         :param kernel: the kernel, on the model, that the run was begun with.
         :param num_samples: draws per chain, with those that are there; as before unless given.
+        :param executor: of a run in shards, makes those that are missing; another than before if
+            you like. Unless given they are made here, one after another.
         :raises FileNotFoundError: there is no run.
         :raises ValueError: a file is damaged, or fewer draws are asked for than there are. And
             :meth:`run` raises it where kernel, model or arguments are not those of the run.
         """
         folder = folder_of("path", path)
+        check_executor(executor)
+        if is_sharded(folder):
+            known = resumed_options(folder, num_samples)
+            mcmc = cls(kernel, store=folder, executor=executor or SerialExecutor(), **known)
+            mcmc._resumes = True
+            return mcmc
+        if executor is not None:
+            raise ValueError(f"{folder} is a run in one piece: resume it without executor=.")
         options, wanted = options_of(folder, read_contents(folder), num_samples)
         mcmc = cls(kernel, wanted, store=folder, **options._asdict())
         mcmc._resumes, mcmc._wanted = True, num_samples
@@ -185,6 +221,9 @@ class MCMC:
         :raises FileExistsError: ``store`` is there already.
         """
         self._record = self._result = None
+        if self.executor is not None:
+            self._run_in_shards(self.executor, args, kwargs)
+            return
         contents = None
         with poutine.block(), contextlib.ExitStack() as stack:
             if self.store and self._resumes:
@@ -246,6 +285,35 @@ class MCMC:
             thinning=self.thinning,
         )
         tell(result, self.num_samples)
+
+    def _run_in_shards(self, executor: Executor, args: tuple, kwargs: Mapping[str, Any]) -> None:
+        with poutine.block(), contextlib.ExitStack() as stack:
+            run = None
+            if self.store and self._resumes:
+                run = stack.enter_context(shards_taken_up(self.store))
+            elif self.store:
+                check_free(self.store, RESUME)
+            contents = None if run is None else Contents(run.saved, run.saved)
+            target = self.kernel.target(args, kwargs, self._example_params(contents))
+            options = {
+                **self._options()._asdict(),
+                "num_samples": self.num_samples,
+                "shard_size": self.shard_size,
+            }
+            whole = Whole(
+                type(self),
+                self.kernel,
+                target,
+                args,
+                kwargs,
+                options=options,
+                others={"disable_validation": self.disable_validation},
+                initial_params=self.initial_params,
+                identity=self._identity(target, args, kwargs),
+            )
+            place = Place(executor, self.store, run, self.disable_progbar)
+            self._record, error = run_shards(whole, place)
+        tell_of_shards(self._record, error)
 
     def _identity(self, target: Target, args: tuple, kwargs: Mapping[str, Any]) -> Identity:
         return identity(target, args, kwargs, kernel=settings_of(self.kernel))
@@ -339,6 +407,10 @@ class MCMC:
         return one_chain_of(self.initial_params, self.num_chains)
 
     def _state(self) -> Any:
+        if self.executor is not None:
+            raise ValueError(
+                "warmup_from= needs a run in one piece: of one in shards each has learned its own."
+            )
         if self._result is None or self._result.state is None:
             raise ValueError("warmup_from= needs an MCMC that has run.")
         return self._result.state
@@ -368,12 +440,17 @@ class MCMC:
 
         :raises RuntimeError: before the run, or when it was interrupted before the first draw.
         """
-        record = self._last_record()
+        record = self.last_record
         if record.num_draws == 0:
             raise RuntimeError("The run ended before every chain had made its first draw.")
         return record
 
-    def _last_record(self) -> RunRecord:
+    @property
+    def last_record(self) -> RunRecord:
+        """The same, also where there is no draw.
+
+        :raises RuntimeError: before the run.
+        """
         if self._record is None:
             raise RuntimeError("There are no draws yet: call run() first.")
         return self._record
@@ -401,7 +478,7 @@ class MCMC:
 
         :raises RuntimeError: before the run.
         """
-        return diagnose(self._last_record())
+        return diagnose(self.last_record)
 
     def predict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Posterior predictive draws for new arguments of the model: [chain, draw, ...] by site."""

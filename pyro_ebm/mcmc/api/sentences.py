@@ -80,6 +80,15 @@ def moving(record: RunRecord, name: str, size: float) -> Finding:
 
 def partial(record: RunRecord) -> Finding:
     """The run was interrupted."""
+    missing = record.attrs.get("missing_shards")
+    if missing:
+        return Finding(
+            "problem",
+            "partial",
+            f"The run is partial: {len(missing)} of its {record.attrs['num_shards']} shards did "
+            "not end.",
+            "What is there can be used as a run of fewer chains.",
+        )
     return Finding(
         "problem",
         "partial",

@@ -65,13 +65,18 @@ class Contents(NamedTuple):
         return None if found is None else torch.from_numpy(found)
 
 
+def has_begun(path: Path) -> bool:
+    """Whether the folder holds a run that can go on."""
+    return (path / _RUN).exists() and (path / _STATE).exists()
+
+
 def read_contents(path: Path) -> Contents:
     """What the folder of a run says of it.
 
     :raises FileNotFoundError: there is no run.
     :raises ValueError: a file is cut off or damaged, or from a later version of this package.
     """
-    if not (path / _RUN).exists() or not (path / _STATE).exists():
+    if not has_begun(path):
         raise FileNotFoundError(f"{path} holds no run that MCMC(..., store=) has written.")
     contents = Contents(checkpoint.read(path / _RUN), checkpoint.read(path / _STATE))
     if contents.run.about["format"] != _FORMAT:

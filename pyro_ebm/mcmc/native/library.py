@@ -54,16 +54,19 @@ def _library(name: str) -> ctypes.CDLL | str:
 
 def _loaded(name: str) -> ctypes.CDLL:
     source = Path(__file__).with_name(f"{name}.c")
-    compiler = _compiler()
-    stamp = os.stat(compiler[0]).st_mtime_ns
+    command = compiler()
+    stamp = os.stat(command[0]).st_mtime_ns
     sources = [source, *sorted(source.parent.glob("*.h"))]
-    parts = (*(each.read_bytes() for each in sources), *map(str, compiler), str(stamp), *_OPTIONS)
-    path = kept(name, ".so", parts, functools.partial(_compile, compiler, source))
+    parts = (*(each.read_bytes() for each in sources), *map(str, command), str(stamp), *_OPTIONS)
+    path = kept(name, ".so", parts, functools.partial(_compile, command, source))
     return ctypes.CDLL(str(path))
 
 
-def _compiler() -> list[str]:
-    """The command, its program by its whole path: $CC, else the first that there is."""
+def compiler() -> list[str]:
+    """The command, its program by its whole path: $CC, else the first that there is.
+
+    :raises NoLibrary: there is none.
+    """
     given = (os.environ.get("CC") or "").split()
     for command in [given] if given else [[each] for each in _COMPILERS]:
         program = shutil.which(command[0])

@@ -1,0 +1,57 @@
+"""A run from wherever it is kept: a file of ArviZ data, or the folder of a run on disk."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pyro_ebm.inference_data import datasets_of, parsed_attributes, read_netcdf
+from pyro_ebm.mcmc.api import from_store
+from pyro_ebm.mcmc.api.folder import ESTIMATE_GROUP
+
+
+class BadInput(Exception):
+    """What is asked for cannot be had from what is given; the message says why, in a sentence."""
+
+
+class Run(NamedTuple):
+    """ArviZ data, its groups by name, its attributes, and what was to be told while it was read."""
+
+    path: Path
+    data: Any
+    groups: Mapping[str, Any]
+    attrs: Mapping[str, Any]
+    told: tuple[str, ...]
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether it is an estimate of log Z."""
+        return ESTIMATE_GROUP in self.groups or "log_z" in self.attrs
+
+
+def read_run(path: Path) -> Run:
+    """The run in a ``.nc`` file or in the folder of a ``store=``.
+
+    :raises BadInput: there is none, or it is damaged.
+    :raises ImportError: h5netcdf is missing.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        data = _read(path)
+    groups = datasets_of(data)
+    if not groups:
+        raise BadInput(f"{path} holds no draws and no estimate yet.")
+    told = tuple(str(w.message) for w in caught if w.category is UserWarning)
+    attrs = parsed_attributes({**data.attrs, **next(iter(groups.values())).attrs})
+    return Run(path, data, groups, attrs, told)
+
+
+def _read(path: Path) -> Any:
+    if not path.exists():
+        raise BadInput(f"There is no {path}: give a .nc file, or the folder of a run on disk.")
+    try:
+        return from_store(path) if path.is_dir() else read_netcdf(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(str(error.args[0] if error.args else error)) from error

@@ -1,0 +1,99 @@
+"""Runs of one model become one; runs of different ones are refused by what is different."""
+
+import arviz as az
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import pyro_ebm as ebm
+from pyro_ebm.__main__ import main
+
+from .conftest import written
+
+
+def merged(tmp_path, *paths):
+    out = tmp_path / "merged.nc"
+    status = main(["merge", *map(str, paths), "-o", str(out)])
+    return status, out
+
+
+def test_chains_follow_one_another(files, tmp_path, capsys):
+    status, out = merged(tmp_path, files["first"], files["second"])
+    assert status == 0
+    assert "16 chains of 60 draws" in capsys.readouterr().out
+    data, parts = az.from_netcdf(str(out)), [az.from_netcdf(files[n]) for n in ("first", "second")]
+    for group in ("posterior", "sample_stats", "unconstrained_posterior", "log_likelihood"):
+        for name in parts[0][group].data_vars:
+            whole = np.concatenate([part[group][name].values for part in parts])
+            assert_array_equal(data[group][name].values, whole)
+    assert data.posterior["chain"].values.tolist() == list(range(16))
+    assert data.posterior.attrs["num_chains"] == 16
+    assert_array_equal(data.observed_data["y"].values, parts[0].observed_data["y"].values)
+    assert main(["report", str(out)]) == 0
+
+
+def test_a_folder_of_shards_is_merged_like_a_file(files, tmp_path):
+    status, out = merged(tmp_path, files["store"], files["second"])
+    assert status == 0
+    assert az.from_netcdf(str(out)).posterior.sizes["chain"] == 16
+
+
+def test_the_same_draws_twice_are_refused(files, tmp_path, capsys):
+    assert merged(tmp_path, files["first"], files["store"])[0] == 2
+    assert "hold the same draws: they would count double" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({"z": (2, 60)}, "it has no variable 'square'"),
+        ({"x": (2, 60, 3), "square": (2, 60)}, "its 'x' is of shape"),
+        ({"x": (2, 60), "square": (2, 60), "more": (2, 60)}, "it has a variable 'more' too"),
+        ({"x": (2, 50), "square": (2, 50)}, "has chains of 50 draws and"),
+    ],
+    ids=["names", "shape", "more", "length"],
+)
+def test_a_run_of_another_model_is_refused_by_name(files, tmp_path, capsys, other, why):
+    posterior = {name: np.random.default_rng(0).normal(size=shape) for name, shape in other.items()}
+    data = ebm.inference_data.to_inference_data({"posterior": posterior})
+    path = written(data, tmp_path / "other.nc")
+    assert merged(tmp_path, files["first"], path)[0] == 2
+    assert why in capsys.readouterr().err
+
+
+def test_a_run_on_other_data_is_refused_by_name(files, tmp_path, capsys):
+    data = az.from_netcdf(files["second"]).load()
+    data.observed_data["y"] = data.observed_data["y"] + 1.0
+    path = written(data, tmp_path / "other.nc")
+    assert merged(tmp_path, files["first"], path)[0] == 2
+    assert "its data 'y' are others" in capsys.readouterr().err
+
+
+def test_an_estimate_or_one_run_alone_is_refused(files, tmp_path, capsys):
+    assert merged(tmp_path, files["first"], files["estimate"])[0] == 2
+    assert "holds no chains of a run of MCMC" in capsys.readouterr().err
+    assert merged(tmp_path, files["first"])[0] == 2
+    assert "expected two runs or more, got 1" in capsys.readouterr().err
+
+
+def test_nothing_is_written_over(files, tmp_path, capsys):
+    out = tmp_path / "merged.nc"
+    out.write_text("kept")
+    assert merged(tmp_path, files["first"], files["second"])[0] == 2
+    assert "exists already" in capsys.readouterr().err
+    assert out.read_text() == "kept"
+
+
+def test_superchains_stay_apart(tmp_path):
+    def run(name):
+        ids = np.repeat(np.arange(2), 2)[:, None].repeat(5, 1)
+        rng = np.random.default_rng(int(name))
+        groups = {
+            "posterior": {"x": rng.normal(size=(4, 5))},
+            "sample_stats": {"superchain": ids},
+        }
+        return written(ebm.inference_data.to_inference_data(groups), tmp_path / f"{name}.nc")
+
+    _, out = merged(tmp_path, run("1"), run("2"))
+    ids = az.from_netcdf(str(out)).sample_stats["superchain"].values[:, 0]
+    assert ids.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]

@@ -1,0 +1,139 @@
+"""The page on a run says what the run says, and stands by itself."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import pyro_ebm as ebm
+from pyro_ebm.__main__ import main
+from pyro_ebm.mcmc.api.diagnose_data import diagnose_data
+
+from ..mcmc.sharded_run import begun
+from .conftest import written
+from .pages import Page
+
+
+def page_of(path, tmp_path):
+    out = tmp_path / "page.html"
+    assert main(["report", str(path), "-o", str(out)]) == 0
+    return Page(out.read_text(encoding="utf-8"))
+
+
+def test_the_verdict_without_the_model_is_that_with_it():
+    for options in ({"num_samples": 60}, {"num_samples": 10}):
+        mcmc = begun(**options)
+        assert diagnose_data(mcmc.to_arviz()) == mcmc.diagnose()
+
+
+@pytest.mark.parametrize("kind", ["first", "store"])
+def test_the_page_on_a_run_has_all_its_sections(files, tmp_path, kind):
+    page = page_of(files[kind], tmp_path)
+    assert page.sections == ["verdict", "summary", "pictures", "model", "made"]
+    assert len(page.images) == 2
+    assert all(image["alt"] for image in page.images)
+    assert page.attributes["html"]["lang"] == "en"
+    assert page.elsewhere == []
+    for word in ("split R-hat", "ess_bulk", "square", "Normal", "seed", "depends on", "NUTS"):
+        assert word in page.text, word
+
+
+def test_the_page_says_what_the_verdict_says(files, tmp_path, capsys):
+    page = page_of(files["first"], tmp_path)
+    verdict = diagnose_data(ebm.from_store(files["store"]))
+    for line in verdict.splitlines():
+        assert line.removeprefix("- ") in page.text.replace("  ", " ")
+    assert verdict.splitlines()[0] in capsys.readouterr().out
+
+
+def test_the_page_on_an_estimate_tells_log_z_and_its_trust(files, tmp_path):
+    page, estimate = page_of(files["estimate"], tmp_path), files["log_z"]
+    assert page.sections == ["verdict", "log-z", "pictures", "summary", "model", "made"]
+    assert f"log Z = {estimate!r}".partition(" [")[0] in page.text
+    assert estimate.why in page.text
+    assert f"{estimate.khat:.2f} (up to 0.7 is good)" in page.text
+    assert len(page.images) == 3
+
+
+def test_the_estimate_on_disk_makes_the_same_page(tmp_path):
+    path = tmp_path / "log_z"
+    estimate = ebm.AIS(ebm.Ising.lattice((2, 2)), disable_progbar=True, store=path).run()
+    page = page_of(path, tmp_path)
+    assert f"{estimate!r}".partition(" [")[0] in page.text
+
+
+def test_names_from_a_model_cannot_break_the_page(tmp_path):
+    draws = np.random.default_rng(0).normal(size=(2, 60))
+    data = ebm.inference_data.to_inference_data({"posterior": {"<b>&\"'": draws}})
+    page = page_of(written(data, tmp_path / "odd.nc"), tmp_path)
+    assert "<b>&\"'" in page.text
+
+
+def test_data_of_another_package_get_a_page_too(tmp_path):
+    rng = np.random.default_rng(0)
+    groups = {
+        "posterior": {"x": rng.normal(size=(4, 200)), "label": np.full((4, 200), 1)},
+        "sample_stats": {"diverging": rng.random((4, 200)) < 0.1},
+    }
+    data = ebm.inference_data.to_inference_data(groups)
+    page = page_of(written(data, tmp_path / "other.nc"), tmp_path)
+    assert page.sections == ["verdict", "summary", "pictures", "made"]
+    assert "diverged" in page.text
+
+
+def test_without_matplotlib_the_page_says_what_is_missing(files, tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    page = page_of(files["first"], tmp_path)
+    assert page.images == []
+    assert "pip install 'pyro_ebm[plot]'" in page.text
+
+
+def test_the_page_goes_beside_the_run_unless_told_otherwise(files, tmp_path):
+    path = shutil.copy(files["first"], tmp_path / "run.nc")
+    assert main(["report", str(path)]) == 0
+    assert (tmp_path / "run.html").exists()
+
+
+def bad_inputs(tmp_path):
+    broken = tmp_path / "broken.nc"
+    broken.write_bytes(b"no netCDF")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    return {
+        "There is no": tmp_path / "nothing.nc",
+        "is no file of ArviZ data, or damaged": broken,
+        "holds no run": empty,
+    }
+
+
+@pytest.mark.parametrize("sentence", ["There is no", "is no file", "holds no run"])
+def test_what_cannot_be_read_gets_a_sentence_and_status_2(tmp_path, capsys, sentence):
+    path = next(p for words, p in bad_inputs(tmp_path).items() if words.startswith(sentence))
+    assert main(["report", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert "Traceback" not in said
+    assert said.startswith("python -m pyro_ebm report: ")
+
+
+def test_a_damaged_store_gets_a_sentence(files, tmp_path, capsys):
+    path = tmp_path / "run.zarr"
+    shutil.copytree(files["store"], path)
+    checkpoint = path / "shard-0000.zarr" / "checkpoint.npz"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    assert main(["report", str(path)]) == 2
+    assert "is cut off or damaged" in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_written_is_status_1(files, tmp_path, capsys):
+    assert main(["report", str(files["first"]), "-o", str(tmp_path / "no" / "page.html")]) == 1
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_info_tells_what_a_report_of_a_bug_needs(capsys):
+    assert main(["info"]) == 0
+    said = capsys.readouterr().out
+    for word in ("torch", "pyro-ppl", "Devices", "C compiler", "Gears", "Cache folder"):
+        assert word in said
