@@ -117,6 +117,12 @@ from .minimization import BasinHopping as BasinHopping
 from .minimization import Minima as Minima
 from .minimization import SimulatedAnnealing as SimulatedAnnealing
 from .minimization import minimize as minimize
+from .mixtures import GaussianMixture as GaussianMixture
+from .mixtures import MixturePosterior as MixturePosterior
+from .mixtures import MixturePrior as MixturePrior
+from .mixtures import Selection as Selection
+from .mixtures_plot import plot_components as plot_components
+from .mixtures_plot import plot_density as plot_density
 from .samples_plot import plot_samples as plot_samples
 from .target import Target as Target
 from .thermodynamics import thermodynamics as thermodynamics
@@ -162,6 +168,7 @@ __all__ = [
     "Funnel",
     "Gaussian",
     "GaussianLikelihood",
+    "GaussianMixture",
     "GaussianMixtureEnergy",
     "GaussianRBM",
     "Generated",
@@ -183,6 +190,8 @@ __all__ = [
     "MLPEnergy",
     "Minima",
     "Mixture",
+    "MixturePosterior",
+    "MixturePrior",
     "MuellerBrown",
     "NUTSMoves",
     "NoiseContrastive",
@@ -197,6 +206,7 @@ __all__ = [
     "PseudoLikelihood",
     "Quartic",
     "ScoreMatching",
+    "Selection",
     "SlicedScoreMatching",
     "StudentT",
     "SwendsenWang",
@@ -228,6 +238,8 @@ __all__ = [
     "mode_coverage",
     "nearest_neighbour_share",
     "plot_calibration",
+    "plot_components",
+    "plot_density",
     "plot_energies",
     "plot_landscape",
     "plot_learning",

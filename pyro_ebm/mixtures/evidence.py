@@ -21,8 +21,9 @@ from pyro_ebm.annealing.weights import systematic_resampling
 from .anneal import ISLAND, anneal, mean_of, pilot
 from .gibbs import Gibbs, Particles
 
-# Steps for each squared barrier, and no fewer or more than these.
-_STEPS, _FEWEST, _MOST = 2.5, 60, 1000
+# Steps for each squared barrier, and no fewer or more than these; and as many as make the relative
+# variance of a particle's weight this.
+_STEPS, _FEWEST, _MOST, _VARIANCE = 2.5, 60, 1200, 5.0
 _BACKWARD_ISLANDS = 4
 NUM_CHAINS, NUM_DRAWS = 64, 50
 _WARMUP, _THINNING = 100, 4
@@ -45,7 +46,8 @@ def posterior(
     :param log_jacobian: what is added to log Z for the units of the data.
     """
     schedule, barrier = pilot(gibbs, generator)
-    number = min(_MOST, max(_FEWEST, math.ceil(_STEPS * barrier**2)))
+    wanted = max(_STEPS * barrier**2, sum(schedule.hardness) ** 2 / _VARIANCE)
+    number = min(_MOST, max(_FEWEST, math.ceil(wanted)))
     betas = equal_barriers(schedule.betas, schedule.hardness, number)
     forwards = [
         anneal(gibbs, betas, gibbs.prior(ISLAND, generator), generator)
