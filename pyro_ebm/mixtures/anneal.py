@@ -31,6 +31,7 @@ from pyro_ebm.annealing.weights import (
 )
 
 from .gibbs import Gibbs, Particles, Tilted
+from .reseed import Reseed
 
 _RESAMPLE_BELOW = 0.5
 _STRIDE = 0.5
@@ -39,6 +40,14 @@ _PILOT, _MOST_PILOT_STEPS = 512, 400
 _MEASURED, _PILOTS, ISLAND = (60, 120), 2, 256
 # Steps on either side that what a step adds is averaged over.
 _SMOOTH = 4
+
+
+class Moves(NamedTuple):
+    """What moves the particles: a sweep, and after it a component put down anew; backwards the
+    other way round."""
+
+    gibbs: Gibbs
+    reseed: Reseed
 
 
 class Island(NamedTuple):
@@ -72,11 +81,12 @@ class Annealed(NamedTuple):
         return max(0.0, sum(self.variance))
 
 
-def pilot(gibbs: Gibbs, generator: torch.Generator) -> tuple[Schedule, float]:
+def pilot(moves: Moves, generator: torch.Generator) -> tuple[Schedule, float]:
     """A schedule, and the barrier of the whole path.
 
     Powers are found on the way, each a fixed local barrier ahead, and then measured twice more.
     """
+    gibbs, reseed = moves
     particles = gibbs.prior(_PILOT, generator)
     log_weights = particles.log_weights.new_zeros(_PILOT, dtype=torch.float64)
     betas, barrier = [0.0], []
@@ -96,16 +106,19 @@ def pilot(gibbs: Gibbs, generator: torch.Generator) -> tuple[Schedule, float]:
             particles, there = particles.take(chosen), _take(there, chosen)
             log_weights = torch.zeros_like(log_weights)
         particles = gibbs.move(particles, there, following, generator)
+        log_components = gibbs.log_components(particles)
+        here = gibbs.tilted(particles, log_components, following)
+        particles, *_ = reseed(particles, log_components, here, following, generator)
         betas.append(following)
     schedule = Schedule(betas, barrier)
     total = sum(barrier)
     for number in _MEASURED:
-        schedule, total = _measured(gibbs, schedule, number, generator)
+        schedule, total = _measured(moves, schedule, number, generator)
     return schedule, total
 
 
 def _measured(
-    gibbs: Gibbs, schedule: Schedule, number: int, generator: torch.Generator
+    moves: Moves, schedule: Schedule, number: int, generator: torch.Generator
 ) -> tuple[Schedule, float]:
     """The hardness of so many steps, from islands that are thrown away.
 
@@ -114,7 +127,8 @@ def _measured(
     """
     betas = equal_barriers(schedule.betas, schedule.hardness, number)
     pilots = [
-        anneal(gibbs, betas, gibbs.prior(ISLAND, generator), generator) for _ in range(_PILOTS)
+        anneal(moves, betas, moves.gibbs.prior(ISLAND, generator), generator)
+        for _ in range(_PILOTS)
     ]
     barrier = torch.tensor([each.barrier for each in pilots], dtype=torch.float64)
     square = barrier.square().mean(0)
@@ -127,7 +141,7 @@ def _measured(
 
 
 def anneal(
-    gibbs: Gibbs,
+    moves: Moves,
     betas: list[float],
     start: Particles,
     generator: torch.Generator,
@@ -139,16 +153,17 @@ def anneal(
     :param betas: from 0 to 1, ascending, backwards too.
     :param start: draws of the prior; backwards, of the posterior.
     """
+    gibbs, reseed = moves
     path = betas[::-1] if backwards else betas
     particles, number = start, len(start.log_weights)
     log_weights = start.log_weights.new_zeros(number, dtype=torch.float64)
     family = torch.arange(number, device=log_weights.device)
     log_z, barrier, variance = 0.0, [], []
+    log_components = gibbs.log_components(particles)
+    here = gibbs.tilted(particles, log_components, path[0])
     for step, beta in enumerate(path[1:], 1):
-        log_components = gibbs.log_components(particles)
-        before = gibbs.tilted(particles, log_components, path[step - 1]).log_likelihood
-        tilted = gibbs.tilted(particles, log_components, beta)
-        increments = tilted.log_likelihood - before
+        there = gibbs.tilted(particles, log_components, beta)
+        increments = there.log_likelihood - here.log_likelihood
         barrier.append(local_barrier(log_weights, increments))
         squares = _squares(log_weights, family)
         log_weights = log_weights + increments
@@ -158,10 +173,18 @@ def anneal(
         if effective_sample_size(log_weights) < _RESAMPLE_BELOW * number:
             log_z += float(log_mean_exp(log_weights))
             chosen = systematic_resampling(log_weights, _offset(generator))
-            particles, tilted = particles.take(chosen), _take(tilted, chosen)
-            family = family[chosen]
+            particles, there = particles.take(chosen), _take(there, chosen)
+            log_components, family = log_components[chosen], family[chosen]
             log_weights = torch.zeros_like(log_weights)
-        particles = gibbs.move(particles, tilted, beta, generator, backwards=backwards)
+        if backwards:
+            particles, _, there = reseed(particles, log_components, there, beta, generator)
+        particles = gibbs.move(particles, there, beta, generator, backwards=backwards)
+        log_components = gibbs.log_components(particles)
+        here = gibbs.tilted(particles, log_components, beta)
+        if not backwards:
+            particles, log_components, here = reseed(
+                particles, log_components, here, beta, generator
+            )
     log_z += float(log_mean_exp(log_weights))
     return Annealed(Island(log_z, particles, log_weights, family), barrier, variance)
 

@@ -89,6 +89,11 @@ class Gibbs:
         nothing = like.new_zeros(number, self.num_components, len(like))
         return self._draw(nothing, 0.0, None, generator, backwards=True)
 
+    def prior_covariances(self, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Precisions [n, 1, ...] of the prior and their log determinants."""
+        nothing = self._features.new_zeros(number, 1, len(self._features))
+        return self._covariances(nothing, nothing[..., : self.d], generator)
+
     def log_components(self, particles: Particles, features: Tensor | None = None) -> Tensor:
         """log N(x_i; m_k, S_k) [n, K, rows]."""
         _, mean, precision, log_det = particles
@@ -209,9 +214,7 @@ def _times(matrix: Tensor, vector: Tensor) -> Tensor:
 def _memberships(tilted: Tilted, generator: torch.Generator) -> Tensor:
     """One membership of every row, [n, K, rows] of zeros and ones."""
     share, total = tilted.share, tilted.total
-    uniform = torch.rand(
-        total.shape, generator=generator, dtype=total.dtype, device=total.device
-    )
+    uniform = torch.rand(total.shape, generator=generator, dtype=total.dtype, device=total.device)
     # What is left of the uniform when the shares before are gone: the first that exceeds it.
     uniform = uniform.mul_(total)
     members = torch.empty_like(share)

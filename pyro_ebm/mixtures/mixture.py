@@ -11,12 +11,13 @@ from torch import Tensor
 from pyro_ebm.annealing import LogZ
 from pyro_ebm.annealing.start import check_whole
 
-from .anneal import ISLAND
+from .anneal import ISLAND, Moves
 from .evidence import NUM_CHAINS, posterior
 from .gibbs import Gibbs, Particles
 from .prior import MixturePrior
 from .pyro_model import mixture_model
 from .relabel import orders
+from .reseed import Reseed
 from .result import MixturePosterior
 from .rows import as_rows, check_components
 
@@ -100,7 +101,7 @@ class GaussianMixture:
         generator = torch.Generator(rows.device).manual_seed(seed)
         with torch.no_grad():
             evidence, draws = posterior(
-                gibbs,
+                Moves(gibbs, Reseed(gibbs, standard)),
                 self.num_particles // ISLAND,
                 generator,
                 log_jacobian=-len(rows) * float(width.double().log().sum()),

@@ -37,7 +37,9 @@ def orders(probabilities: Tensor, pivot: int) -> Tensor:
     for _ in range(_ITERATIONS):
         agreement = probabilities.mT @ average.clamp(min=_FLOOR).log()
         named = torch.from_numpy(
-            np.stack([linear_sum_assignment(each.T, maximize=True)[1] for each in agreement.numpy()])
+            np.stack(
+                [linear_sum_assignment(each.T, maximize=True)[1] for each in agreement.numpy()]
+            )
         )
         index = named[:, None].expand_as(probabilities)
         average = probabilities.gather(2, index).mean(0)

@@ -20,7 +20,7 @@ def as_rows(data: Any) -> Tensor:
         raise ValueError(f"expected data of real numbers, got {rows.dtype}.")
     if not rows.is_floating_point():
         rows = rows.to(torch.get_default_dtype())
-    if rows.dim() not in (1, 2) or rows.dim() == 2 and rows.shape[1] == 0:
+    if rows.dim() not in (1, 2) or (rows.dim() == 2 and rows.shape[1] == 0):
         raise ValueError(
             f"expected data of shape [n] or [n, d], a row a point, got {tuple(rows.shape)}."
         )
