@@ -74,7 +74,7 @@ def plot_density(
     shown = [posteriors] if isinstance(posteriors, MixturePosterior) else list(posteriors)
     if not shown or any(each.rows.shape[1] > 2 for each in shown):
         raise ValueError("expected mixtures of one or two dimensions, at least one of them.")
-    columns = min(3, len(shown))
+    columns = 2 if len(shown) in (2, 4) else min(3, len(shown))
     lines = math.ceil(len(shown) / columns)
     figure = empty_figure(width=3.6 * columns + 0.6, height=2.9 * lines)
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)

@@ -7,7 +7,8 @@ row, so that
 
     sum_ik P_ik log(P_ik / Q_ik)
 
-is least, P the membership probabilities of the draw; and Q is averaged again, until no name changes.
+is least, P the membership probabilities of the draw; and Q is averaged again, until no name
+changes.
 
 Source: Stephens (2000), Dealing with label switching in mixture models.
 """
@@ -36,14 +37,15 @@ def orders(probabilities: Tensor, pivot: int) -> Tensor:
         return found
     for _ in range(_ITERATIONS):
         agreement = probabilities.mT @ average.clamp(min=_FLOOR).log()
-        named = torch.from_numpy(
-            np.stack(
-                [linear_sum_assignment(each.T, maximize=True)[1] for each in agreement.numpy()]
-            )
-        )
+        named = torch.from_numpy(np.stack([_best(each) for each in agreement.numpy()]))
         index = named[:, None].expand_as(probabilities)
         average = probabilities.gather(2, index).mean(0)
         if bool((named == found).all()):
             break
         found = named
     return found
+
+
+def _best(agreement: np.ndarray) -> np.ndarray:
+    """For each name the component of the draw that it goes to."""
+    return linear_sum_assignment(agreement.T, maximize=True)[1]

@@ -5,7 +5,8 @@ slow to leave it for a small heap far off. Here one component of every particle 
 accepted by Metropolis and Hastings, memberships summed out: its mean near a row or from the prior,
 its precision from the prior, its weight from its prior Beta or from one of small weights, while the
 weights of the others keep their proportions. A covariance that all share is scaled instead, as it
-has to shrink where a heap that it had to cover gets a component of its own. The move is its own reverse.
+has to shrink where a heap that it had to cover gets a component of its own. The move is its own
+reverse.
 
 Source: Richardson, Green (1997), On Bayesian analysis of mixtures with an unknown number of
 components, whose births these are.
@@ -71,10 +72,10 @@ class Reseed:
         moved[every, k] = fresh
         precision, log_det = particles.precision, particles.log_det
         scaled = torch.zeros(n, dtype=torch.float64, device=mean.device)
+        one, its_log_det = gibbs.prior_covariances(n, generator)
         if gibbs.equal:
             precision, log_det, scaled = self._scaled(precision, log_det, generator)
         else:
-            one, its_log_det = gibbs.prior_covariances(n, generator)
             precision, log_det = precision.clone(), log_det.clone()
             precision[every, k], log_det[every, k] = one[:, 0], its_log_det[:, 0]
         other = Particles(proposed, moved, precision, log_det)

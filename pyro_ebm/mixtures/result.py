@@ -1,4 +1,4 @@
-"""The posterior of a Gaussian mixture: draws whose components keep their names, and what they say."""
+"""The posterior of a Gaussian mixture: draws whose components keep their names."""
 
 from __future__ import annotations
 
@@ -36,8 +36,7 @@ class MixturePosterior:
     :mod:`.relabel`. They are numbered by their mean, along the first dimension.
 
     ``weight`` is [chains, draws, K], ``mean`` [chains, draws, K, d] and ``covariance`` [chains,
-    draws, K, d, d]; of scalar data ``mean`` and ``variance`` are [chains, draws, K]. ``evidence`` is
-    the log evidence of this number of components.
+    draws, K, d, d]. ``evidence`` is the log evidence of this number of components.
     """
 
     weight: Float[Tensor, "chains draws components"]

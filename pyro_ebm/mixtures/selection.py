@@ -90,8 +90,8 @@ class Selection:
             ends = f"{row['probability_low']:.3f} - {row['probability_high']:.3f}"
             note = "" if row["reliable"] else "  not reliable"
             lines.append(
-                f"{k:>2}  {row['log_z']:>10.3f}  {row['std_error']:.3f}  {row['probability']:>11.3f}"
-                f"  {ends:>15}  {self.bic[k]:>10.2f}{note}"
+                f"{k:>2}  {row['log_z']:>10.3f}  {row['std_error']:.3f}  "
+                f"{row['probability']:>11.3f}  {ends:>15}  {self.bic[k]:>10.2f}{note}"
             )
         return "\n".join(lines)
 

@@ -1,8 +1,8 @@
 """82 velocities of galaxies in Corona Borealis, in 1000 km/s.
 
 Source: Postman, Huchra, Geller (1986), Probes of large-scale structure in the Corona Borealis
-region; Roeder (1990), Density estimation with confidence sets exemplified by superclusters and voids
-in the galaxies.
+region; Roeder (1990), Density estimation with confidence sets exemplified by superclusters and
+voids in the galaxies.
 """
 
 import torch
