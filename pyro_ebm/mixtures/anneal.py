@@ -38,6 +38,8 @@ _STRIDE = 0.5
 _PILOT, _MOST_PILOT_STEPS = 512, 400
 # Steps of the passes that measure, and how many islands of how many particles each has.
 _MEASURED, _PILOTS, ISLAND = (60, 120), 2, 256
+# A component is put down anew at every so many temperatures: that costs as much as a sweep.
+_RESEED_EVERY = 3
 # Steps on either side that what a step adds is averaged over.
 _SMOOTH = 4
 
@@ -176,12 +178,14 @@ def anneal(
             particles, there = particles.take(chosen), _take(there, chosen)
             log_components, family = log_components[chosen], family[chosen]
             log_weights = torch.zeros_like(log_weights)
-        if backwards:
+        place = len(path) - 1 - step if backwards else step
+        reseeds = place % _RESEED_EVERY == 0
+        if backwards and reseeds:
             particles, _, there = reseed(particles, log_components, there, beta, generator)
         particles = gibbs.move(particles, there, beta, generator, backwards=backwards)
         log_components = gibbs.log_components(particles)
         here = gibbs.tilted(particles, log_components, beta)
-        if not backwards:
+        if not backwards and reseeds:
             particles, log_components, here = reseed(
                 particles, log_components, here, beta, generator
             )

@@ -2,7 +2,8 @@
 
 Islands go from the prior to the posterior. Their particles, drawn by their weights, go on as Gibbs
 chains: these are the posterior. Draws of the chains, each island its own chains, go backwards to
-the prior; where they come to another log Z than the islands did, one of the two has missed a region.
+the prior; where they come to another log Z than the islands did, one of the two has missed a
+region.
 Where they agree, log Z is the mean of both, each with the weight of its squared error: what goes up
 tends to come out too low, and what goes down too high.
 """
