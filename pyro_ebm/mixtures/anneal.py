@@ -3,8 +3,8 @@
 Particles begin as draws of the prior. From one power of the likelihood to the next they are
 weighed by f_beta' / f_beta (:mod:`.gibbs`), drawn anew where the weights have become uneven, and
 moved. The mean weight of an island is Z, exactly. As the prior and all between are the same for all
-labels, the K! copies of the posterior need no search: particles find all of them alike often, and which one a
-particle ends in makes no difference to its weight.
+labels, the K! copies of the posterior need no search: particles find all of them alike often, and
+which one a particle ends in makes no difference to its weight.
 
 Backwards, particles begin as draws of the posterior, make the same moves in reverse, and the mean
 weight is 1/Z.

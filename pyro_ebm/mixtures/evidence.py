@@ -30,8 +30,9 @@ _STEPS, _FEWEST, _MOST, _VARIANCE = 2.5, 60, 1200, 5.0
 _BACKWARD_ISLANDS = 4
 NUM_CHAINS, NUM_DRAWS = 64, 50
 _WARMUP, _THINNING = 100, 4
-# Standard errors between forwards and backwards, and the largest error with which that says much.
-_APART, _BLUNT = 3.0, 0.5
+# Standard errors, which few islands tell, between forwards and backwards; and the largest error
+# with which that says much.
+_APART, _BLUNT = 4.0, 0.5
 
 
 class Posterior(NamedTuple):

@@ -50,7 +50,7 @@ class GaussianMixture:
         *,
         prior: MixturePrior | None = None,
         equal_variance: bool = False,
-        num_particles: int = 2048,
+        num_particles: int = 1024,
     ) -> None:
         self.num_components = check_components(num_components)
         if prior is not None and not isinstance(prior, MixturePrior):
@@ -136,7 +136,7 @@ class GaussianMixture:
         *,
         prior: MixturePrior | None = None,
         equal_variance: bool = False,
-        num_particles: int = 2048,
+        num_particles: int = 1024,
         prior_probability: Mapping[int, float] | None = None,
     ) -> Selection:
         """How many components: evidence, posterior probability and BIC of each number.

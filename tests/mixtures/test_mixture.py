@@ -86,7 +86,7 @@ def test_a_run_repeats_with_its_seed():
 
 
 def test_two_components_are_found_and_drawn():
-    found = GaussianMixture.select(two_heaps(), [1, 2])
+    found = GaussianMixture.select(two_heaps(), [1, 2], num_particles=2048)
     assert found.most_probable == found.lowest_bic == 2
     assert sum(found.probability.values()) == pytest.approx(1.0)
     assert list(found.to_xarray()["components"]) == [1, 2]
