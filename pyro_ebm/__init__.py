@@ -131,6 +131,12 @@ from .minimization import BasinHopping as BasinHopping
 from .minimization import Minima as Minima
 from .minimization import SimulatedAnnealing as SimulatedAnnealing
 from .minimization import minimize as minimize
+from .mixtures import GaussianMixture as GaussianMixture
+from .mixtures import MixturePosterior as MixturePosterior
+from .mixtures import MixturePrior as MixturePrior
+from .mixtures import Selection as Selection
+from .mixtures_plot import plot_components as plot_components
+from .mixtures_plot import plot_density as plot_density
 from .rules import Annealed as Annealed
 from .rules import BinaryTeacher as BinaryTeacher
 from .rules import Planted as Planted
@@ -203,6 +209,7 @@ __all__ = [
     "Funnel",
     "Gaussian",
     "GaussianLikelihood",
+    "GaussianMixture",
     "GaussianMixtureEnergy",
     "GaussianRBM",
     "Generated",
@@ -228,6 +235,8 @@ __all__ = [
     "MLPEnergy",
     "Minima",
     "Mixture",
+    "MixturePosterior",
+    "MixturePrior",
     "MuellerBrown",
     "NUTSMoves",
     "NoiseContrastive",
@@ -246,6 +255,7 @@ __all__ = [
     "Quartic",
     "RealTeacher",
     "ScoreMatching",
+    "Selection",
     "SerialExecutor",
     "SimulatedAnnealing",
     "SingleWeightMoves",
@@ -296,6 +306,8 @@ __all__ = [
     "nearest_neighbour_share",
     "perceptron_theory",
     "plot_calibration",
+    "plot_components",
+    "plot_density",
     "plot_energies",
     "plot_landscape",
     "plot_learning",

@@ -1,0 +1,154 @@
+"""How many components a mixture has: evidence beside BIC."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pyro_ebm.annealing import Comparison, LogZ, compare_evidence
+
+from .result import MixturePosterior
+from .rows import as_rows
+
+if TYPE_CHECKING:
+    from .mixture import GaussianMixture
+
+_STARTS = 20
+_LEARN_MORE = (
+    "BIC needs scikit-learn, which is not installed, and is NaN. Install it with "
+    "pip install 'pyro_ebm[sklearn]'."
+)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Numbers of components side by side; prints as a table.
+
+    ``posteriors`` holds the posterior of each number; ``bic`` scikit-learn's, minus two log
+    likelihoods at the maximum plus log n for each parameter, the lower the better;
+    ``comparison`` the probabilities, and their intervals from the errors of the evidences.
+    """
+
+    posteriors: Mapping[int, MixturePosterior]
+    bic: Mapping[int, float]
+    comparison: Comparison
+
+    @property
+    def components(self) -> list[int]:
+        """The numbers of components, ascending."""
+        return sorted(self.posteriors)
+
+    @property
+    def evidence(self) -> dict[int, LogZ]:
+        """The log evidence of each number."""
+        return {k: self.posteriors[k].evidence for k in self.components}
+
+    @property
+    def probability(self) -> dict[int, float]:
+        """The posterior probability of each number."""
+        return {k: self.comparison[str(k)]["probability"] for k in self.components}
+
+    @property
+    def most_probable(self) -> int:
+        """The number with the highest posterior probability."""
+        return max(self.components, key=lambda k: self.probability[k])
+
+    @property
+    def lowest_bic(self) -> int | None:
+        """The number that BIC prefers; None where it is not known."""
+        known = [k for k in self.components if math.isfinite(self.bic[k])]
+        return min(known, key=lambda k: self.bic[k]) if known else None
+
+    @property
+    def reliable(self) -> bool:
+        """Whether every evidence is."""
+        return all(each.reliable for each in self.evidence.values())
+
+    def to_xarray(self) -> Any:
+        """The table as an xarray Dataset over ``components``."""
+        import xarray
+
+        rows = [self.comparison[str(k)] for k in self.components]
+        names = ("log_z", "std_error", "probability", "probability_low", "probability_high")
+        values = {name: ("components", [row[name] for row in rows]) for name in names}
+        values["reliable"] = ("components", [row["reliable"] for row in rows])
+        values["bic"] = ("components", [self.bic[k] for k in self.components])
+        attrs = {"interval": self.comparison.interval}
+        return xarray.Dataset(values, coords={"components": self.components}, attrs=attrs)
+
+    def __repr__(self) -> str:
+        share = f"{100 * self.comparison.interval:.3g} %"
+        lines = [f"{'K':>2}  {'log Z':>10}  error  probability  {share:>15}         BIC"]
+        for k in self.components:
+            row = self.comparison[str(k)]
+            ends = f"{row['probability_low']:.3f} - {row['probability_high']:.3f}"
+            note = "" if row["reliable"] else "  not reliable"
+            lines.append(
+                f"{k:>2}  {row['log_z']:>10.3f}  {row['std_error']:.3f}  "
+                f"{row['probability']:>11.3f}  {ends:>15}  {self.bic[k]:>10.2f}{note}"
+            )
+        return "\n".join(lines)
+
+
+def select(
+    mixtures: Sequence[GaussianMixture],
+    data: Tensor,
+    *,
+    prior_probability: Mapping[int, float] | None = None,
+) -> Selection:
+    """Fit each, and compare.
+
+    :param mixtures: of different numbers of components.
+    :param prior_probability: by number of components; alike unless given.
+    """
+    numbers = [mixture.num_components for mixture in mixtures]
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise ValueError(f"expected different numbers of components, got {numbers}.")
+    rows = as_rows(data)
+    fewest = max(numbers)
+    if len(rows) < fewest:
+        raise ValueError(
+            f"expected at least {fewest} points for {fewest} components, got {len(rows)}."
+        )
+    posteriors = {each.num_components: each.fit(data) for each in mixtures}
+    named = None
+    if prior_probability is not None:
+        named = {str(k): float(value) for k, value in prior_probability.items()}
+    evidences = {str(k): posteriors[k].evidence for k in sorted(posteriors)}
+    comparison = compare_evidence(evidences, prior=named)
+    return Selection(posteriors, _bics(mixtures, rows), comparison)
+
+
+def _bics(mixtures: Sequence[GaussianMixture], rows: Tensor) -> dict[int, float]:
+    """scikit-learn's, from the best of several starts."""
+    try:
+        from sklearn.mixture import GaussianMixture as Fitted
+    except ImportError:
+        warnings.warn(_LEARN_MORE, stacklevel=4)
+        return {each.num_components: math.nan for each in mixtures}
+    values, found = rows.cpu().double().numpy(), {}
+    for each in mixtures:
+        diagonal = rows.shape[1] > 1 and each.prior is not None and not each.prior.full
+        kind = "diag" if diagonal else "full"
+        if each.equal_variance:
+            kind = "none" if diagonal else "tied"
+        if kind == "none":  # scikit-learn has no diagonal covariance that is shared.
+            found[each.num_components] = math.nan
+            continue
+        fitted = Fitted(
+            each.num_components,
+            covariance_type=kind,
+            n_init=_STARTS,
+            max_iter=500,
+            random_state=int(torch.randint(2**31, ())),
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of the starts that do not converge.
+            found[each.num_components] = float(fitted.fit(values).bic(values))
+    return found

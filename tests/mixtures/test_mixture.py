@@ -1,0 +1,95 @@
+"""What a Gaussian mixture refuses, how its draws are named, and what it tells."""
+
+import math
+
+import pyro
+import pytest
+import torch
+
+import pyro_ebm as ebm
+from pyro_ebm import GaussianMixture, MixturePrior
+from pyro_ebm.mixtures.relabel import orders
+
+
+@pytest.fixture(autouse=True)
+def double():
+    torch.set_default_dtype(torch.float64)
+    pyro.set_rng_seed(1)
+
+
+def two_heaps():
+    return torch.cat([torch.randn(20) - 4.0, torch.randn(30) + 4.0])
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (torch.tensor([1.0, math.nan, 2.0]), "NaN"),
+        (torch.ones(5), "vary"),
+        (torch.zeros(2, 2, 2), "shape"),
+        (torch.tensor([1.0]), "two points"),
+    ],
+)
+def test_data_that_are_none_are_refused(data, said):
+    with pytest.raises(ValueError, match=said):
+        GaussianMixture(2).fit(data)
+
+
+@pytest.mark.parametrize("number", [0, -1, True])
+def test_a_number_of_components_is_whole_and_positive(number):
+    with pytest.raises(ValueError, match="num_components"):
+        GaussianMixture(number)
+
+
+def test_a_prior_of_other_dimensions_is_refused():
+    with pytest.raises(ValueError, match="dimensions"):
+        GaussianMixture(2, prior=MixturePrior(torch.zeros(3), 1.0, 2.0, 1.0)).fit(torch.randn(9, 2))
+    with pytest.raises(ValueError, match="positive"):
+        MixturePrior(0.0, -1.0, 2.0, 1.0)
+    with pytest.raises(ValueError, match="different numbers"):
+        GaussianMixture.select(torch.randn(9), [2, 2])
+    with pytest.raises(ValueError, match="at least 20 points"):
+        GaussianMixture.select(torch.randn(9), [20])
+
+
+def test_components_that_change_names_are_named_alike():
+    clear = torch.tensor([[0.9, 0.05, 0.05], [0.1, 0.8, 0.1], [0.2, 0.1, 0.7]])
+    shuffles = torch.stack([torch.randperm(3) for _ in range(40)])
+    draws = torch.stack([clear[:, shuffle] for shuffle in shuffles])
+    named = draws.gather(2, orders(draws, 0)[:, None].expand_as(draws))
+    assert (named == draws[:1]).all()
+
+
+def test_named_components_lie_where_their_heaps_are():
+    rows = two_heaps()
+    posterior = GaussianMixture(2, num_particles=1024).fit(rows)
+    mean = posterior.mean[..., 0].mean((0, 1))
+    assert (mean - torch.tensor([rows[:20].mean(), rows[20:].mean()])).abs().max() < 0.5
+    assert (posterior.membership().argmax(1) == torch.tensor([0] * 20 + [1] * 30)).all()
+    data = posterior.to_arviz()
+    assert data.posterior["mean"].dims == ("chain", "draw", "component")
+    assert "Stephens" in data.posterior.attrs["relabelling"]
+    points = torch.linspace(-12.0, 12.0, 400)
+    band = posterior.density(points)
+    assert abs(torch.trapezoid(band.mean, points) - 1.0) < 0.01
+    assert ((band.low <= band.mean) & (band.mean <= band.high)).all()
+    with pytest.raises(ValueError, match="dimensions"):
+        posterior.density(torch.zeros(3, 2))
+
+
+def test_a_run_repeats_with_its_seed():
+    rows, found = two_heaps(), []
+    for _ in range(2):
+        pyro.set_rng_seed(7)
+        found.append(GaussianMixture(1, num_particles=1024).log_evidence(rows).log_z)
+    assert found[0] == found[1]
+
+
+def test_two_components_are_found_and_drawn():
+    found = GaussianMixture.select(two_heaps(), [1, 2], num_particles=2048)
+    assert found.most_probable == found.lowest_bic == 2
+    assert sum(found.probability.values()) == pytest.approx(1.0)
+    assert list(found.to_xarray()["components"]) == [1, 2]
+    assert "BIC" in repr(found)
+    assert ebm.plot_components(found).axes
+    assert ebm.plot_density(list(found.posteriors.values())).axes
