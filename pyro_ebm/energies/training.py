@@ -109,7 +109,6 @@ class TrainingEnergy(Energy):
         network: Any,
         loss: Any,
         examples: Any,
-        *,
         prior: Any = None,
     ) -> None:
         flat = FlatNetwork(network)

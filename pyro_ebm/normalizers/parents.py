@@ -29,7 +29,8 @@ def missing_normalizer(parents: Iterable[str]) -> str:
         "(1) log_normalizer=f, a function f(*params, temperature) that gives log Z (a number or a "
         "tensor cannot follow what it depends on); (2) energy_factor(name, energy, *values) if a "
         "joint energy is meant, without a normaliser; (3) for doubly-intractable posteriors, whose "
-        "site is observed, MCMC(Exchange(model)), or log_normalizer_surface(...) as f."
+        "site is observed, MCMC(Exchange(model)), or listed_log_normalizer(...) or "
+        "log_normalizer_surface(...) as f."
     )
 
 
