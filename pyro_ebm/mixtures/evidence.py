@@ -4,8 +4,8 @@ Islands go from the prior to the posterior. Their particles, drawn by their weig
 chains: these are the posterior. Draws of the chains, each island its own chains, go backwards to
 the prior; where they come to another log Z than the islands did, one of the two has missed a
 region.
-Where they agree, log Z is the mean of both, each with the weight of its squared error: what goes up
-tends to come out too low, and what goes down too high.
+What goes down does not enter the estimate: a rare phase of the posterior, with few draws or none,
+may carry much of the mean of 1/Z.
 """
 
 from __future__ import annotations
@@ -71,13 +71,12 @@ def posterior(
     inverse, inverse_error = mean_of(backwards)
     back = (-inverse, inverse_error)
     total = len(weights)
-    both, both_error = _together((log_z, error), back)
-    ess = 1.0 / (both_error**2 + 1.0 / total)
+    ess = 1.0 / (error**2 + 1.0 / total)
     problems = _problems((log_z, error), back, ess)
     return Posterior(
         LogZ(
-            both + log_jacobian,
-            both_error,
+            log_z + log_jacobian,
+            error,
             "mixture SMC",
             reliable=not problems,
             why=_sentence(problems),
@@ -88,12 +87,11 @@ def posterior(
                 "base": "the prior",
                 "islands": [end.log_z + log_jacobian for end in ends],
                 "num_temperatures": len(betas) - 1,
-                "log_z_forwards": log_z + log_jacobian,
-                "error_forwards": error,
                 "log_z_backwards": back[0] + log_jacobian,
                 "error_backwards": back[1],
                 "complete": True,
             },
+            unbiased=True,
         ),
         draws,
     )
@@ -130,15 +128,6 @@ def _starts(draws: Particles, generator: torch.Generator) -> list[Tensor]:
 
 def _joined(parts: list[Particles]) -> Particles:
     return Particles(*(torch.cat(each) for each in zip(*parts, strict=True)))
-
-
-def _together(forward: tuple[float, float], back: tuple[float, float]) -> tuple[float, float]:
-    """The mean of two estimates by their errors, and its error."""
-    if not math.isfinite(back[0]) or not math.isfinite(back[1]):
-        return forward
-    weights = [1.0 / max(each[1], 1e-6) ** 2 for each in (forward, back)]
-    mean = (weights[0] * forward[0] + weights[1] * back[0]) / sum(weights)
-    return mean, sum(weights) ** -0.5
 
 
 def _problems(forward: tuple[float, float], back: tuple[float, float], ess: float) -> list[str]:

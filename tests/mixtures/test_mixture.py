@@ -85,6 +85,7 @@ def test_a_run_repeats_with_its_seed():
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_two_components_are_found_and_drawn():
     found = GaussianMixture.select(two_heaps(), [1, 2], num_particles=2048)
     assert found.most_probable == found.lowest_bic == 2
