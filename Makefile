@@ -22,10 +22,10 @@ demo: .venv/ready
 	@.venv/bin/python -m pyro_ebm demo
 
 test: .venv/ready
-	@.venv/bin/python -m pytest -q -n 2 -m "not slow"
+	@.venv/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow"
 
 test-all: .venv/ready
-	@.venv/bin/python -m pytest -q -n 2
+	@.venv/bin/python -m pytest -q -n 2 --dist worksteal
 
 lint: .venv/ready
 	@.venv/bin/ruff check .

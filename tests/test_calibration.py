@@ -93,6 +93,7 @@ def test_a_planted_wrong_likelihood_scale_is_caught():
     assert "too narrow" in found.why()
 
 
+@pytest.mark.slow
 def test_posteriors_of_very_different_widths_are_sampled():
     def scales(y):
         mu = pyro.sample("mu", dist.Normal(0.0, 1.0))

@@ -169,7 +169,8 @@ def configurations(energy: Energy, index: Int[Tensor, " n"]) -> Float[Tensor, "n
     )
     states = checked_states(energy, like)
     sites, count = energy.event_shape.numel(), len(states)
-    powers = torch.tensor([count**place for place in reversed(range(sites))], dtype=torch.long)
+    # No number of a configuration that fits into 63 bits reaches a higher power.
+    powers = torch.tensor([min(count**place, 2**62) for place in reversed(range(sites))])
     digits = index.unsqueeze(-1) // powers.to(index.device) % count
     return states[digits.to(states.device)].reshape(len(index), *energy.event_shape)
 

@@ -94,7 +94,7 @@ def killed_after(path: Path, command: str, seconds: float) -> None:
     process.wait()
 
 
-@pytest.mark.parametrize("name", ["ais", "smc"])
+@pytest.mark.parametrize("name", ["ais", pytest.param("smc", marks=pytest.mark.slow)])
 def test_a_killed_process_goes_on(name: str, tmp_path: Path):
     path = tmp_path / "logz"
     killed_after(path, f"{name} begin", random.uniform(0.0, 1.5))
@@ -149,7 +149,10 @@ def full_disk(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("name", ["ais", "smc", "integration"])
+@pytest.mark.parametrize(
+    "name",
+    ["ais", *(pytest.param(name, marks=pytest.mark.slow) for name in ("smc", "integration"))],
+)
 def test_an_interrupted_run_goes_on(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path, number = tmp_path / "logz", random.randint(1, moves_of(name))
     with monkeypatch.context() as patch:
@@ -464,7 +467,11 @@ OVER_STATES: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(
-    ("name", "in_c"), [*((name, True) for name in OVER_STATES), ("smc", False)]
+    ("name", "in_c"),
+    [
+        *((name, True) for name in OVER_STATES),
+        pytest.param("smc", False, marks=pytest.mark.slow),
+    ],
 )
 def test_an_estimate_over_states_goes_on_draw_for_draw(
     name: str, in_c: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -60,6 +60,7 @@ def test_components_that_change_names_are_named_alike():
     assert (named == draws[:1]).all()
 
 
+@pytest.mark.slow
 def test_named_components_lie_where_their_heaps_are():
     rows = two_heaps()
     posterior = GaussianMixture(2, num_particles=1024).fit(rows)
