@@ -51,7 +51,7 @@ class Exchange:
     :param exact: whether draws come from a list of all configurations; "auto" where it is short.
     :param target_accept_prob: the acceptance rate that the length of proposals is adapted to.
     :param transforms: per site a map from its support to unconstrained space.
-    :param init_strategy: one of pyro.infer.autoguide's init_to_... functions.
+    :param init_strategy: one of pyro.infer.autoguide's ``init_to_...`` functions.
     :raises TypeError: no Pyro model.
     :raises ValueError: arguments out of range. And in ``run``: no such site; one that is latent,
         scaled or masked; one whose log Z depends on a discrete site, or whose support depends on a
