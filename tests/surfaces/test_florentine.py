@@ -27,8 +27,11 @@ def test_edges_alone_are_known():
         num_chains=8,
         num_sweeps=60,
     )
-    theta = torch.linspace(-2.9, -0.1, 561)
+    theta = torch.linspace(-2.9, -0.1, 561)  # the middle among them
     exact = DYADS * torch.nn.functional.softplus(theta)
-    assert ((surface(theta, 1.0) - exact).abs() < 4.5 * surface.std_error(theta)).all()
+    # The error is that of log Z less log Z at the middle of the box.
+    off = surface(theta, 1.0) - exact
+    off = off - off[len(theta) // 2]
+    assert (off.abs() <= 4.5 * surface.std_error(theta) + 1e-9).all()
     likeliest = theta[(EDGES * theta - surface(theta, 1.0)).argmax()]
     assert abs(float(likeliest) - math.log(EDGES / (DYADS - EDGES))) < 0.05
