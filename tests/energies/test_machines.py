@@ -26,6 +26,7 @@ from pyro_ebm.energies import (
     exact_enumeration,
     spin,
 )
+from tests.models.graphs import SEVEN
 
 tensor = partial(torch.tensor, dtype=torch.float64)
 close = partial(torch.testing.assert_close, rtol=1e-10, atol=1e-10)
@@ -154,18 +155,6 @@ def test_patterns_are_minima_of_a_hopfield_network():
     noisy[:, :6] *= -1
     settled = (memory.local_fields(noisy)).sign()
     assert (memory.overlaps(settled).diagonal() > 0.98).all()
-
-
-# Seven nodes, 2^21 graphs: log Z of exponents (edges, 2-stars, triangles), by enumeration.
-SEVEN = [
-    [0, 1, 1, 0, 0, 0, 0],
-    [1, 0, 1, 1, 0, 0, 0],
-    [1, 1, 0, 1, 0, 0, 1],
-    [0, 1, 1, 0, 1, 0, 0],
-    [0, 0, 0, 1, 0, 1, 0],
-    [0, 0, 0, 0, 1, 0, 1],
-    [0, 0, 1, 0, 0, 1, 0],
-]
 
 
 def test_graphs_count_edges_stars_and_triangles():

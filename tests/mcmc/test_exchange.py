@@ -12,6 +12,7 @@ import pyro_ebm as ebm
 from pyro_ebm.mcmc.exchange import exchange
 from pyro_ebm.mcmc.kernel import Noise, Settings
 from pyro_ebm.mcmc.metric import DenseMetric
+from tests.models.graphs import SEVEN
 
 SPINS = torch.tensor([[1.0, 1, -1], [1, 1, 1]], dtype=torch.float64)
 
@@ -22,18 +23,7 @@ TORUS[2, 2] = -1.0
 TORUS_MEAN, TORUS_SD = 0.4727751637571229, 0.1528001865293836
 
 # All 2^21 graphs of 7 nodes listed, quadrature under independent N(0, 2^2) priors.
-GRAPH = torch.tensor(
-    [
-        [0, 1, 1, 0, 0, 0, 0],
-        [1, 0, 1, 1, 0, 0, 0],
-        [1, 1, 0, 1, 0, 0, 1],
-        [0, 1, 1, 0, 1, 0, 0],
-        [0, 0, 0, 1, 0, 1, 0],
-        [0, 0, 0, 0, 1, 0, 1],
-        [0, 0, 1, 0, 0, 1, 0],
-    ],
-    dtype=torch.float64,
-)
+GRAPH = torch.tensor(SEVEN, dtype=torch.float64)
 GRAPH_MEANS, GRAPH_SDS = (1.8213421869649706, -0.5716226586058577), (1.47806845, 0.37954512)
 
 
