@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "pyro_ebm"
 LAYERS = {
     "pyro_ebm": 8,
     "pyro_ebm.cache": 1,
+    "pyro_ebm.recording": 1,
     "pyro_ebm.energies": 1,
     "pyro_ebm.diagnostics": 1,
     "pyro_ebm.figure": 1,

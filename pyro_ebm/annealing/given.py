@@ -17,9 +17,9 @@ from pyro import poutine
 from pyro.infer.autoguide import AutoContinuous
 from torch import Tensor, nn
 from torch.distributions import Distribution, biject_to, constraints
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from pyro_ebm.mcmc.api import MCMC
+from pyro_ebm.recording import is_recording
 from pyro_ebm.target import Target
 from pyro_ebm.target.program import ModelProgram, Terms
 from pyro_ebm.target.side import Side
@@ -149,7 +149,7 @@ def _as_is(evaluate: Callable) -> Callable:
     """The same, and whoever records it is told, by the error that is caught there, not to."""
 
     def unrecorded(positions: Tensor) -> tuple[Tensor, Tensor]:
-        if get_proxy_mode() is not None:
+        if is_recording():
             raise RuntimeError("The density of this base branches on values.")
         return evaluate(positions)
 

@@ -16,12 +16,12 @@ from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch._subclasses.fake_tensor import is_fake
-from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from pyro_ebm.energies import values_visible
+from pyro_ebm.recording import moving
 
 
 def fixed_or_recorded(function: Callable[[], Tensor | None]) -> Tensor | None:
@@ -34,8 +34,7 @@ def fixed_or_recorded(function: Callable[[], Tensor | None]) -> Tensor | None:
     """
     if values_visible() or torch.compiler.is_compiling() or torch._C._is_tracing():
         return function()
-    proxies = get_proxy_mode()
-    watch = _Watch(None if proxies is None else proxies.tracer)
+    watch = _Watch(moving())
     try:
         with (
             temporarily_clear_interpreter_stack(),
@@ -56,9 +55,9 @@ class _MovesError(Exception):
 class _Watch(TorchFunctionMode):
     """Stop at an operand that moves; remember whether one can be trained."""
 
-    def __init__(self, tracer: Any) -> None:
+    def __init__(self, recorded: Callable[[Tensor], bool]) -> None:
         super().__init__()
-        self.tracer = tracer
+        self.recorded = recorded
         self.trainable = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -76,7 +75,4 @@ class _Watch(TorchFunctionMode):
             or is_fake(tensor)
         ):
             return True
-        if self.tracer is None:
-            return False
-        proxy: Any = get_proxy_slot(tensor, self.tracer, None)
-        return proxy is not None and proxy.constant is None
+        return self.recorded(tensor)

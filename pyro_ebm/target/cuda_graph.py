@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
+
+from pyro_ebm.recording import is_recording
 
 # Runs before the capture: libraries allocate their workspaces, which no capture may.
 _WARM_UP = 2
@@ -37,7 +38,7 @@ def captured(function: Flat, example: Sequence[Tensor]) -> Flat:
         return function
 
     def replay(*tensors: Tensor) -> list[Tensor]:
-        if get_proxy_mode() is not None:
+        if is_recording():
             # Being recorded itself: what is replayed would be taken for a constant.
             return [*function(*tensors)]
         torch._foreach_copy_(held, [*tensors])  # pyright: ignore[reportPrivateImportUsage]

@@ -1,4 +1,4 @@
-"""Discrete latent sites summed out exactly, in a form that vmap and make_fx accept.
+"""Discrete latent sites summed out exactly, in a form that can be mapped and recorded.
 
 Pyro lays each enumerated site along a tensor dimension of its own, left of all plates. What is
 left is a sum of products over those dimensions: plates multiply, enumerated dimensions add. Pyro's

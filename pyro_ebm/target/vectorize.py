@@ -1,8 +1,8 @@
 """One log density and gradient for all chains, traced once where the model allows it.
 
 The function of one position is mapped over chains by :func:`torch.func.vmap`, differentiated by
-plain autograd, and recorded by ``make_fx`` as a flat list of tensor operations: no Pyro, no Python
-of the model's is left in the inner loop. The recording is bound to the number of chains, and it
+plain autograd, and recorded as a flat list of tensor operations: no Pyro, no Python of the model's
+is left in the inner loop. The recording is bound to the number of chains, and it
 reads data and parameters where they lie, so that a change in place is seen. Positions are
 [dim, chains]: chains last, contiguous, so that per-chain scalars broadcast.
 
@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
+
+from pyro_ebm.recording import recorded
 
 from .compiled import compiled
 from .cuda_graph import captured, on_cuda
@@ -172,7 +173,7 @@ def traced(function: Callable, *example: Any, compile_graph: bool = False) -> Ca
     with torch.no_grad():
         # Inputs are told apart by identity: one tensor in two places would become one input.
         try:
-            graph = make_fx(flat)(*(leaf.clone() for leaf in leaves))
+            graph = recorded(flat, [leaf.clone() for leaf in leaves])
         except RuntimeError:
             # Some operations take numbers out of tensors, which no recording can hold: run as is.
             return function
