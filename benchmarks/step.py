@@ -48,7 +48,7 @@ def measure(target: Target, chains: int, *, num_samples: int, compile_graph: boo
     generator = torch.Generator().manual_seed(0)
     start = target.initial_positions(chains, generator=generator)
     density = traced(target.log_density_and_gradient, start, compile_graph=compile_graph)
-    problem, kernel = Problem(density, lambda function, *_: function), native_nuts()
+    problem, kernel = Problem(density, lambda function, *_: function), native_nuts(start.dtype)
     warm = run_chains(problem, kernel, start, Plan(1, Warmup(_WARMUP)), generator=generator)
     if warm.error is not None or warm.state is None:
         raise RuntimeError("The chains could not be warmed up.") from warm.error

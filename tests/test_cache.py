@@ -70,11 +70,11 @@ def test_the_users_home_is_known_by_its_sign(monkeypatch):
 def test_a_compiler_that_is_none_is_told(forgetful, monkeypatch, compiler, said):
     monkeypatch.setenv("CC", compiler)
     with pytest.raises(NoLibrary, match=said):
-        library("nuts")
+        library("nuts_float")
 
 
 def test_no_compiler_is_told(forgetful, monkeypatch):
     monkeypatch.setenv("CC", " ")
     monkeypatch.setenv("PATH", "")
     with pytest.raises(NoLibrary, match="no C compiler is found"):
-        library("nuts")
+        library("nuts_float")

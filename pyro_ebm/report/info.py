@@ -55,7 +55,7 @@ def _compiler() -> str:
 
 def _gears() -> str:
     try:
-        library("nuts")
+        library("nuts_float")
     except NoLibrary as error:
         return f"traced only, because {error}"
     return "traced, native, compiled"

@@ -126,10 +126,15 @@ def test_draws_that_c_writes_are_those_of_single_steps(thinning, warmup, coordin
 
 
 def test_half_precision_is_refused():
-    kernel = native_nuts()
-    position = torch.zeros(2, 3, dtype=torch.bfloat16)
-    settings = settings_of(0.1, identity(2, dtype=torch.bfloat16))
     with pytest.raises(ValueError, match="float32 or float64"):
+        native_nuts(torch.bfloat16)
+
+
+def test_positions_of_another_precision_are_refused():
+    kernel = native_nuts(torch.float64)
+    position = torch.zeros(2, 3, dtype=torch.float32)
+    settings = settings_of(0.1, identity(2, dtype=torch.float32))
+    with pytest.raises(ValueError, match=r"in torch\.float64, got"):
         kernel.init(position, position[0], position, settings)
 
 

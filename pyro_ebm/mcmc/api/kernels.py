@@ -288,7 +288,7 @@ class NUTS(_PyroKernel):
             return None
         if target.dim > _LARGEST_DENSE and isinstance(_metric_kind(self.full_mass, target), Dense):
             return None
-        return native_nuts(max_tree_depth=self.max_tree_depth)
+        return native_nuts(target.dtype, max_tree_depth=self.max_tree_depth)
 
 
 class HMC(_PyroKernel):

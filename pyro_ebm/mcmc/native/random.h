@@ -1,6 +1,5 @@
 /* Random numbers of the kernels in C: every chain has a stream of its own at every step's key. */
 
-#ifdef FIRST
 /* Steele, Lea, Flood (2014), Fast splittable pseudorandom number generators. */
 static inline uint64_t mixed(uint64_t z) {
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
@@ -70,7 +69,6 @@ static double rare_normal(uint64_t bits) {
         if (low + next_uniform(&stream) * (high - low) < exp(-0.5 * x * x)) return sign * x;
     }
 }
-#endif
 
 /* A uniform number in [0, 1), as fine as REAL has them; the lowest bits take no part. */
 static inline REAL NAME(uniform)(uint64_t bits) {

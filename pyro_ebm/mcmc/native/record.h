@@ -1,6 +1,5 @@
 /* What becomes of a transition that has ended: a row among the draws, or a report to torch. */
 
-#ifdef FIRST
 /* Of a transition that has ended. */
 #define STATISTICS 9
 typedef struct {
@@ -8,7 +7,6 @@ typedef struct {
     int diverging, reached;
     double acceptance_rate;
 } Ended;
-#endif
 
 static void NAME(append)(
     const Step *s, const Sink *to, int64_t i, const REAL *draw, const Ended *ended) {

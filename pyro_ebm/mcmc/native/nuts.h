@@ -6,22 +6,9 @@
    next while a chain's numbers are at hand. What torch reads and writes is [dim, chains]. A chain's
    own vectors lie together, each padded with zeros to whole vectors of the machine.
 
-   This file and its headers are included twice, with REAL float and double. */
+   It is compiled once for each kind of REAL, by nuts_float.c and nuts_double.c. */
 
-#ifndef REAL
 #include "step.h"
-
-#define REAL float
-#define BITS uint32_t
-#define NAME(x) x##_float
-#define DIGITS 24
-#define EXP_TERMS 7
-#define LOG_TERMS 7
-#define LOWEST -87
-#define MANTISSA 23
-#define BIAS 127
-#define FIRST
-#endif
 
 #define AT(name) ((REAL *)s->name)
 
@@ -316,60 +303,57 @@ static inline INLINE void NAME(close_block)(
     }
 }
 
-/* Where the compiler knows the sizes, loops over few coordinates are none. */
-#define SIZED(n_chains, padded, body)     \
-    {                                     \
-        const int n = (int)(n_chains);    \
-        const int64_t size = (padded);    \
-        body                              \
+/* A block with the sizes that the compiler knows: loops over few coordinates are none. Each stands
+   once, for all that call it. */
+#define SIZED(of, n, size)                                                                       \
+    __attribute__((noinline)) static void NAME(open_##of)(                                        \
+        const Step *s, int64_t key, int64_t first) {                                              \
+        NAME(open_block)(s, key, first, (int)(n), size);                                          \
+    }                                                                                             \
+    __attribute__((noinline)) static void NAME(close_##of)(                                       \
+        const Step *s, int64_t key, const REAL *density, const REAL *gradient, int64_t first) {   \
+        NAME(close_block)(s, key, density, gradient, first, (int)(n), size);                      \
     }
-#define BLOCKS(body)                                               \
-    for (int64_t first = 0; first < s->chains; first += BLOCK) {   \
-        const int64_t left = s->chains - first;                    \
-        if (left < BLOCK)                                          \
-            SIZED(left, s->size, body)                             \
-        else if (s->size == LANES)                                 \
-            SIZED(BLOCK, LANES, body)                              \
-        else if (s->size == 2 * LANES)                             \
-            SIZED(BLOCK, 2 * LANES, body)                          \
-        else                                                       \
-            SIZED(BLOCK, s->size, body)                            \
+SIZED(one, BLOCK, LANES)
+SIZED(two, BLOCK, 2 * LANES)
+SIZED(many, BLOCK, s->size)
+SIZED(rest, s->chains - first, s->size)
+
+/* Blocks of chains, with the functions for their sizes. */
+#define BLOCKS(body)                                             \
+    for (int64_t first = 0; first < s->chains; first += BLOCK) { \
+        if (s->chains - first < BLOCK)                           \
+            body(rest)                                           \
+        else if (s->size == LANES)                               \
+            body(one)                                            \
+        else if (s->size == 2 * LANES)                           \
+            body(two)                                            \
+        else                                                     \
+            body(many)                                           \
     }
 
-void NAME(open)(const Step *s) { BLOCKS(NAME(open_block)(s, s->keys[0], first, n, size);) }
+void NAME(open)(const Step *s) {
+#define BODY(of) NAME(open_##of)(s, s->keys[0], first);
+    BLOCKS(BODY)
+#undef BODY
+}
 
 void NAME(close)(const Step *s, const REAL *density, const REAL *gradient) {
-    BLOCKS(NAME(close_block)(s, s->keys[0], density, gradient, first, n, size);)
+#define BODY(of) NAME(close_##of)(s, s->keys[0], density, gradient, first);
+    BLOCKS(BODY)
+#undef BODY
 }
 
 void NAME(turn)(Step *s, const REAL *density, const REAL *gradient) {
-    BLOCKS(NAME(close_block)(s, s->keys[0], density, gradient, first, n, size);
-           NAME(open_block)(s, s->keys[1], first, n, size);)
+#define BODY(of)                                               \
+    {                                                          \
+        NAME(close_##of)(s, s->keys[0], density, gradient, first); \
+        NAME(open_##of)(s, s->keys[1], first);                 \
+    }
+    BLOCKS(BODY)
+#undef BODY
     s->keys++;
 }
 
 /* Numbers of scratch that a step needs. */
 int64_t NAME(work_size)(int64_t size) { return (2 * BLOCK + 2) * size; }
-
-#ifdef FIRST
-#undef FIRST
-#undef REAL
-#undef BITS
-#undef NAME
-#undef DIGITS
-#undef EXP_TERMS
-#undef LOG_TERMS
-#undef LOWEST
-#undef MANTISSA
-#undef BIAS
-#define REAL double
-#define BITS uint64_t
-#define NAME(x) x##_double
-#define DIGITS 53
-#define EXP_TERMS 13
-#define LOG_TERMS 17
-#define LOWEST -708
-#define MANTISSA 52
-#define BIAS 1023
-#include "nuts.c"
-#endif
