@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 _ITERATIONS = 50
@@ -48,4 +47,6 @@ def orders(probabilities: Tensor, pivot: int) -> Tensor:
 
 def _best(agreement: np.ndarray) -> np.ndarray:
     """For each name the component of the draw that it goes to."""
+    from scipy.optimize import linear_sum_assignment
+
     return linear_sum_assignment(agreement.T, maximize=True)[1]

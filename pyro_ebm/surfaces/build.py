@@ -22,7 +22,6 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from scipy.stats import f
 from torch import Tensor
 
 from pyro_ebm.distribution import EnergyDistribution
@@ -237,6 +236,8 @@ def _held_out(generator: torch.Generator, dim: int) -> Tensor:
 def _problems(
     found: LogNormalizerSurface, middle_error: Tensor, scores: _Scores, nodes: Tensor
 ) -> list[str]:
+    from scipy.stats import f
+
     check, problems = found.check, []
     number = scores.means.shape[-1]
     limit = f.isf(_FALSE_ALARMS / scores.ratio.numel(), number - 1, number)

@@ -12,7 +12,6 @@ from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata
 
 from pyro_ebm.diagnostics import (
     NESTED_FROM_CHAINS,
@@ -234,6 +233,8 @@ def _round_up(number: float) -> int:
 
 def _autocorrelation_time(values: np.ndarray) -> np.ndarray:
     """Draws that one independent draw takes, by coordinate, seen within chains alone."""
+    from scipy.stats import rankdata
+
     chains, length, dim = values.shape
     # Equal values, as states are, have their mean rank.
     ranks = rankdata(values.reshape(-1, dim), axis=0).reshape(values.shape)
