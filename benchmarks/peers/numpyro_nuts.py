@@ -13,6 +13,8 @@ from benchmarks.targets import NEAR_STARTS, RADIUS, SLANTED, arranged
 from benchmarks.worker import Stopwatch, hand_over, options, tell
 
 STEPS = ("num_steps",)
+# Else draws are made while what comes after them is compiled, and take no time of their own.
+jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 class Compilation:
