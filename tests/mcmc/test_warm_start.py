@@ -3,12 +3,15 @@
 import itertools
 from typing import Any
 
+import pyro
 import pytest
 import torch
+from torch.distributions import AffineTransform
 
 import pyro_ebm as ebm
 from pyro_ebm.mcmc.adaptation import Dense, Diagonal, LowRank
 from pyro_ebm.mcmc.metric import inverse_mass_matrix
+from pyro_ebm.target import Target
 
 KINDS: dict[str, Any] = {"diagonal": Diagonal(), "dense": Dense(), "low-rank": LowRank(2)}
 SCALE = torch.tensor([0.1, 1.0, 10.0])
@@ -57,3 +60,26 @@ def test_a_warm_start_where_the_density_vanishes_is_refused(finished: dict[str, 
     mcmc = ebm.MCMC(ebm.NUTS(walled), 5, num_chains=4, warmup_from=finished["diagonal"])
     with pytest.raises(ValueError, match="last positions of warmup_from"):
         mcmc.run()
+
+
+def test_a_warm_start_from_other_sites_is_refused(finished: dict[str, ebm.MCMC]):
+    energy = ebm.DiagonalGaussian(torch.zeros(3), SCALE)
+    named = ebm.EnergyDistribution(energy, (3,))
+
+    def model() -> None:
+        pyro.sample("y", named)
+
+    mcmc = ebm.MCMC(ebm.NUTS(model), 5, num_chains=4, warmup_from=finished["diagonal"])
+    with pytest.raises(ValueError, match=r"sites x \(3,\) and this model y \(3,\)"):
+        mcmc.run()
+
+
+def test_a_warm_start_from_other_coordinates_is_refused(finished: dict[str, ebm.MCMC]):
+    target = Target.from_energy(ebm.DiagonalGaussian(torch.zeros(3), SCALE))
+    halved = target.transported(AffineTransform(torch.zeros(3), 2.0, event_dim=1))
+    mcmc = ebm.MCMC(ebm.NUTS(halved), 5, num_chains=4, warmup_from=finished["diagonal"])
+    with pytest.raises(ValueError, match="through another flow or none"):
+        mcmc.run()
+    first = ebm.MCMC(ebm.NUTS(halved), 5, 20, num_chains=4)
+    first.run()
+    ebm.MCMC(ebm.NUTS(halved), 5, num_chains=4, warmup_from=first).run()

@@ -386,7 +386,8 @@ class MCMC:
         if contents is not None:
             return starts_of(contents, target)
         if self.warmup_from is not None:
-            return starts_after(target, self.warmup_from._state().position, self.num_chains)
+            before, last = self.warmup_from.record.target, self.warmup_from._state().position
+            return starts_after(target, before, last, self.num_chains)
         if self.initial_params is not None:
             return given_starts(target, self.initial_params, self.num_chains)
         strategy = self.kernel.init_strategy

@@ -81,15 +81,26 @@ def brought_near(target: Target, points: Tensor) -> Tensor:
     return torch.where(found.unbounded, points, found.positions)
 
 
-def starts_after(target: Target, last: Tensor, num_chains: int) -> Starts:
-    """The last positions [dim, chains] of another run.
+def starts_after(target: Target, before: Target, last: Tensor, num_chains: int) -> Starts:
+    """The last positions [dim, chains] of a run on another target of the same sites.
 
-    :raises ValueError: they are of another model, or the density vanishes there.
+    :raises ValueError: it has other sites or coordinates, or the density vanishes there.
     """
-    if last.shape[0] != target.dim:
+    theirs, own = (
+        ", ".join(f"{site.name} {tuple(site.shape)}" for site in each.sites)
+        for each in (before, target)
+    )
+    if theirs != own or last.shape[0] != target.dim:
         raise ValueError(
-            f"warmup_from= has {last.shape[0]} coordinates and this model {target.dim}: "
-            "warm starts need the same latent sites."
+            f"warmup_from= has the latent sites {theirs} and this model {own}: warm starts need "
+            "the same."
+        )
+    points = last.T.to(target.dtype)
+    there = before.to_unconstrained(last.T).to(points)
+    if not torch.allclose(there, target.to_unconstrained(points), 1e-3, 1e-3):
+        raise ValueError(
+            "warmup_from= has run in other coordinates, through another flow or none: what it has "
+            "learned holds in its own alone."
         )
     order = torch.arange(num_chains, device=last.device) % last.shape[1]
     start = last[:, order].to(target.dtype)
