@@ -34,6 +34,7 @@ from pyro_ebm.mcmc.path_auxiliary import path_auxiliary
 from pyro_ebm.mcmc.run import Plan, Problem, run_chains
 from pyro_ebm.mcmc.swendsen_wang import swendsen_wang
 from pyro_ebm.normalizers import broadcasts_to
+from pyro_ebm.shapes import unconstrained_shape
 from pyro_ebm.target import Target
 from pyro_ebm.target.discrete import DiscreteProgram, is_discrete
 
@@ -151,7 +152,7 @@ def propose_starts(distribution: EnergyDistribution, sample_shape: torch.Size) -
                 "space to start from. Give reference=, a distribution or tensor inside it."
             ) from None
         unconstrained = torch.rand(
-            transform.inverse_shape(shape), dtype=like.dtype, device=like.device
+            unconstrained_shape(transform, shape), dtype=like.dtype, device=like.device
         )
         return transform((2.0 * unconstrained - 1.0) * _RADIUS).expand(shape).detach()
     if isinstance(reference, Distribution):

@@ -13,6 +13,7 @@ LAYERS = {
     "pyro_ebm": 8,
     "pyro_ebm.cache": 1,
     "pyro_ebm.recording": 1,
+    "pyro_ebm.shapes": 1,
     "pyro_ebm.energies": 1,
     "pyro_ebm.diagnostics": 1,
     "pyro_ebm.figure": 1,

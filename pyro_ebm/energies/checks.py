@@ -20,6 +20,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
+from pyro_ebm.shapes import joint_shape
+
 # Functions of torch.nn.functional that draw while `training` is true.
 _DROPOUTS = {
     functional.alpha_dropout,
@@ -53,8 +55,8 @@ def joint_sizes(*shapes: Sequence[Any]) -> torch.Size:
     """The shape that shapes broadcast to, in plain integers."""
     if torch._C._is_tracing():
         with _unrecorded():
-            return torch.broadcast_shapes(*([int(size) for size in shape] for shape in shapes))
-    return torch.broadcast_shapes(*shapes)
+            return joint_shape(*([int(size) for size in shape] for shape in shapes))
+    return joint_shape(*shapes)
 
 
 @contextmanager

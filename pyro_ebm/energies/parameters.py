@@ -12,6 +12,8 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 
+from pyro_ebm.shapes import joint_shape
+
 from .checks import as_temperature, values_visible
 
 Condition = tuple[str, Callable[[Tensor], Tensor]]
@@ -71,7 +73,7 @@ def broadcast_shape(**values: Tensor) -> torch.Size:
         ValueError: their shapes do not broadcast.
     """
     try:
-        return torch.broadcast_shapes(*(value.shape for value in values.values()))
+        return joint_shape(*(value.shape for value in values.values()))
     except RuntimeError as error:
         got = ", ".join(f"{name} {tuple(value.shape)}" for name, value in values.items())
         raise ValueError(f"expected shapes that broadcast, got {got}.") from error

@@ -15,6 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyro_ebm.shapes import joint_shape
+
 from .base import Energy
 from .checks import as_temperature, values_visible
 from .couplings import DenseCouplings, LatticeCouplings
@@ -101,7 +103,7 @@ class XY(Energy):
             return None
         value = over_event(as_temperature(temperature), self.event_shape).to(self.fields.device)
         every = torch.full_like(value.double(), figure).expand(*value.shape)
-        every = every.expand(torch.broadcast_shapes(value.shape, self.event_shape))
+        every = every.expand(joint_shape(value.shape, self.event_shape))
         return rounded(every, self.fields, temperature)
 
     def _turns(self) -> bool:

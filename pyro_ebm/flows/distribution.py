@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.distributions import ComposeTransform, Transform, constraints
 from torch.distributions.transforms import AffineTransform
 
+from pyro_ebm.shapes import joint_shape
+
 from .modules import frozen, own_copy
 
 
@@ -74,7 +76,7 @@ class FlowDistribution(TorchDistribution):
         with pyro.validation_enabled(False):
             log_prob: Tensor = self.flow().log_prob((value - self.loc) / self.scale)
         log_prob = log_prob - self.scale.log().sum()
-        shape = torch.broadcast_shapes(log_prob.shape, self.batch_shape)
+        shape = joint_shape(log_prob.shape, self.batch_shape)
         return log_prob.expand(shape)
 
     def rsample(self, sample_shape: Any = ()) -> Float[Tensor, "*batch dim"]:

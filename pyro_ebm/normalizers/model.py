@@ -22,6 +22,8 @@ from pyro.poutine.util import site_is_factor, site_is_subsample
 from torch import Tensor
 from torch.distributions import biject_to
 
+from pyro_ebm.shapes import unconstrained_shape
+
 from .finite import finite_states
 from .guard import captured_across, captured_enumerated
 from .like import like_of
@@ -324,7 +326,8 @@ class _Feasible(Messenger):
             value = states.first
         else:
             transform = biject_to(fn.support)
-            value = transform(_nowhere_special(transform.inverse_shape(fn.shape()), like_of(fn)))
+            shape = unconstrained_shape(transform, fn.shape())
+            value = transform(_nowhere_special(shape, like_of(fn)))
         msg["value"] = value
         msg["done"] = True
 

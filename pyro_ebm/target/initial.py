@@ -23,6 +23,8 @@ from pyro.infer.autoguide.initialization import (
 )
 from torch import Tensor
 
+from pyro_ebm.shapes import unconstrained_shape
+
 from .discrete import DiscreteProgram
 from .program import ModelProgram, Program, Side
 from .vectorize import BatchedDensity
@@ -155,7 +157,7 @@ def _choose(site: dict, strategy: Callable) -> Tensor:
     """The unconstrained start of one site under a strategy of Pyro's."""
     transform = site["transform"]
     function, keywords = _unpack(strategy)
-    shape = transform.inverse_shape(site["fn"].shape())
+    shape = unconstrained_shape(transform, site["fn"].shape())
     radius = _uniform_radius(strategy)
     if radius is not None:
         return (2 * torch.rand(shape) - 1) * radius

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import TransformedDistribution, constraints
 
 from pyro_ebm.normalizers import like_of
+from pyro_ebm.shapes import unconstrained_shape
 
 from .layout import bijection
 
@@ -33,7 +34,7 @@ def check_range(name: str, fn: Any) -> None:
     if type(inner) not in _COMPOSED:
         return
     transform = bijection(fn.support, name)
-    shape = transform.inverse_shape(fn.shape())
+    shape = unconstrained_shape(transform, fn.shape())
     elementwise = all(each.domain.event_dim == 0 for each in inner.transforms)
     real = _elementwise(fn.support) is constraints.real
     probes = like_of(fn).new_tensor(_NEAR + _FAR if real and elementwise else _NEAR)

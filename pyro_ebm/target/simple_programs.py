@@ -12,6 +12,7 @@ from torch.distributions import Transform, constraints, identity_transform
 
 from pyro_ebm.energies import Energy, evaluate
 from pyro_ebm.normalizers import like_of
+from pyro_ebm.shapes import unconstrained_shape
 
 from .layout import Site, bijection, joined, split
 from .program import Choose, Terms
@@ -25,7 +26,7 @@ class EnergyProgram:
         like = like_of(energy)
         self.energy, self.temperature = energy, temperature.to(like)
         shape = torch.Size(energy.event_shape)
-        unconstrained = torch.Size(bijection(energy.support, "x").inverse_shape(shape))
+        unconstrained = unconstrained_shape(bijection(energy.support, "x"), shape)
         self.sites = (Site("x", 0, unconstrained, shape, len(shape), (), like.dtype, like.device),)
 
     def run(self, position: Tensor, side: Side) -> Terms:

@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from pyro_ebm.shapes import joint_shape
+
 # Operations that pick elements by tensors, which may depend on anything.
 _PICKS = {
     "embedding",
@@ -77,6 +79,6 @@ def _is_view(func: Any) -> bool:
 
 def _broadcasts_to(shape: torch.Size, other: torch.Size) -> bool:
     try:
-        return torch.broadcast_shapes(shape, other) == other
+        return joint_shape(shape, other) == other
     except RuntimeError:
         return False

@@ -17,6 +17,7 @@ from torch import Size, Tensor
 from torch.distributions import Transform
 
 from pyro_ebm.normalizers import finite_states, like_of
+from pyro_ebm.shapes import unconstrained_shape
 
 from .determined import delta_of
 from .enumeration import is_subsample
@@ -102,7 +103,7 @@ class Substitute(Messenger):
                 )
             self.laid_out[name] = site
             return self.parts[name]
-        shape, like = transform.inverse_shape(fn.shape()), like_of(fn)
+        shape, like = unconstrained_shape(transform, fn.shape()), like_of(fn)
         offset = sum(site.size for site in self.laid_out.values())
         self.laid_out[name] = Site(
             name,

@@ -21,6 +21,8 @@ from torch.distributions import Transform
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from pyro_ebm.shapes import joint_shape
+
 from .layout import origin
 from .program import ROOM_FOR_EVENTS, ModelProgram
 from .side import NO_SIDE
@@ -174,7 +176,7 @@ class _Limit(TorchDispatchMode):
         if len(shapes) > 1:
             # Where they do not fit together it is no operation element by element.
             with contextlib.suppress(RuntimeError):
-                self._check(torch.broadcast_shapes(*shapes))
+                self._check(joint_shape(*shapes))
         result = func(*args, **(kwargs or {}))
         for leaf in pytree.tree_leaves(result):
             if isinstance(leaf, Tensor):

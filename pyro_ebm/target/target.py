@@ -25,6 +25,7 @@ from torch.utils import _pytree as pytree
 
 from pyro_ebm.energies import as_energy
 from pyro_ebm.normalizers import check_model
+from pyro_ebm.shapes import joint_shape
 
 from .arguments import check_arguments
 from .conditionals import Conditionals
@@ -390,7 +391,7 @@ class Target:
                     f"got {tuple(value.shape)}."
                 )
             parts.append(value.reshape(*value.shape[: value.dim() - len(shape)], -1))
-        batch = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+        batch = joint_shape(*(part.shape[:-1] for part in parts))
         flat = torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], dim=-1)
         return self.from_unconstrained(flat)
 
