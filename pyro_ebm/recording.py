@@ -90,8 +90,11 @@ class _Recorder(TorchDispatchMode):
             return func(*args, **kwargs)
         if func is _LIFTED:
             func = _COPIED  # what is written in the code stays as it is there
-        node = self._graph.call_function(func, *tree_map(self._node, (args, kwargs)))
         found = func(*args, **kwargs)
+        if _is_same_view(func, args, found):
+            self._write_down(found, self._node(args[0]), args[0] in self._numbers)
+            return found
+        node = self._graph.call_function(func, *tree_map(self._node, (args, kwargs)))
         is_number = func is _COPIED or (
             bool(tensors)
             and all(tensor in self._numbers for tensor in tensors)
@@ -130,3 +133,19 @@ class _Recorder(TorchDispatchMode):
             for i, part in enumerate(found):
                 if isinstance(part, Tensor):
                     self._write_down(part, self._graph.call_function(getitem, (node, i)), is_number)
+
+
+def _is_same_view(func: Any, args: tuple[Any, ...], found: Any) -> bool:
+    """Whether an operation only looks at its first operand, as it lies."""
+    if not (args and isinstance(args[0], Tensor) and isinstance(found, Tensor)):
+        return False
+    given, alias = args[0], func._schema.returns[0].alias_info
+    return (
+        alias is not None
+        and not alias.is_write
+        and found.dtype == given.dtype
+        and found.shape == given.shape
+        and found.stride() == given.stride()
+        and found.storage_offset() == given.storage_offset()
+        and (found.is_conj(), found.is_neg()) == (given.is_conj(), given.is_neg())
+    )

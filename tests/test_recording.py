@@ -30,6 +30,13 @@ def in_place(x: Tensor) -> list[Tensor]:
     return [y, x]
 
 
+def same_views(x: Tensor) -> list[Tensor]:
+    y = x.clone()
+    y.expand(3, 3).view(3, 3)[0].mul_(2.0)
+    turned = (x.view(3, 3) + 0j).conj().expand(3, 3)
+    return [y.permute(0, 1), y.T, turned.imag, torch.complex(x, x).conj().resolve_conj().imag]
+
+
 def many_outputs(x: Tensor) -> list[Tensor]:
     values, places = x.sort(dim=-1)
     first, second = values.split([1, 2], dim=-1)
@@ -41,7 +48,7 @@ def with_numbers(x: Tensor) -> list[Tensor]:
     return [x * limit if limit + 1.0 > 2.5 else x]
 
 
-@pytest.mark.parametrize("function", [gradient, in_place, many_outputs, with_numbers])
+@pytest.mark.parametrize("function", [gradient, in_place, same_views, many_outputs, with_numbers])
 def test_a_recording_does_what_the_function_does(function):
     same(function, torch.randn(3, 3))
 
@@ -119,3 +126,8 @@ def test_sampling_imports_neither_a_compiler_nor_what_is_as_slow():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     assert told.stdout.strip() == "[]"
+
+
+def test_what_only_looks_again_is_no_operation():
+    graph = recorded(lambda x: [x.expand(3).view(3).detach() * 2.0], [torch.zeros(3)])
+    assert [node.op for node in graph.graph.nodes] == ["placeholder", "call_function", "output"]
