@@ -24,15 +24,18 @@ COLUMNS = (
     f"{PYRO} jit",
 )
 GEARS: Mapping[str, bool | str] = {"traced": False, "compiled": True, "auto": "auto"}
+USUAL_GEARS = ("auto", "compiled")
 # By number of chains the transitions of warm-up and the draws of every chain.
 _OURS = {16: (200, 500), 64: (100, 200), 256: (100, 100), 1024: (100, 100)}
 _NUTPIE = {4: (400, 1500), 16: (300, 500), 64: (300, 250)}
 _VECTORISED = {4: (500, 1000), 16: (300, 500), 64: (300, 200)}
 _SEQUENTIAL = {1: (500, 1500), 4: (500, 1000)}
 _PYRO = (200, 200)
+# A gradient that takes a minute to compile is tried for few and for many chains.
+_COMPILED = (64, 1024)
 # More parameters than these take twice the warm-up of ours.
 _SMALL = 12
-_SECONDS, _SECONDS_OF_PYRO = 150.0, 180.0
+_SECONDS, _SECONDS_OF_PYRO = 150.0, 120.0
 # Models whose gradient numba has no fast code for.
 JAX_ALONE = {"garch11", "gp_regr"}
 
@@ -56,9 +59,17 @@ class Contestant(NamedTuple):
         """The library's name alone."""
         return self.column.split()[0]
 
+    @property
+    def way(self) -> Any:
+        """How it compiles, where a column has several ways."""
+        return self.options.get("backend", self.options.get("jit_compile"))
+
 
 def contestants(
-    target: str, *, libraries: Sequence[str] = LIBRARIES, gears: Sequence[str] = ("traced",)
+    target: str,
+    *,
+    libraries: Sequence[str] = LIBRARIES,
+    gears: Sequence[str] = USUAL_GEARS,
 ) -> list[Contestant]:
     """All that take part on a target."""
     if target in INDEPENDENT:
@@ -84,6 +95,8 @@ def _ours(
     for dtype in ("float32", "float64"):
         for gear in gears:
             for chains, (warmup, num_draws) in lengths.items():
+                if GEARS[gear] is True and chains not in _COMPILED:
+                    continue
                 options = {
                     **_length(chains, warmup * (1 + large), num_draws),
                     "dtype": dtype,

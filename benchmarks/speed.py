@@ -88,7 +88,8 @@ class Run(NamedTuple):
 def compete(group: Sequence[Contestant], repeat: int) -> Iterator[Run]:
     """Run the contestants of one column, each with nothing compiled; then the soonest once more.
 
-    Every process keeps what it compiles in a folder of its own, where the last run finds it.
+    Of those that compile in several ways, the soonest of each. Every process keeps what it compiles
+    in a folder of its own, where the later run finds it.
     """
     with tempfile.TemporaryDirectory() as folder:
         folders = [Path(folder) / str(i) for i in range(len(group))]
@@ -97,8 +98,9 @@ def compete(group: Sequence[Contestant], repeat: int) -> Iterator[Run]:
             runs.append(run(contestant, repeat, COLD, caches))
             yield runs[-1]
         counting = [i for i, one in enumerate(runs) if one.counts]
-        if counting:
-            soonest = min(counting, key=lambda i: runs[i].until_enough)
+        for way in dict.fromkeys(group[i].way for i in counting):
+            own = [i for i in counting if group[i].way == way]
+            soonest = min(own, key=lambda i: runs[i].until_enough)
             yield run(group[soonest], repeat, WARM, folders[soonest])
 
 
