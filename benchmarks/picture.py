@@ -43,6 +43,7 @@ def draw(panels: Sequence[Panel], ours: str, path: Path) -> None:
                 label=library,
             )[0]
         axes.set_xscale("log")
+        _mark_plainly(axes)
         axes.set_title(panel.title, fontsize=9)
         axes.set_xlabel(panel.label)
         axes.grid(axis="y", color="#eeeeee")
@@ -76,6 +77,18 @@ def draw_errors(
         axes.set_xlabel("seconds")
     grid[0][0].set_ylabel("rms error of log Z")
     _save(figure, path, legend=list(lines.values()))
+
+
+def _mark_plainly(axes: Any) -> None:
+    """Where a logarithmic axis spans little, its numbers are written as numbers."""
+    from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
+
+    low, high = axes.get_xlim()
+    if high < 100 * low:
+        marks = [factor * 10.0**power for power in range(-3, 6) for factor in (1, 2, 3, 5, 7)]
+        axes.xaxis.set_major_locator(FixedLocator([each for each in marks if low <= each <= high]))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _pyplot() -> Any:
