@@ -108,10 +108,9 @@ def _check_fresh(runs: Sequence[Run]) -> None:
 
 
 def _attributes(runs: Sequence[Run]) -> dict[str, Any]:
-    parts = {
-        i: {name: value for name, value in run.attrs.items() if name not in _OF_ONE}
-        for i, run in enumerate(runs)
-    }
+    parts = [
+        {name: value for name, value in run.attrs.items() if name not in _OF_ONE} for run in runs
+    ]
     about: dict[str, Any] = {
         "num_chains": sum(run.groups["posterior"].sizes["chain"] for run in runs),
         "merged_from": [str(run.path) for run in runs],

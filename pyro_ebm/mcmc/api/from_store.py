@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from os import PathLike
@@ -15,6 +16,7 @@ from pyro_ebm.inference_data import DATA_GROUPS, to_inference_data
 from .. import checkpoint
 from .export import Groups
 from .folder import ESTIMATE, ESTIMATE_FORMAT, ESTIMATE_GROUP
+from .joined import Joined
 from .merging import merged_attributes, merged_superchains
 from .shard import attributes_of
 from .shard_folder import ended_shards, folder_of_shard, is_sharded, read_run
@@ -31,7 +33,8 @@ def from_store(path: str | PathLike[str]) -> Any:
     had at the last checkpoint. They are mapped from the disk: what is not looked at is not read.
     Where the model could not be evaluated any more, the last draws are there as unconstrained
     coordinates only; a warning tells how many.
-    Of a run in shards, those count that have ended.
+    Of a run in shards, those count that have ended; they are copied into arrays of all, which go
+    beside them where they are large.
     Log likelihoods and energies need the model: ``MCMC.resume(path, kernel)`` and ``to_arviz()``.
 
     Of an estimate it gives what ``LogZ.to_arviz()`` gives, but for log likelihoods and log priors.
@@ -61,35 +64,37 @@ def _shards(folder: Path) -> Any:
         raise ValueError(
             f"{folder} holds a run in {run.num_shards} shards, of which none has ended yet."
         )
-    contents = {i: read_contents(folder_of_shard(folder, i)) for i in ended}
-    parts = [_groups(folder_of_shard(folder, i), found, rows) for i, found in contents.items()]
-    groups = {
-        name: group if name in DATA_GROUPS else _merged(name, [part[name] for part in parts])
-        for name, group in parts[0].items()
-        if all(name in part for part in parts)
-    }
+    # Copies of large arrays stand beside what they are copies of.
+    writable = folder if os.access(folder, os.W_OK) else None
+    joined = Joined(run.chains_of_shard * len(ended), writable)
+    data: Groups = {}
+    ids: dict[str, list[np.ndarray]] = {}
+    attributes = []
+    for index in ended:
+        shard = folder_of_shard(folder, index)
+        contents = read_contents(shard)
+        attributes.append(attributes_of(contents))
+        for name, group in _groups(shard, contents, rows).items():
+            if name in DATA_GROUPS:
+                data[name] = group
+                continue
+            if "superchain" in group:
+                ids.setdefault(name, []).append(group.pop("superchain")[:, 0])
+            joined.add(name, group)
+    groups = joined.groups()
+    for name, parts in ids.items():
+        groups[name]["superchain"] = _over_draws(merged_superchains(parts), groups[name])
     complete = len(ended) == run.num_shards and rows == run.options["num_samples"]
-    attributes = merged_attributes(
-        {i: attributes_of(found) for i, found in contents.items()},
-        attributes_of_whole(run, ended, complete=complete),
-    )
-    return _labelled(groups, contents[ended[0]], attributes)
+    about = attributes_of_whole(run, ended, complete=complete)
+    first = read_contents(folder_of_shard(folder, ended[0]))
+    return _labelled(groups | data, first, merged_attributes(attributes, about))
 
 
-def _merged(name: str, parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """One sampled group of all shards."""
-    rows = min(next(iter(part.values())).shape[1] for part in parts)
-    found = {
-        variable: np.concatenate([part[variable][:, :rows] for part in parts])
-        for variable in parts[0]
-        if variable != "superchain"
-    }
-    if "superchain" in parts[0]:
-        ids = merged_superchains([part["superchain"][:, 0] for part in parts])
-        assert ids is not None
-        shape = (len(ids), rows)
-        found["superchain"] = np.broadcast_to(ids[:, None], shape).astype(np.int32)
-    return found
+def _over_draws(ids: np.ndarray | None, group: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What is said of chains, once for each draw of a group."""
+    assert ids is not None
+    shape = next(iter(group.values())).shape[:2]
+    return np.broadcast_to(ids[:, None], shape).astype(np.int32)
 
 
 def _groups(folder: Path, contents: Contents, rows: int) -> Groups:
@@ -145,8 +150,7 @@ def _sampled(folder: Path, contents: Contents, prefix: str, rows: int) -> Groups
     statistics = {name: value.T.numpy() for name, value in group.statistics(rows).items()}
     ids = contents.run.arrays.get("superchains")
     if ids is not None:
-        shape = positions.shape[:2]
-        statistics["superchain"] = np.broadcast_to(ids[:, None], shape).astype(np.int32)
+        statistics["superchain"] = _over_draws(ids, statistics)
     stored = contents.run.arrays.get("coordinates")
     if stored is None:
         stored = np.arange(positions.shape[2])

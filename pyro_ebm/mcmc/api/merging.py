@@ -6,7 +6,7 @@ superchain never spans two shards.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,66 +15,74 @@ from torch import Tensor
 
 from pyro_ebm.target import Target
 
+from .joined import Joined
 from .record import RunRecord
 from .shard import ShardDraws
 
+_POSITIONS = "positions"
 # What adds up over shards.
 _SUMMED = ("gradient_steps", "warmup_gradient_steps", "sampling_time")
 
 
-def merged_record(target: Target, shards: Sequence[ShardDraws], **fields: Any) -> RunRecord:
+def merged_record(
+    target: Target, shards: Iterable[ShardDraws], num_chains: int, **fields: Any
+) -> RunRecord:
     """The record of all shards together; of none a record without draws.
 
+    :param shards: they are looked at once, one after another.
+    :param num_chains: of all of them.
     :param fields: those of the record that are not draws.
     """
-    if not shards:
+    joined, ids = Joined(num_chains, fields.get("folder")), []
+    for shard in shards:
+        ids.append(shard.superchains)
+        joined.add("draws", _named(shard.positions))
+        joined.add("statistics", shard.statistics)
+        joined.add("stored", shard.stored)
+        joined.add("warmup", _named(shard.warmup_positions))
+        joined.add("warmup_statistics", shard.warmup_statistics)
+        joined.add("warmup_stored", shard.warmup_stored)
+    found = joined.groups()
+    if "draws" not in found:
         nothing = torch.zeros(0, 0, target.dim, dtype=target.dtype, device=target.device)
         return RunRecord(target, nothing, {}, **fields)
-    ids = merged_superchains([shard.superchains for shard in shards])
+    chains = merged_superchains(ids)
     record = RunRecord(
         target,
-        _joined([shard.positions for shard in shards]).to(target.device),
-        _by_name([shard.statistics for shard in shards]),
-        superchain_ids=None if ids is None else torch.from_numpy(ids),
+        _positions(found["draws"], target),
+        _tensors(found["statistics"]),
+        superchain_ids=None if chains is None else torch.from_numpy(chains),
+        stored=found.get("stored", {}),
         **fields,
     )
-    stored = [shard.stored for shard in shards]
-    if all(stored):
-        record = record._replace(stored=_arrays_by_name(stored))
-    if shards[0].warmup_positions is None:
+    if "warmup" not in found:
         return record
-    rows = min(len(_given(shard.warmup_positions)[0]) for shard in shards)
-    before = [_given(shard.warmup_positions)[:, :rows] for shard in shards]
-    seen = [
-        {name: value[:, :rows] for name, value in shard.warmup_statistics.items()}
-        for shard in shards
-    ]
-    record = record._replace(
-        warmup_positions=_joined(before).to(target.device), warmup_statistics=_by_name(seen)
+    return record._replace(
+        warmup_positions=_positions(found["warmup"], target),
+        warmup_statistics=_tensors(found["warmup_statistics"]),
+        warmup_stored=found.get("warmup_stored", {}),
     )
-    warm = [{n: v[:, :rows] for n, v in shard.warmup_stored.items()} for shard in shards]
-    return record._replace(warmup_stored=_arrays_by_name(warm)) if all(warm) else record
 
 
 def merged_superchains(ids: Sequence[np.ndarray | None]) -> np.ndarray | None:
     """Which chains share a start, numbered through; None where none do."""
-    if not ids or any(part is None for part in ids):
+    known = [part for part in ids if part is not None]
+    if not known or len(known) < len(ids):
         return None
     offset, found = 0, []
-    for part in ids:
-        found.append(_given(part) + offset)
+    for part in known:
+        found.append(part + offset)
         offset = int(found[-1].max()) + 1
     return np.concatenate(found)
 
 
 def merged_attributes(
-    shards: Mapping[int, Mapping[str, Any]], about: Mapping[str, Any]
+    parts: Sequence[Mapping[str, Any]], about: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What is true of all shards once, what adds up as a sum, and what differs as a list.
 
     :param about: the attributes of the run as a whole.
     """
-    parts = list(shards.values())
     found: dict[str, Any] = {}
     for name in dict.fromkeys(name for part in parts for name in part):
         values = [part.get(name) for part in parts]
@@ -85,18 +93,13 @@ def merged_attributes(
     return {**found, **about}
 
 
-def _given(array: np.ndarray | None) -> np.ndarray:
-    assert array is not None
-    return array
+def _named(positions: np.ndarray | None) -> dict[str, np.ndarray]:
+    return {} if positions is None else {_POSITIONS: positions}
 
 
-def _joined(parts: Sequence[np.ndarray | None]) -> Tensor:
-    return torch.from_numpy(np.concatenate([_given(part) for part in parts]))
+def _positions(group: Mapping[str, np.ndarray], target: Target) -> Tensor:
+    return torch.from_numpy(group[_POSITIONS]).to(target.device)
 
 
-def _by_name(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(array) for name, array in _arrays_by_name(parts).items()}
-
-
-def _arrays_by_name(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _tensors(group: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in group.items()}

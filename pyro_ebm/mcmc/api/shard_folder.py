@@ -7,6 +7,7 @@ shard has the folder of an ordinary run.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +46,12 @@ class ShardedRun(NamedTuple):
         """How many shards the run has."""
         options = self.saved.about["options"]
         return -(-options["num_chains"] // options["shard_size"])
+
+    @property
+    def chains_of_shard(self) -> int:
+        """How many chains a shard has."""
+        options = self.saved.about["options"]
+        return min(options["num_chains"], options["shard_size"])
 
     @property
     def initial_params(self) -> dict[str, np.ndarray] | None:
@@ -150,7 +157,7 @@ def ended_shards(path: Path, run: ShardedRun) -> tuple[int, list[int]]:
     return min((counts[i] for i in ended), default=0), ended
 
 
-def read_shards(path: Path, run: ShardedRun) -> dict[int, ShardDraws]:
-    """What the ended shards have drawn, by their numbers."""
-    rows, ended = ended_shards(path, run)
-    return {i: in_folder(folder_of_shard(path, i), rows) for i in ended}
+def read_shards(path: Path, indices: Sequence[int], rows: int) -> Iterator[ShardDraws]:
+    """So many draws of every chain of some shards: one after another is mapped."""
+    for index in indices:
+        yield in_folder(folder_of_shard(path, index), rows)

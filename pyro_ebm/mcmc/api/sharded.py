@@ -29,6 +29,7 @@ from .shard import Shard, ShardDraws, run_shard
 from .shard_folder import (
     ShardedRun,
     draws_of_shard,
+    ended_shards,
     folder_of_shard,
     new_run,
     read_run,
@@ -143,11 +144,9 @@ def run_shards(whole: Whole, place: Place) -> tuple[RunRecord, BaseException | N
             total=run.num_shards,
             disable_progbar=place.disable_progbar,
         )
-        if place.folder is not None:
-            found = read_shards(place.folder, run)
+        record = _record(whole, run, found, place.folder)
     for category, message in told:
         warnings.warn(message, category, stacklevel=4)
-    record = _record(whole, run, dict(sorted(found.items())), place.folder)
     if finished.errors:
         return record, _named(finished.errors, run, place.folder)
     return record, KeyboardInterrupt() if finished.interrupted else None
@@ -196,8 +195,8 @@ def _made(folder: Path, run: ShardedRun) -> Iterator[None]:
 def _missing(whole: Whole, run: ShardedRun, folder: Path | None) -> dict[int, Shard]:
     """The shards that have to be made, or to go on, by their numbers."""
     options = {**run.options, **whole.others}
-    size = min(options.pop("shard_size"), options["num_chains"])
-    options["num_chains"] = size
+    del options["shard_size"]
+    size = options["num_chains"] = run.chains_of_shard
     around = Surroundings.here()
     given = whole.initial_params
     one_for_all = given is None or whole.target.unconstrain(given).dim() == 1
@@ -226,29 +225,40 @@ def _missing(whole: Whole, run: ShardedRun, folder: Path | None) -> dict[int, Sh
 def _record(
     whole: Whole, run: ShardedRun, found: dict[int, ShardDraws], folder: Path | None
 ) -> RunRecord:
+    """The record of the shards in a folder, or of those found, which go as they are copied."""
+    if folder is None:
+        ended = sorted(found)
+        shards = (found.pop(index) for index in ended)
+    else:
+        rows, ended = ended_shards(folder, run)
+        shards = read_shards(folder, ended, rows)
+    attributes: list[Mapping[str, Any]] = []
+
+    def told() -> Iterator[ShardDraws]:
+        for draws in shards:
+            attributes.append(draws.attrs)
+            yield draws
+
     sites, wanted = whole.options["sites"], whole.options["num_samples"]
     target = whole.target
     record = merged_record(
         target,
-        list(found.values()),
+        told(),
+        run.chains_of_shard * len(ended),
         coordinates=None if sites is None else target.coordinates_of(sites),
         sites=sites,
         max_tree_depth=whole.kernel.max_tree_depth,
         thinning=whole.options["thinning"],
         folder=folder,
     )
-    complete = len(found) == run.num_shards and record.num_draws == wanted
-    attrs = merged_attributes(
-        {index: draws.attrs for index, draws in found.items()},
-        attributes_of_whole(run, list(found), complete=complete),
-    )
+    complete = len(ended) == run.num_shards and record.num_draws == wanted
+    attrs = merged_attributes(attributes, attributes_of_whole(run, ended, complete=complete))
     return record._replace(attrs=attrs, complete=complete)
 
 
 def attributes_of_whole(run: ShardedRun, ended: list[int], *, complete: bool) -> dict[str, Any]:
     """The attributes of a run in shards that are not those of its shards."""
-    options = run.options
-    size = min(options["shard_size"], options["num_chains"])
+    size = run.chains_of_shard
     missing = [index for index in range(run.num_shards) if index not in ended]
     return {
         "seed": run.seed,

@@ -130,7 +130,7 @@ class ZarrArray:
         lengths = np.full_like(index, self._chunk * self._row_bytes)
         entries = np.stack([index, lengths], axis=1).tobytes()
         with self._file.open("rb+") as file:
-            _take(file, before, after + len(entries) - before)
+            take_room(file, before, after + len(entries) - before)
             # Where the index was there are rows now.
             file.seek(before)
             file.write(bytes(min(len(entries), after - before)))
@@ -165,7 +165,7 @@ class ZarrArray:
         )
 
 
-def _take(file: BinaryIO, offset: int, length: int) -> None:
+def take_room(file: BinaryIO, offset: int, length: int) -> None:
     """Take room from the disk, filled with zeros.
 
     :raises OSError: there is none.

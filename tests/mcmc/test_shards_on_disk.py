@@ -1,0 +1,78 @@
+"""A run in shards on disk: many of them, and what is asked of them later."""
+
+import contextlib
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro
+from numpy.testing import assert_array_equal
+
+import pyro_ebm as ebm
+from pyro_ebm.mcmc.api import joined
+
+from .sharded_run import begun, resumed
+
+MANY = 6
+
+
+def lattice(path: Path) -> ebm.MCMC:
+    """A small run in many shards."""
+    pyro.set_rng_seed(1)
+    mcmc = ebm.MCMC(
+        ebm.Gibbs(ebm.Ising.lattice((3, 3))),
+        6,
+        2,
+        num_chains=2 * MANY,
+        shard_size=2,
+        executor=ebm.SerialExecutor(),
+        store=path,
+        save_warmup=True,
+        disable_progbar=True,
+    )
+    mcmc.run()
+    return mcmc
+
+
+@contextlib.contextmanager
+def few_files(more: int) -> Iterator[None]:
+    """Let this process open so many files more than it has open."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = len(os.listdir("/proc/self/fd")) + more
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_more_shards_than_files_may_be_open_are_run_and_read(tmp_path):
+    # What is imported late opens files of its own.
+    ebm.from_store(lattice(tmp_path / "before").store)
+    with few_files(80):
+        drawn = lattice(tmp_path / "run").get_samples(group_by_chain=True)["x"]
+        data = ebm.from_store(tmp_path / "run")
+    assert drawn.shape == (2 * MANY, 6, 3, 3)
+    assert_array_equal(data.posterior["x"].values, drawn.numpy())
+    assert data.warmup_posterior.sizes["chain"] == 2 * MANY
+
+
+def is_mapped(array: np.ndarray) -> bool:
+    """Whether an array is a part of a file."""
+    whole: Any = array
+    while isinstance(whole, np.ndarray) and not isinstance(whole, np.memmap):
+        whole = whole.base
+    return isinstance(whole, np.memmap)
+
+
+def test_large_arrays_of_all_shards_are_on_disk(tmp_path, monkeypatch):
+    made = begun(store=tmp_path / "run", num_samples=5).get_samples()["x"]
+    monkeypatch.setattr(joined, "_LARGE", 0)
+    mcmc = resumed(tmp_path / "run")
+    assert_array_equal(mcmc.get_samples()["x"], made)
+    read = ebm.from_store(tmp_path / "run").posterior["x"].values
+    assert is_mapped(read)
+    assert_array_equal(read.reshape(-1), made)
