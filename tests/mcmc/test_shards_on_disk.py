@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pyro
+import pytest
 from numpy.testing import assert_array_equal
 
 import pyro_ebm as ebm
 from pyro_ebm.mcmc.api import joined
 
-from .sharded_run import begun, resumed
+from .sharded_run import SHARDS, SIZE, begun, resumed
 
 MANY = 6
 
@@ -76,3 +77,24 @@ def test_large_arrays_of_all_shards_are_on_disk(tmp_path, monkeypatch):
     read = ebm.from_store(tmp_path / "run").posterior["x"].values
     assert is_mapped(read)
     assert_array_equal(read.reshape(-1), made)
+
+
+class Shorter(ebm.SerialExecutor):
+    """Ends every shard at fewer draws than it was asked for."""
+
+    def __init__(self, num_samples: int) -> None:
+        self.num_samples = num_samples
+
+    def submit(self, fn, /, shard):
+        options = {**shard.options, "num_samples": self.num_samples}
+        return super().submit(fn, shard._replace(options=options))
+
+
+def test_fewer_draws_than_before_may_be_asked_for(tmp_path):
+    path = tmp_path / "run"
+    with pytest.raises(FileNotFoundError):
+        begun(Shorter(10), store=path)
+    mcmc = resumed(path, num_samples=10)
+    assert mcmc.get_samples(group_by_chain=True)["x"].shape == (SHARDS * SIZE, 10)
+    data = ebm.from_store(path)
+    assert (data.posterior.sizes["draw"], data.posterior.attrs["complete"]) == (10, 1)

@@ -67,7 +67,9 @@ class ShardedRun(NamedTuple):
         """The same run, asked for another number of draws."""
         about = self.saved.about
         options = {**about["options"], "num_samples": num_samples}
-        return ShardedRun(self.saved._replace(about={**about, "options": options}))
+        least = min(about["least"], num_samples)
+        about = {**about, "options": options, "least": least}
+        return ShardedRun(self.saved._replace(about=about))
 
 
 def new_run(
@@ -148,7 +150,7 @@ def draws_of_shard(path: Path, index: int) -> int:
 
 
 def ended_shards(path: Path, run: ShardedRun) -> tuple[int, list[int]]:
-    """The shards that have all draws that the run was begun for, and how many draws they all have.
+    """The shards that have the fewest draws that the run was ever asked for, and how many all have.
 
     Where it was later asked for more and some have them, that is what the shortest has.
     """
