@@ -3,7 +3,10 @@
 import shutil
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
+import torch
 
 import pyro_ebm as ebm
 from pyro_ebm.__main__ import main
@@ -20,10 +23,41 @@ def page_of(path, tmp_path):
     return Page(out.read_text(encoding="utf-8"))
 
 
-def test_the_verdict_without_the_model_is_that_with_it():
-    for options in ({"num_samples": 60}, {"num_samples": 10}):
-        mcmc = begun(**options)
-        assert diagnose_data(mcmc.to_arviz()) == mcmc.diagnose()
+def noisy_spins(y):
+    """A lattice whose sites turn together, and noise of a scale that is learned."""
+    lattice = ebm.EnergyDistribution(ebm.Ising.lattice((4, 4)), temperature=1.8)
+    s = pyro.sample("s", lattice)
+    scale = pyro.sample("scale", dist.HalfNormal(1.0))
+    pyro.deterministic("up", (s > 0).long())
+    pyro.sample("y", dist.Normal(s, scale).to_event(2), obs=y)
+
+
+def mixed(num_samples):
+    kernel = ebm.NUTS(noisy_spins, discrete={"s": "sample"})
+    mcmc = ebm.MCMC(kernel, num_samples, 20, num_chains=2, disable_progbar=True)
+    mcmc.run(torch.zeros(4, 4))
+    return mcmc
+
+
+def summed_out(num_samples):
+    """Integers that are drawn back beside what is sampled."""
+
+    def model(y):
+        z = pyro.sample("z", dist.Bernoulli(0.5), infer={"enumerate": "parallel"})
+        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        pyro.deterministic("twice", 2 * z.long())
+        pyro.sample("y", dist.Normal(loc + z, 0.1), obs=y)
+
+    mcmc = ebm.MCMC(ebm.NUTS(model), num_samples, 30, disable_progbar=True)
+    mcmc.run(torch.tensor(0.5))
+    return mcmc
+
+
+@pytest.mark.parametrize("num_samples", [60, 10])
+@pytest.mark.parametrize("run", [begun, mixed, summed_out], ids=lambda run: run.__name__)
+def test_the_verdict_without_the_model_is_that_with_it(run, num_samples):
+    mcmc = run(num_samples=num_samples)
+    assert diagnose_data(mcmc.to_arviz()) == mcmc.diagnose()
 
 
 @pytest.mark.parametrize("kind", ["first", "store"])

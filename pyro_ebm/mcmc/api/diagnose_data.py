@@ -52,18 +52,18 @@ def diagnose_data(data: Any) -> str:
 def _record(groups: Mapping[str, Any]) -> RunRecord:
     if "posterior" not in groups:
         raise ValueError(f"expected draws in a group 'posterior', got {', '.join(groups)}.")
-    values = _coordinates(groups)
+    attrs = parsed_attributes(groups["posterior"].attrs)
+    values, states = _coordinates(groups, attrs)
     first = next(iter(values.values()))
     shape = first.shape[:2]
-    # States of whole numbers come last, as in a target.
-    ordered = dict(sorted(values.items(), key=lambda item: item[1].dtype.kind != "f"))
+    # States come last, as in a target.
+    ordered = dict(sorted(values.items(), key=lambda item: item[0] in states))
     sites = tuple(_Site(name, value.shape[2:]) for name, value in ordered.items())
-    continuous = sum(math.prod(v.shape[2:]) for v in ordered.values() if v.dtype.kind == "f")
+    continuous = sum(math.prod(v.shape[2:]) for n, v in ordered.items() if n not in states)
     flat = [value.reshape(*shape, -1).astype(float) for value in ordered.values()]
     positions = torch.from_numpy(np.concatenate(flat, -1))
-    stats = {} if "sample_stats" not in groups else _arrays(groups["sample_stats"])
+    stats = numeric_draws(groups.get("sample_stats"))
     discrete = bool(stats) and "energy" not in stats and "n_steps" in stats
-    attrs = parsed_attributes(groups["posterior"].attrs)
     ids = stats.get("superchain")
     described = _Described(sites, positions.shape[2], 0 if discrete else continuous)
     return RunRecord(
@@ -78,26 +78,37 @@ def _record(groups: Mapping[str, Any]) -> RunRecord:
     )
 
 
-def _coordinates(groups: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Where the figures are taken: unconstrained, as far as they are there."""
-    free = (
-        {}
-        if "unconstrained_posterior" not in groups
-        else _arrays(groups["unconstrained_posterior"])
-    )
-    drawn = _arrays(groups["posterior"])
-    if not free:
-        return drawn
-    return free | {n: v for n, v in drawn.items() if n not in free and v.dtype.kind in "iu"}
+def _coordinates(
+    groups: Mapping[str, Any], attrs: Mapping[str, Any]
+) -> tuple[dict[str, np.ndarray], set[str]]:
+    """Where the figures are taken, unconstrained as far as they are there; and which are states."""
+    free = numeric_draws(groups.get("unconstrained_posterior"))
+    drawn = numeric_draws(groups["posterior"])
+    states = _states(drawn, attrs) - free.keys()
+    if not free and "sampled_sites" not in attrs:
+        return drawn, states
+    return free | {n: v for n, v in drawn.items() if n in states} or drawn, states
 
 
-def _arrays(dataset: Any) -> dict[str, np.ndarray]:
-    """Numbers [chain, draw, ...] by variable."""
-    found = {}
-    for name, variable in dataset.data_vars.items():
-        if {"chain", "draw"} <= set(variable.dims) and variable.dtype.kind in "biuf":
-            found[str(name)] = np.asarray(variable.transpose("chain", "draw", ...))
-    return found
+def _states(drawn: Mapping[str, np.ndarray], attrs: Mapping[str, Any]) -> set[str]:
+    """The discrete sites that were sampled; where data do not name them, all whole numbers."""
+    named = attrs.get("sampled_sites")
+    if not isinstance(named, list):
+        return {name for name, value in drawn.items() if value.dtype.kind in "iu"}
+    renamed = attrs.get("renamed_variables", {})
+    return {renamed.get(name, name) for name in named} & drawn.keys()
+
+
+def numeric_draws(dataset: Any) -> dict[str, np.ndarray]:
+    """The variables of a group that are numbers with chains and draws, [chain, draw, ...].
+
+    :param dataset: None where there is no such group.
+    """
+    return {
+        str(name): np.asarray(variable.transpose("chain", "draw", ...))
+        for name, variable in ({} if dataset is None else dataset.data_vars).items()
+        if {"chain", "draw"} <= set(variable.dims) and variable.dtype.kind in "biuf"
+    }
 
 
 def _statistic(name: str, stats: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> torch.Tensor:

@@ -116,7 +116,7 @@ def build_groups(
         "thinning": record.thinning,
         **_attributes(facts, kept, log_likelihood=log_likelihood),
         "model_graph": model_graph(record.target.described, facts),
-        **({"sampled_sites": [*record.target.sampled]} if record.target.sampled else {}),
+        "sampled_sites": [*record.target.sampled],
     }
     return Parts(
         {name: group for name, group in groups.items() if group},
