@@ -18,6 +18,8 @@ from pyro.util import get_rng_state, set_rng_state
 
 # Pyro's stack of handlers, the default dtype and the random state belong to the whole process.
 _ONE_AT_A_TIME = threading.RLock()
+# Of the numbers that make up a key.
+_KEY_BITS = 20
 
 
 class Surroundings(NamedTuple):
@@ -33,9 +35,34 @@ class Surroundings(NamedTuple):
 
 
 def seed_of(seed: int, *key: int) -> int:
-    """The seed of a shard, 63 bits: independent streams for different runs and numbers."""
-    state = np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)
-    return int(state[0] >> np.uint64(1))
+    """The seed of a shard, 63 bits, by its number or by a few numbers below 2^20.
+
+    torch's generator on the CPU looks at the low 32 bits alone. Shards of one run differ in them,
+    up to 2^32 shards; those of different runs are independent.
+    """
+    place = 0
+    for number in key:
+        place = (place << _KEY_BITS) + number
+    before, after = _words(seed, (), 2)
+    (high,) = _words(seed, key, 1)
+    low = _mixed(before + place) ^ after
+    return (high >> 1 << 32) + low
+
+
+def _words(seed: int, key: tuple[int, ...], number: int) -> list[int]:
+    """Random words of 32 bits."""
+    return np.random.SeedSequence(seed, spawn_key=key).generate_state(number).tolist()
+
+
+def _mixed(word: int) -> int:
+    """Another word of 32 bits for each; neighbours become as different as any two words.
+
+    Source: Appleby (2011), MurmurHash3, its finalizer.
+    """
+    word &= 0xFFFFFFFF
+    word = (word ^ word >> 16) * 0x85EBCA6B & 0xFFFFFFFF
+    word = (word ^ word >> 13) * 0xC2B2AE35 & 0xFFFFFFFF
+    return word ^ word >> 16
 
 
 @contextlib.contextmanager

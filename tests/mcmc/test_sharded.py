@@ -62,6 +62,7 @@ def test_a_shard_is_an_ordinary_run_with_a_seed_of_its_own(whole):
     seed = int(torch.randint(2**63 - 1, ()))
     with within(Surroundings.here(), seed_of(seed, 1)):
         alone = ebm.MCMC(ebm.NUTS(model), DRAWS, WARMUP, num_chains=SIZE, disable_progbar=True)
+        alone.seed = seed_of(seed, 1)
         alone.run(Y)
     assert_same(draws(alone), {name: value[SIZE : 2 * SIZE] for name, value in whole.items()})
     assert not np.array_equal(whole["x"][:SIZE], whole["x"][SIZE : 2 * SIZE])

@@ -14,6 +14,7 @@ from numpy.testing import assert_array_equal
 
 import pyro_ebm as ebm
 from pyro_ebm.mcmc.api import joined
+from pyro_ebm.shards import seed_of
 
 from .sharded_run import SHARDS, SIZE, begun, resumed
 
@@ -98,3 +99,11 @@ def test_fewer_draws_than_before_may_be_asked_for(tmp_path):
     assert mcmc.get_samples(group_by_chain=True)["x"].shape == (SHARDS * SIZE, 10)
     data = ebm.from_store(path)
     assert (data.posterior.sizes["draw"], data.posterior.attrs["complete"]) == (10, 1)
+
+
+def test_the_generator_of_a_shard_has_the_seed_of_the_shard(tmp_path):
+    path = tmp_path / "run"
+    seed = begun(store=path, num_samples=2).to_arviz().posterior.attrs["seed"]
+    for index in range(SHARDS):
+        shard = ebm.from_store(path / f"shard-{index:04d}.zarr")
+        assert shard.posterior.attrs["seed"] == seed_of(seed, index)

@@ -141,6 +141,16 @@ def test_seeds_of_shards_differ():
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
+def test_shards_of_one_run_differ_in_the_bits_that_a_generator_takes():
+    # Seeds that were drawn at random were alike in these bits for the last two.
+    numbers = [*range(10_000), 151_060, 285_105]
+    assert len({seed_of(3, index) % 2**32 for index in numbers}) == len(numbers)
+    assert len({seed_of(3, again, i) % 2**32 for again in range(8) for i in range(2000)}) == 16_000
+    first, second = torch.Generator(), torch.Generator()
+    same = first.manual_seed(seed_of(3, 0)), second.manual_seed(seed_of(3, 0) + 2**32)
+    assert torch.equal(*(torch.rand(3, generator=generator) for generator in same))
+
+
 @pytest.mark.slow
 def test_a_process_pool_that_loses_a_worker_is_told_what_would_not():
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

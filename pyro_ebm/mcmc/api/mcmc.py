@@ -169,6 +169,8 @@ class MCMC:
         self.stop = stop
         self.chain_batch_size = chain_batch_size
         self.executor, self.shard_size = executor, shard_size
+        # Drawn when it runs, unless it is a shard, which is told.
+        self.seed: int | None = None
         self._resumes = False
         self._wanted: int | None = None
         self._record: RunRecord | None = None
@@ -233,6 +235,8 @@ class MCMC:
                 check_free(self.store, RESUME)
             target = self.kernel.target(args, kwargs, self._example_params(contents))
             seed = int(torch.randint(2**63 - 1, ()))
+            if self.seed is not None:
+                seed = self.seed
             if contents is not None:
                 seed = int(contents.run.about["attrs"]["seed"])
             generator = torch.Generator(target.device).manual_seed(seed)

@@ -90,13 +90,16 @@ def _new_or_left(shard: Shard) -> Any:
     starts = None
     if given is not None:
         starts = {name: torch.from_numpy(value.copy()) for name, value in given.items()}
-    return shard.mcmc(
+    mcmc = shard.mcmc(
         shard.kernel,
         initial_params=starts,
         disable_progbar=True,
         store=folder,
         **shard.options,
     )
+    # A seed that was drawn could be that of another shard.
+    mcmc.seed = shard.seed
+    return mcmc
 
 
 def _in_memory(record: RunRecord) -> ShardDraws:
