@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -152,6 +153,14 @@ def noted(steps: Steps, before: Tensor, increments: Tensor, slope: Tensor, beta:
         steps.acceptance,
         [*steps.ess, effective_sample_size(before + increments)],
     )
+
+
+def together(parts: Sequence[Steps], sizes: Sequence[int]) -> Steps:
+    """What parts of these sizes met on the same temperatures: means by size, and the sum of ESS."""
+    shares = np.asarray(sizes) / sum(sizes)
+    mean = Steps(*((shares @ np.asarray(column)).tolist() for column in zip(*parts, strict=True)))
+    ess = np.asarray([part.ess for part in parts]).sum(0).tolist()
+    return mean._replace(betas=parts[0].betas, ess=ess)
 
 
 def mean_acceptance(acceptance: Tensor, log_weights: Tensor) -> float:

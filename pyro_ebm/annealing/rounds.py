@@ -15,7 +15,7 @@ from pyro_ebm.shards import Surroundings, seed_of
 
 from .learn import Learned, learn
 from .log_z import LogZ
-from .passes import Pass, Steps, forward
+from .passes import Pass, forward, together
 from .progress import Stages
 from .schedule import Optimized, Schedule, equal_barriers, fixed_betas
 from .shards import PARTICLES, PassShard, pass_shard, sent, shares
@@ -211,14 +211,5 @@ def _joined(parts: list[Pass]) -> Pass:
     return Pass(
         torch.cat([part.positions for part in parts], dim=1),
         torch.cat([part.log_weights for part in parts]),
-        _mean_steps(parts),
+        together([part.steps for part in parts], [len(part.log_weights) for part in parts]),
     )
-
-
-def _mean_steps(parts: list[Pass]) -> Steps:
-    """What several batches met on the same temperatures, averaged."""
-    columns = [
-        [sum(values) / len(parts) for values in zip(*column, strict=True)]
-        for column in zip(*(part.steps for part in parts), strict=True)
-    ]
-    return Steps(*columns)

@@ -22,7 +22,7 @@ from pyro_ebm.shards.packing import called, packed
 
 from .islands import Annealed, Islands, anneal
 from .moves import Mover, Tuning
-from .passes import Steps, forward
+from .passes import forward, together
 
 # Of a shard, and of a round that learns at most.
 PARTICLES = 1024
@@ -87,15 +87,9 @@ def side_by_side(parts: Sequence[Annealed]) -> Annealed:
         torch.cat([part.log_weights for part in parts]),
         torch.cat([part.log_z for part in parts]),
         torch.cat([part.relative_variance for part in parts]),
-        mean_steps([part.steps for part in parts], [len(part.log_z) for part in parts]),
+        together([part.steps for part in parts], [len(part.log_z) for part in parts]),
         max(part.num_resamplings for part in parts),
     )
-
-
-def mean_steps(parts: Sequence[Steps], sizes: Sequence[int]) -> Steps:
-    """What shards of these sizes met on the same temperatures, averaged."""
-    shares = np.asarray(sizes) / sum(sizes)
-    return Steps(*((shares @ np.asarray(column)).tolist() for column in zip(*parts, strict=True)))
 
 
 def _itself(mover: Mover) -> Mover:

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from pyro_ebm import AIS, EnergyDistribution, HMCMoves, Optimized
+from pyro_ebm import AIS, EnergyDistribution, HMCMoves, Ising, Optimized, SerialExecutor
 from pyro_ebm.annealing import rounds
 from pyro_ebm.annealing.freeze import as_target
+from pyro_ebm.annealing.passes import Steps, together
 from pyro_ebm.annealing.progress import Stages
 from pyro_ebm.annealing.rounds import Rounds
 from pyro_ebm.annealing.start import Wanted, start
@@ -85,3 +86,17 @@ def test_a_round_that_is_repeated_is_told_and_no_longer_unbiased(monkeypatch):
     assert not found.unbiased
     with pytest.raises(ValueError, match="nor its last round repeated"):
         found.bounds()
+
+
+def test_parts_of_a_round_are_averaged_by_size_and_their_ess_adds_up():
+    betas = [0.0, 0.3, 1.0]
+    large = Steps(betas, [1.0, 2.0], [3.0, 4.0], [0.5], [100.0, 90.0])
+    small = Steps(betas, [5.0, 6.0], [7.0, 8.0], [0.9], [30.0, 10.0])
+    found = together([large, small], [300, 100])
+    assert found == Steps(betas, [2.0, 3.0], [4.0, 5.0], [0.6], [130.0, 100.0])
+
+
+def test_the_ess_along_the_path_is_that_of_all_particles():
+    options = {"num_particles": 1500, "reverse": False, "disable_progbar": True}
+    whole = AIS(Ising.lattice((2, 2)), executor=SerialExecutor(), **options).run()
+    assert whole.path["ess"][-1] == pytest.approx(whole.ess, rel=0.05)
