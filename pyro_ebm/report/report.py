@@ -58,6 +58,8 @@ def write_report(path: Path, out: Path) -> str:
         sections.append(("model", "The model", model_graph(graph)))
     sections.append(("made", "How it was made", _made(run.attrs)))
     what = run.attrs.get("method") or run.attrs.get("sampler") or "Run"
+    # Merged runs may have several.
+    what = " and ".join(map(str, what)) if isinstance(what, list) else what
     kind = "Estimate of log Z by" if run.is_estimate else "Draws by"
     title = f"{kind} {what}: {path.name}"
     version = run.attrs.get("inference_library_version", "")

@@ -97,3 +97,12 @@ def test_superchains_stay_apart(tmp_path):
     _, out = merged(tmp_path, run("1"), run("2"))
     ids = az.from_netcdf(str(out)).sample_stats["superchain"].values[:, 0]
     assert ids.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_runs_with_other_warm_ups_are_judged_as_the_shorter(files, tmp_path, capsys):
+    data = az.from_netcdf(files["second"]).load()
+    data.posterior.attrs["warmup_steps"] = 10
+    status, out = merged(tmp_path, files["first"], written(data, tmp_path / "short.nc"))
+    assert status == 0
+    assert az.from_netcdf(str(out)).posterior.attrs["warmup_steps"] == 10
+    assert main(["report", str(out)]) == 0

@@ -20,8 +20,9 @@ from .record import RunRecord
 from .shard import ShardDraws
 
 _POSITIONS = "positions"
-# What adds up over shards.
 _SUMMED = ("gradient_steps", "warmup_gradient_steps", "sampling_time")
+_LEAST = ("warmup_steps", "num_samples", "auxiliary_exact", "vectorized", "complete")
+_OF_SHARDS = ("num_shards", "shard_size", "missing_shards")
 
 
 def merged_record(
@@ -79,18 +80,52 @@ def merged_superchains(ids: Sequence[np.ndarray | None]) -> np.ndarray | None:
 def merged_attributes(
     parts: Sequence[Mapping[str, Any]], about: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What is true of all shards once, what adds up as a sum, and what differs as a list.
+    """The attributes of shards, or of runs, as those of one run.
+
+    What adds up is a sum, of what is worse when it is smaller the least counts, and of auxiliary
+    data those that are farthest off. Else what is true of all is said once, and what differs is a
+    list.
 
     :param about: the attributes of the run as a whole.
     """
     found: dict[str, Any] = {}
     for name in dict.fromkeys(name for part in parts for name in part):
         values = [part.get(name) for part in parts]
+        known = [value for value in values if value is not None]
         if name in _SUMMED:
-            found[name] = sum(value or 0 for value in values)
-        else:
+            found[name] = sum(known)
+        elif name in _LEAST and known:
+            found[name] = min(known)
+        elif name not in _OF_SHARDS:
             found[name] = values[0] if all(value == values[0] for value in values) else values
-    return {**found, **about}
+    return {**found, **_auxiliary(parts), **_shards(parts), **about}
+
+
+def _auxiliary(parts: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Where auxiliary data are not exact, those by which a mean is farthest off."""
+    inexact = [part for part in parts if part.get("auxiliary_exact") == 0]
+    if not inexact:
+        return {}
+    worst = max(inexact, key=_surely_off)
+    return {name: value for name, value in worst.items() if name.startswith("auxiliary_")}
+
+
+def _surely_off(part: Mapping[str, Any]) -> float:
+    return abs(part["auxiliary_shift"]) - 2 * part["auxiliary_shift_error"]
+
+
+def _shards(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How many shards runs have together, and how many of them did not end."""
+    found = {}
+    if all("num_shards" in part for part in parts):
+        found["num_shards"] = sum(part["num_shards"] for part in parts)
+    missing = sum(number_of(part.get("missing_shards", 0)) for part in parts)
+    return {**found, **({"missing_shards": missing} if missing else {})}
+
+
+def number_of(missing_shards: int | Sequence[int]) -> int:
+    """How many shards did not end: of one run their numbers are known."""
+    return missing_shards if isinstance(missing_shards, int) else len(missing_shards)
 
 
 def _named(positions: np.ndarray | None) -> dict[str, np.ndarray]:

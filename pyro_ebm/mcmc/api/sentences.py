@@ -19,6 +19,7 @@ from ..adaptation import SETTLE
 from .figures import Rhat, Worst
 from .forces import Flat
 from .inputs import as_array
+from .merging import number_of
 from .record import RunRecord
 
 ENOUGH_ESS = 400
@@ -80,13 +81,14 @@ def moving(record: RunRecord, name: str, size: float) -> Finding:
 
 def partial(record: RunRecord) -> Finding:
     """The run was interrupted."""
-    missing = record.attrs.get("missing_shards")
+    missing = number_of(record.attrs.get("missing_shards", 0))
     if missing:
+        # Of merged runs not all need be in shards.
+        of = f" of its {record.attrs['num_shards']}" if "num_shards" in record.attrs else ""
         return Finding(
             "problem",
             "partial",
-            f"The run is partial: {len(missing)} of its {record.attrs['num_shards']} shards did "
-            "not end.",
+            f"The run is partial: {missing}{of} shards did not end.",
             "What is there can be used as a run of fewer chains.",
         )
     return Finding(
