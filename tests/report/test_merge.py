@@ -2,7 +2,9 @@
 
 import arviz as az
 import numpy as np
+import pyro
 import pytest
+import torch
 from numpy.testing import assert_array_equal
 
 import pyro_ebm as ebm
@@ -106,3 +108,69 @@ def test_runs_with_other_warm_ups_are_judged_as_the_shorter(files, tmp_path, cap
     assert status == 0
     assert az.from_netcdf(str(out)).posterior.attrs["warmup_steps"] == 10
     assert main(["report", str(out)]) == 0
+
+
+def test_chains_that_a_merged_run_holds_already_are_refused(files, tmp_path, capsys):
+    _, both = merged(tmp_path, files["first"], files["second"])
+    assert main(["merge", str(both), str(files["second"]), "-o", str(tmp_path / "again.nc")]) == 2
+    assert "hold the same draws: they would count double" in capsys.readouterr().err
+
+
+def cold(tmp_path, seed):
+    """A lattice of which few sites ever turn."""
+    pyro.set_rng_seed(seed)
+    lattice = ebm.EnergyDistribution(ebm.Ising.lattice((16, 16)), temperature=1.2)
+    starts = {"x": torch.ones(4, 16, 16)}
+    mcmc = ebm.MCMC(ebm.Gibbs(lattice), 10, 5, starts, disable_progbar=True)
+    mcmc.run()
+    return written(mcmc.to_arviz(), tmp_path / f"cold-{seed}.nc")
+
+
+def test_cold_runs_that_begin_alike_are_merged(tmp_path):
+    draws = [az.from_netcdf(cold(tmp_path, seed)).posterior["x"].values for seed in (1, 2)]
+    assert not np.array_equal(*draws)
+    assert merged(tmp_path, cold(tmp_path, 1), cold(tmp_path, 2))[0] == 0
+
+
+def test_chains_that_stand_still_are_the_same_only_with_one_seed(tmp_path):
+    def frozen(name, seed):
+        groups = {"posterior": {"x": np.ones((2, 5))}}
+        data = ebm.inference_data.to_inference_data(groups, attrs={"seed": seed})
+        return written(data, tmp_path / f"{name}.nc")
+
+    assert merged(tmp_path, frozen("a", 1), frozen("b", 1))[0] == 2
+    assert merged(tmp_path, frozen("a", 1), frozen("c", 2))[0] == 0
+
+
+def of_groups(tmp_path, seed, prior=50, points=3, labels=(0, 1, 2)):
+    """A run of three numbers, with draws from its prior and a log likelihood of some points."""
+    draws = np.random.default_rng(seed).normal(size=(2, 5, 3))
+    groups = {
+        "posterior": {"x": draws},
+        "prior": {"x": np.zeros((1, prior, 3))},
+        "log_likelihood": {"y": np.zeros((2, 5, points))},
+    }
+    data = ebm.inference_data.to_inference_data(groups, coords={"x_dim_0": labels})
+    return written(data, tmp_path / f"{seed}.nc")
+
+
+@pytest.mark.parametrize(("prior", "kept"), [(50, True), (60, False)])
+def test_priors_of_other_lengths_are_left_out(tmp_path, prior, kept):
+    status, out = merged(tmp_path, of_groups(tmp_path, 1), of_groups(tmp_path, 2, prior))
+    assert status == 0
+    groups = ebm.inference_data.datasets_of(az.from_netcdf(str(out)))
+    assert groups["posterior"].sizes["chain"] == 4
+    assert ("prior" in groups) == kept
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"points": 4}, "its 'y' in log_likelihood is of shape"),
+        ({"labels": (7, 8, 9)}, "its labels of the axis 'x_dim_0' in posterior are others"),
+    ],
+    ids=["shape", "labels"],
+)
+def test_groups_that_do_not_fit_are_refused(tmp_path, capsys, change, why):
+    assert merged(tmp_path, of_groups(tmp_path, 1), of_groups(tmp_path, 2, **change))[0] == 2
+    assert why in capsys.readouterr().err
