@@ -102,9 +102,11 @@ def _report(chosen: argparse.Namespace) -> None:
 def _merge(chosen: argparse.Namespace) -> None:
     from pyro_ebm.report import merge
 
-    data = merge(chosen.runs, chosen.out)
-    chains = data["posterior"].sizes["chain"]
-    print(f"Written: {chosen.out}, {chains} chains of {data['posterior'].sizes['draw']} draws")
+    data, told = merge(chosen.runs, chosen.out)
+    for sentence in told:
+        print(sentence)
+    sizes = data["posterior"].sizes
+    print(f"Written: {chosen.out}, {sizes['chain']} chains of {sizes['draw']} draws")
 
 
 def _info(_: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,16 +12,22 @@ from pyro_ebm.inference_data import DATA_GROUPS, native, to_attributes
 from pyro_ebm.mcmc.api.merging import merged_attributes, merged_superchains
 
 from .read import BadInput, Run, read_run
-from .same import check_fresh, check_same, difference
+from .same import check_fresh, check_same, difference, unchecked
 
 # What says how one of the runs was made, and no longer how all were.
 _OF_ONE = ("created_at", "diagnosis")
 
 
-def merge(paths: Sequence[Path], out: Path) -> Any:
+class Merged(NamedTuple):
+    """ArviZ data, and what was to be told while it was put together."""
+
+    data: Any
+    told: tuple[str, ...]
+
+
+def merge(paths: Sequence[Path], out: Path) -> Merged:
     """Write the runs at some paths as ArviZ data of all their chains.
 
-    :returns: the data.
     :raises BadInput: runs of different models, data or lengths, or the same chains twice.
     :raises ImportError: h5netcdf is missing.
     :raises OSError: the file cannot be written.
@@ -37,11 +43,12 @@ def merge(paths: Sequence[Path], out: Path) -> Any:
     for run in runs[1:]:
         check_same(runs[0], run)
     check_fresh(runs)
-    attrs = _attributes(runs)
+    silence = unchecked(runs)
+    attrs = _attributes(runs, silence)
     datasets = {name: _joined(name, runs, attrs) for name in _common_groups(runs)}
     data = native(datasets, attrs)
     data.to_netcdf(str(out), engine="h5netcdf")
-    return data
+    return Merged(data, () if silence is None else (silence,))
 
 
 def _common_groups(runs: Sequence[Run]) -> list[str]:
@@ -54,7 +61,7 @@ def _common_groups(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _attributes(runs: Sequence[Run]) -> dict[str, Any]:
+def _attributes(runs: Sequence[Run], silence: str | None) -> dict[str, Any]:
     parts = [
         {name: value for name, value in run.attrs.items() if name not in _OF_ONE} for run in runs
     ]
@@ -62,6 +69,7 @@ def _attributes(runs: Sequence[Run]) -> dict[str, Any]:
         "num_chains": sum(run.groups["posterior"].sizes["chain"] for run in runs),
         "merged_from": [str(run.path) for run in runs],
         "complete": all(run.attrs.get("complete", True) for run in runs),
+        **({} if silence is None else {"unchecked": silence, "distribution": None}),
     }
     return to_attributes(merged_attributes(parts, about))
 

@@ -24,7 +24,16 @@ from .read import BadInput, Run, read_run
 # Rows of the summary; who has more quantities wants a program to read them.
 _MOST_ROWS = 300
 # What the sections say already, or what no person reads.
-_TOLD = ("model_graph", "why", "diagnosis", "log_z", "std_error", "reliable", "considered")
+_TOLD = (
+    "model_graph",
+    "distribution",
+    "why",
+    "diagnosis",
+    "log_z",
+    "std_error",
+    "reliable",
+    "considered",
+)
 # netCDF has no booleans.
 _FLAGS = ("complete", "vectorized", "stopped", "reverse_exact", "adaptive", "unbiased")
 _WELL = "All is well"

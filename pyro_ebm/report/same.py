@@ -1,4 +1,4 @@
-"""Whether runs can be merged: of one model, of one shape, and of chains that differ."""
+"""Whether runs can be merged: of one distribution, of one shape, and of chains that differ."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import numpy as np
 
 from pyro_ebm.inference_data import DATA_GROUPS
 from pyro_ebm.mcmc.api.diagnose_data import numeric_draws
+from pyro_ebm.mcmc.api.fingerprint import another_distribution
 
 from .read import BadInput, Run
 
 
 def check_same(first: Run, other: Run) -> None:
-    """Refuse a run of another model, or of another length.
+    """Refuse a run of another distribution, or of another length.
 
     :raises BadInput: saying what is different.
     """
-    why = _another_model(first, other)
-    if why is not None:
-        raise BadInput(f"{other.path} is a run of another model than {first.path}: {why}.")
+    _refuse(first, other, _other_variables(first, other))
     lengths = [run.groups["posterior"].sizes["draw"] for run in (first, other)]
     if lengths[0] != lengths[1]:
         raise BadInput(
             f"{other.path} has chains of {lengths[1]} draws and {first.path} of {lengths[0]}: "
             "only chains of one length can be merged."
         )
+    _refuse(first, other, _other_data(first, other) or _another_distribution(first, other))
     for name in [name for name in first.groups if name in other.groups]:
         why = difference(name, first, other)
         if why is not None and not name.startswith("prior"):
@@ -72,7 +72,23 @@ def check_fresh(runs: Sequence[Run]) -> None:
         seen |= dict.fromkeys(chains, run)
 
 
-def _another_model(first: Run, other: Run) -> str | None:
+def unchecked(runs: Sequence[Run]) -> str | None:
+    """A sentence on runs that do not say what they drew from."""
+    silent = [str(run.path) for run in runs if "distribution" not in run.attrs]
+    if not silent:
+        return None
+    return (
+        f"Not checked: whether {' and '.join(silent)} drew from the same density as the others, as "
+        "only names, shapes and data tell. An earlier version, or another package, wrote them."
+    )
+
+
+def _refuse(first: Run, other: Run, why: str | None) -> None:
+    if why is not None:
+        raise BadInput(f"{other.path} is a run of another model than {first.path}: {why}.")
+
+
+def _other_variables(first: Run, other: Run) -> str | None:
     one, two = first.groups["posterior"], other.groups["posterior"]
     for name in sorted({*map(str, one.data_vars), *map(str, two.data_vars)}):
         if name not in two.data_vars:
@@ -82,6 +98,10 @@ def _another_model(first: Run, other: Run) -> str | None:
         shapes = [_shape(group[name], ("chain", "draw")) for group in (one, two)]
         if shapes[0] != shapes[1]:
             return f"its {name!r} is of shape {shapes[1]}, not {shapes[0]}"
+    return None
+
+
+def _other_data(first: Run, other: Run) -> str | None:
     for group in DATA_GROUPS:
         held = [run.groups.get(group, {}) for run in (first, other)]
         for name in sorted({*map(str, held[0]), *map(str, held[1])}):
@@ -93,6 +113,13 @@ def _another_model(first: Run, other: Run) -> str | None:
     if None not in graphs and graphs[0] != graphs[1]:
         return "its sites or their distributions are others"
     return None
+
+
+def _another_distribution(first: Run, other: Run) -> str | None:
+    known = [run.attrs.get("distribution") for run in (first, other)]
+    if known[0] is None or known[1] is None:
+        return None
+    return another_distribution(known[0], known[1])
 
 
 def _shape(variable: Any, free: tuple[str, ...]) -> dict[str, int]:

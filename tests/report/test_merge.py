@@ -142,6 +142,34 @@ def test_chains_that_stand_still_are_the_same_only_with_one_seed(tmp_path):
     assert merged(tmp_path, frozen("a", 1), frozen("c", 2))[0] == 0
 
 
+def of_well(tmp_path, temperature, seed=0, store=None):
+    pyro.set_rng_seed(seed)
+    well = ebm.EnergyDistribution(ebm.DoubleWell(2), temperature=temperature)
+    mcmc = ebm.MCMC(ebm.NUTS(well), 5, 5, disable_progbar=True, store=store)
+    mcmc.run()
+    return written(mcmc.to_arviz(), tmp_path / f"well-{temperature}-{seed}.nc")
+
+
+def test_runs_of_other_distributions_are_refused_by_their_densities(tmp_path, capsys):
+    one, other = of_well(tmp_path, 1.0), of_well(tmp_path, 5.0)
+    assert merged(tmp_path, one, other)[0] == 2
+    assert "its log densities at fixed points are others" in capsys.readouterr().err
+    store = tmp_path / "run.zarr"
+    of_well(tmp_path, 5.0, seed=1, store=store)
+    assert merged(tmp_path, one, store)[0] == 2
+    assert merged(tmp_path, other, store)[0] == 0
+
+
+def test_a_run_that_does_not_say_what_it_drew_from_is_told(files, tmp_path, capsys):
+    data = az.from_netcdf(files["second"]).load()
+    del data.posterior.attrs["distribution"]
+    silent = written(data, tmp_path / "silent.nc")
+    status, out = merged(tmp_path, files["first"], silent)
+    assert status == 0
+    assert f"Not checked: whether {silent} drew from the same density" in capsys.readouterr().out
+    assert "distribution" not in az.from_netcdf(str(out)).posterior.attrs
+
+
 def of_groups(tmp_path, seed, prior=50, points=3, labels=(0, 1, 2)):
     """A run of three numbers, with draws from its prior and a log likelihood of some points."""
     draws = np.random.default_rng(seed).normal(size=(2, 5, 3))

@@ -21,6 +21,7 @@ from pyro_ebm.inference_data import to_inference_data
 from pyro_ebm.target.program import ModelProgram
 
 from .evaluated import Evaluated, evaluated, unconstrained
+from .fingerprint import fingerprint
 from .inputs import as_array, constant_data
 from .labels import Labels, event_dim_in_plates
 from .model_graph import model_graph
@@ -117,6 +118,7 @@ def build_groups(
         **_attributes(facts, kept, log_likelihood=log_likelihood),
         "model_graph": model_graph(record.target.described, facts),
         "sampled_sites": [*record.target.sampled],
+        "distribution": fingerprint(record.target),
     }
     return Parts(
         {name: group for name, group in groups.items() if group},

@@ -22,6 +22,7 @@ from .shard import ShardDraws
 _POSITIONS = "positions"
 _SUMMED = ("gradient_steps", "warmup_gradient_steps", "sampling_time")
 _LEAST = ("warmup_steps", "num_samples", "auxiliary_exact", "vectorized", "complete")
+_DISTRIBUTION = "distribution"
 _OF_SHARDS = ("num_shards", "shard_size", "missing_shards")
 
 
@@ -96,6 +97,9 @@ def merged_attributes(
             found[name] = sum(known)
         elif name in _LEAST and known:
             found[name] = min(known)
+        elif name == _DISTRIBUTION:
+            # The same but for roundings, as parts of one run, or of runs that were compared.
+            found[name] = known[0]
         elif name not in _OF_SHARDS:
             found[name] = values[0] if all(value == values[0] for value in values) else values
     return {**found, **_auxiliary(parts), **_shards(parts), **about}
