@@ -93,9 +93,8 @@ def _demo(chosen: argparse.Namespace) -> None:
 def _report(chosen: argparse.Namespace) -> None:
     from pyro_ebm.report import write_report
 
-    path = Path(chosen.run_path)
-    out = chosen.out or path.resolve().with_suffix(".html")
-    print(write_report(path, out))
+    verdict, out = write_report(chosen.run_path, chosen.out)
+    print(verdict)
     print(f"Written: {out}")
 
 

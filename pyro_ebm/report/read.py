@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from pyro_ebm.inference_data import datasets_of, parsed_attributes, read_netcdf
 from pyro_ebm.mcmc.api import from_store
+from pyro_ebm.mcmc.api.diagnose_data import numeric_draws
 from pyro_ebm.mcmc.api.folder import ESTIMATE_GROUP
 
 
@@ -34,7 +35,7 @@ class Run(NamedTuple):
 def read_run(path: Path) -> Run:
     """The run in a ``.nc`` file or in the folder of a ``store=``.
 
-    :raises BadInput: there is none, or it is damaged.
+    :raises BadInput: there is none, it is damaged, or has no draws.
     :raises ImportError: h5netcdf is missing.
     """
     with warnings.catch_warnings(record=True) as caught:
@@ -45,7 +46,10 @@ def read_run(path: Path) -> Run:
         raise BadInput(f"{path} holds no draws and no estimate yet.")
     told = tuple(str(w.message) for w in caught if w.category is UserWarning)
     attrs = parsed_attributes({**data.attrs, **next(iter(groups.values())).attrs})
-    return Run(path, data, groups, attrs, told)
+    run = Run(path, data, groups, attrs, told)
+    if not run.is_estimate and "posterior" in groups:
+        _check_draws(run)
+    return run
 
 
 def _read(path: Path) -> Any:
@@ -53,5 +57,15 @@ def _read(path: Path) -> Any:
         raise BadInput(f"There is no {path}: give a .nc file, or the folder of a run on disk.")
     try:
         return from_store(path) if path.is_dir() else read_netcdf(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(str(error.args[0] if error.args else error)) from error
+    except KeyError as error:
+        raise BadInput(f"{path} is damaged, or of another version: it lacks {error}.") from error
+    except (OSError, ValueError) as error:
+        raise BadInput(str(error)) from error
+
+
+def _check_draws(run: Run) -> None:
+    drawn = numeric_draws(run.groups["posterior"])
+    if not drawn:
+        raise BadInput(f"{run.path} holds no numbers with chains and draws in its posterior.")
+    if 0 in next(iter(drawn.values())).shape[:2]:
+        raise BadInput(f"{run.path} holds a posterior without draws.")

@@ -50,14 +50,16 @@ _PROGRAM = (
 )
 
 
-def write_report(path: Path, out: Path) -> str:
-    """Write the report on the run at ``path``; the verdict in a sentence.
+def write_report(path: Path, out: Path | None) -> tuple[str, Path]:
+    """Write the report on the run at ``path``; the verdict in a sentence, and where the page is.
 
+    :param out: where it goes; beside the run unless given.
     :raises BadInput: there is no run, or it is damaged.
     :raises ImportError: what is needed to read it is missing.
     :raises OSError: the page cannot be written.
     """
     run = read_run(path)
+    out = path.resolve().with_suffix(".html") if out is None else out
     if not run.is_estimate and "posterior" not in run.groups:
         held = ", ".join(run.groups)
         raise BadInput(f"{path} holds no draws of a posterior and no estimate, but {held}.")
@@ -74,7 +76,7 @@ def write_report(path: Path, out: Path) -> str:
     version = run.attrs.get("inference_library_version", "")
     footer = f"Written by python -m pyro_ebm report. The run was made by pyro_ebm {version}".strip()
     out.write_text(page(title, _about(run), sections, footer + "."), encoding="utf-8")
-    return verdict
+    return verdict, out
 
 
 def _of_draws(run: Run) -> tuple[list[Section], str]:

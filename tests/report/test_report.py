@@ -7,6 +7,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+import xarray as xr
 
 import pyro_ebm as ebm
 from pyro_ebm.__main__ import main
@@ -150,6 +151,48 @@ def test_what_cannot_be_read_gets_a_sentence_and_status_2(tmp_path, capsys, sent
     assert sentence in said
     assert "Traceback" not in said
     assert said.startswith("python -m pyro_ebm report: ")
+
+
+def data_of(tmp_path, groups):
+    path = tmp_path / "odd.nc"
+    xr.Dataset(groups).to_netcdf(path, group="posterior", engine="h5netcdf")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("variable", "sentence"),
+    [
+        (("other", np.zeros(3)), "holds no numbers with chains and draws"),
+        ((("chain", "draw"), [["a", "b"]]), "holds no numbers with chains and draws"),
+        ((("chain", "draw"), np.zeros((2, 0))), "holds a posterior without draws"),
+    ],
+    ids=["no chains", "strings", "no draws"],
+)
+def test_a_posterior_without_draws_gets_a_sentence(tmp_path, capsys, variable, sentence):
+    assert main(["report", str(data_of(tmp_path, {"x": variable}))]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_the_root_of_a_disk_is_no_run(capsys):
+    assert main(["report", "/"]) == 2
+    assert "holds no run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(24, "Too many open files"), "Too many open files"),
+        (KeyError("least"), "is damaged, or of another version: it lacks 'least'"),
+    ],
+    ids=["system", "entry"],
+)
+def test_what_the_system_says_is_told(files, monkeypatch, capsys, error, sentence):
+    def fails(_):
+        raise error
+
+    monkeypatch.setattr("pyro_ebm.report.read.from_store", fails)
+    assert main(["report", str(files["store"])]) == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_a_damaged_store_gets_a_sentence(files, tmp_path, capsys):
