@@ -54,12 +54,14 @@ def write_report(path: Path, out: Path | None) -> tuple[str, Path]:
     """Write the report on the run at ``path``; the verdict in a sentence, and where the page is.
 
     :param out: where it goes; beside the run unless given.
-    :raises BadInput: there is no run, or it is damaged.
+    :raises BadInput: there is no run, it is damaged, or the page would take its place.
     :raises ImportError: what is needed to read it is missing.
     :raises OSError: the page cannot be written.
     """
     run = read_run(path)
     out = path.resolve().with_suffix(".html") if out is None else out
+    if out.exists() and out.samefile(path):
+        raise BadInput(f"{out} is the run itself: give the page another name with -o.")
     if not run.is_estimate and "posterior" not in run.groups:
         held = ", ".join(run.groups)
         raise BadInput(f"{path} holds no draws of a posterior and no estimate, but {held}.")

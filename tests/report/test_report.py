@@ -195,6 +195,14 @@ def test_what_the_system_says_is_told(files, monkeypatch, capsys, error, sentenc
     assert sentence in capsys.readouterr().err
 
 
+def test_the_page_never_takes_the_place_of_the_run(files, tmp_path, capsys):
+    path = shutil.copy(files["first"], tmp_path / "run.nc")
+    before = path.read_bytes()
+    assert main(["report", str(path), "-o", str(path)]) == 2
+    assert "is the run itself" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
 def test_a_damaged_store_gets_a_sentence(files, tmp_path, capsys):
     path = tmp_path / "run.zarr"
     shutil.copytree(files["store"], path)
