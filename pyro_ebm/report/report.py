@@ -37,6 +37,10 @@ _TOLD = (
 # netCDF has no booleans.
 _FLAGS = ("complete", "vectorized", "stopped", "reverse_exact", "adaptive", "unbiased")
 _WELL = "All is well"
+_CUT = (
+    "The graph of this model is not shown: it is too long to be kept beside the draws, where some "
+    "230 sites fit."
+)
 _PROGRAM = (
     "inference_library",
     "inference_library_version",
@@ -69,6 +73,8 @@ def write_report(path: Path, out: Path | None) -> tuple[str, Path]:
     graph = run.attrs.get("model_graph")
     if isinstance(graph, Mapping) and graph:
         sections.append(("model", "The model", model_graph(graph)))
+    elif isinstance(graph, str):
+        sections.append(("model", "The model", paragraph(_CUT)))
     sections.append(("made", "How it was made", _made(run.attrs)))
     what = run.attrs.get("method") or run.attrs.get("sampler") or "Run"
     # Merged runs may have several.

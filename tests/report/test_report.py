@@ -203,6 +203,17 @@ def test_the_page_never_takes_the_place_of_the_run(files, tmp_path, capsys):
     assert path.read_bytes() == before
 
 
+def test_a_graph_that_is_too_long_is_said_to_be_missing(tmp_path):
+    draws = np.random.default_rng(0).normal(size=(2, 60))
+    graph = {f"site {i}": {"kind": "latent", "distribution": "Normal"} for i in range(1000)}
+    data = ebm.inference_data.to_inference_data(
+        {"posterior": {"x": draws}}, attrs={"model_graph": graph}
+    )
+    page = page_of(written(data, tmp_path / "wide.nc"), tmp_path)
+    assert page.sections == ["verdict", "summary", "pictures", "model", "made"]
+    assert "The graph of this model is not shown" in page.text
+
+
 def test_a_damaged_store_gets_a_sentence(files, tmp_path, capsys):
     path = tmp_path / "run.zarr"
     shutil.copytree(files["store"], path)
