@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    as_completed,
+    wait,
+)
 from typing import Any, NamedTuple
 
 from tqdm.auto import tqdm
@@ -11,6 +18,8 @@ from tqdm.auto import tqdm
 from .executors import SerialExecutor, WorkerProcesses
 from .packing import called, packed
 
+# Seconds that workers which are ended take at most.
+_END = 10.0
 _BROKEN = (
     "An executor of this kind ends with the first of its workers that is killed; WorkerProcesses() "
     "begins another, and Dask does."
@@ -18,11 +27,12 @@ _BROKEN = (
 
 
 class Ended(NamedTuple):
-    """What became of the shards: an error by the number of those that failed, and whether Ctrl-C
-    was pressed before all had ended."""
+    """What became of the shards: an error by the number of those that failed, whether Ctrl-C was
+    pressed before all had ended, and whether some worker goes on all the same."""
 
     errors: dict[int, BaseException]
     interrupted: bool
+    goes_on: bool = False
 
 
 def check_executor(executor: Any) -> None:
@@ -82,7 +92,8 @@ def run_all(
             for future in [*waiting]:
                 if future.done() and not future.cancelled() and future.exception() is None:
                     collect(future)
-            return Ended(errors, interrupted=True)
+            goes_on = not all(future.done() for future in waiting)
+            return Ended(errors, interrupted=True, goes_on=goes_on)
         except BaseException:
             _leave(executor, waiting)
             raise
@@ -107,3 +118,4 @@ def _leave(executor: Executor, waiting: Mapping[Future, int]) -> None:
         future.cancel()
     if isinstance(executor, WorkerProcesses):
         executor.stop()
+        wait(waiting, timeout=_END)

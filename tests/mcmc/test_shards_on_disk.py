@@ -4,6 +4,7 @@ import contextlib
 import os
 import resource
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,45 @@ def test_the_generator_of_a_shard_has_the_seed_of_the_shard(tmp_path):
     for index in range(SHARDS):
         shard = ebm.from_store(path / f"shard-{index:04d}.zarr")
         assert shard.posterior.attrs["seed"] == seed_of(seed, index)
+
+
+class Afar(ebm.SerialExecutor):
+    """Has a worker that gets ready for the first shard, and goes on when Ctrl-C ends the run."""
+
+    def __init__(self) -> None:
+        self.waits: list = []
+
+    def submit(self, fn, /, *args):
+        if self.waits:
+            raise KeyboardInterrupt
+        future: Future = Future()
+        future.set_running_or_notify_cancel()
+        self.waits.append((fn, args))
+        return future
+
+    def end(self) -> None:
+        ((fn, args),) = self.waits
+        fn(*args)
+
+
+def test_what_a_worker_still_makes_after_ctrl_c_can_be_resumed(tmp_path):
+    path, executor = tmp_path / "run", Afar()
+    with pytest.warns(UserWarning, match="Interrupted: 0 of 3 shards"):
+        begun(executor, store=path, num_samples=5)
+    executor.end()
+    assert resumed(path).get_samples(group_by_chain=True)["x"].shape == (SHARDS * SIZE, 5)
+
+
+class Nowhere(ebm.SerialExecutor):
+    """Has no worker that begins a shard."""
+
+    def submit(self, fn, /, *args):
+        return super().submit(lambda *_: 1 // 0)
+
+
+def test_a_run_of_which_no_shard_begins_is_said_to_be_gone(tmp_path):
+    path = tmp_path / "run"
+    with pytest.raises(ZeroDivisionError) as caught:
+        begun(Nowhere(), store=path)
+    assert not path.exists()
+    assert f"none had begun, and {path} is not kept" in caught.value.__notes__[-1]

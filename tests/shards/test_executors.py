@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from pyro_ebm.shards import (
     run_all,
     seed_of,
 )
+from pyro_ebm.shards.packing import called
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,20 @@ def test_stopped_workers_leave_what_they_do(workers):
     with pytest.raises(WorkerDied, match="were stopped"):
         future.result()
     assert time.monotonic() - began < 30
+
+
+def test_what_goes_on_after_ctrl_c_is_said():
+    class Slow(Executor):
+        def submit(self, fn, /, *args, **kwargs):
+            if args and called(*args) == 1:
+                raise KeyboardInterrupt
+            future = Future()
+            future.set_running_or_notify_cancel()
+            return future
+
+    _, ended = gathered(Slow(), int, {0: 0, 1: 1})
+    assert ended.interrupted
+    assert ended.goes_on
 
 
 def test_the_first_results_stay_when_ctrl_c_comes():

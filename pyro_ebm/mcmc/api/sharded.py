@@ -113,11 +113,11 @@ def run_shards(whole: Whole, place: Place) -> tuple[RunRecord, BaseException | N
     if whole.initial_params is not None:
         given_starts(whole.target, whole.initial_params, whole.options["num_chains"])
     with contextlib.ExitStack() as stack:
-        run = place.run
+        run, unused = place.run, contextlib.ExitStack()
         if run is None:
             run = _new(whole)
             if place.folder is not None:
-                stack.enter_context(_made(place.folder, run))
+                unused = stack.enter_context(_made(place.folder, run))
         elif place.folder is not None:
             check_same(place.folder, run.saved, whole.target, whole.identity)
             warn_if_elsewhere(place.folder, run.saved.about["attrs"], {"num_threads": 1})
@@ -144,6 +144,8 @@ def run_shards(whole: Whole, place: Place) -> tuple[RunRecord, BaseException | N
             total=run.num_shards,
             disable_progbar=place.disable_progbar,
         )
+        if finished.goes_on:
+            unused.pop_all()
         record = _record(whole, run, found, place.folder)
     for category, message in told:
         warnings.warn(message, category, stacklevel=4)
@@ -179,17 +181,23 @@ def _new(whole: Whole) -> ShardedRun:
 
 
 @contextlib.contextmanager
-def _made(folder: Path, run: ShardedRun) -> Iterator[None]:
-    """The folder of a new run; it is gone again where no shard has begun in it."""
+def _made(folder: Path, run: ShardedRun) -> Iterator[contextlib.ExitStack]:
+    """The folder of a new run; it is gone again where no shard has begun in it.
+
+    :returns: what is to remove it, for whoever knows that a worker may yet begin a shard.
+    """
     check_free(folder, RESUME)
     claim(folder, RESUME)
-    try:
+    with contextlib.ExitStack() as unused:
+        unused.callback(_remove_if_empty, folder)
         with alone(folder):
             write_run(folder, run)
-            yield
-    finally:
-        if not any(draws.is_dir() for draws in folder.iterdir()):
-            shutil.rmtree(folder, ignore_errors=True)
+            yield unused
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if not any(draws.is_dir() for draws in folder.iterdir()):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _missing(whole: Whole, run: ShardedRun, folder: Path | None) -> dict[int, Shard]:
@@ -278,10 +286,11 @@ def _named(
     error = errors[first]
     names = ", ".join(str(index) for index in sorted(errors)[:10])
     more = f" and {len(errors) - 10} more" if len(errors) > 10 else ""
-    kept = (
-        "what the others drew is kept"
-        if folder is None
-        else f"what was drawn is in {folder}, and {RESUME} makes what is missing"
-    )
+    if folder is None:
+        kept = "what the others drew is kept"
+    elif folder.exists():
+        kept = f"what was drawn is in {folder}, and {RESUME} makes what is missing"
+    else:
+        kept = f"none had begun, and {folder} is not kept"
     error.add_note(f"Failed of {run.num_shards} shards: {names}{more}; {kept}.")
     return error
