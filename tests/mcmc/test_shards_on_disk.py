@@ -15,6 +15,7 @@ from numpy.testing import assert_array_equal
 
 import pyro_ebm as ebm
 from pyro_ebm.mcmc.api import joined
+from pyro_ebm.mcmc.native import library
 from pyro_ebm.shards import seed_of
 
 from .sharded_run import SHARDS, SIZE, begun, resumed
@@ -150,3 +151,17 @@ def test_a_run_of_which_no_shard_begins_is_said_to_be_gone(tmp_path):
         begun(Nowhere(), store=path)
     assert not path.exists()
     assert f"none had begun, and {path} is not kept" in caught.value.__notes__[-1]
+
+
+class Bare(ebm.SerialExecutor):
+    """Has workers without a C compiler."""
+
+    def submit(self, fn, /, *args):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(library, "_library", lambda _: "no C compiler is found")
+            return super().submit(fn, *args)
+
+
+def test_a_worker_that_would_round_otherwise_is_refused():
+    with pytest.raises(ValueError, match=r"gear 'native', which needs a C compiler"):
+        begun(Bare(), num_samples=2)

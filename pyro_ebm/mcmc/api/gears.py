@@ -115,40 +115,26 @@ def gear_of(
 
     :param transitions: of a chain, warm-up too.
     """
-    wanted = sampler.jit_compile
-    start = starts.positions
-    if target.sampled:
-        return _mixed(sampler, target, starts)
-    if isinstance(sampler, DiscreteSampler):
-        return _over_states(sampler, target, starts)
-    if wanted is False or not target.vectorized or start.device.type != "cpu":
-        return _traced(sampler, target, starts)
-    try:
-        native = sampler.native_kernel(target)
-    except NoLibrary as error:
-        # Who cannot compile C cannot compile what else there is, either.
-        _tell(str(error))
-        return _traced(sampler, target, starts)
-    if wanted is True or _is_worth_it(target, start.shape[1], transitions):
-        return _compiled(sampler, native, target, starts)
-    if native is None:
-        return _traced(sampler, target, starts)
-    return _with_part_in_c(native, target, starts)
+    name, native = _chosen(sampler, target, starts.positions.shape[1], transitions)
+    return _made(name, native, sampler, target, starts)
+
+
+def name_of_gear(
+    sampler: Sampler | DiscreteSampler, target: Target, num_chains: int, transitions: int
+) -> str:
+    """What gear :func:`gear_of` would take."""
+    return _chosen(sampler, target, num_chains, transitions)[0]
 
 
 def same_gear(
     name: str, sampler: Sampler | DiscreteSampler, target: Target, starts: Chains
 ) -> Gear:
-    """The gear of that name, in which a run was begun that now goes on.
+    """The gear of that name, in which a run was begun that goes on now, or here.
 
     :raises ValueError: where this machine has no C compiler, which the gear needs.
     """
     if name == "traced":
-        if target.sampled:
-            return _mixed(sampler, target, starts)
-        if isinstance(sampler, DiscreteSampler):
-            return _recorded(sampler, target, starts)
-        return _traced(sampler, target, starts)
+        return _made(name, None, sampler, target, starts)
     try:
         native = sampler.native_kernel(target)
     except NoLibrary as error:
@@ -156,12 +142,47 @@ def same_gear(
             f"The run was begun in the gear {name!r}, which needs a C compiler, and {error}. Go "
             "on with it where there is one."
         ) from error
-    if isinstance(sampler, DiscreteSampler):
-        if native is None:
-            raise ValueError(f"The run was begun in the gear {name!r}, which this one has not.")
-        return _with_part_in_c(native, target, starts)
-    if name == "compiled" or native is None:
+    if isinstance(sampler, DiscreteSampler) and native is None:
+        raise ValueError(f"The run was begun in the gear {name!r}, which this one has not.")
+    return _made(name, native, sampler, target, starts)
+
+
+def _chosen(
+    sampler: Sampler | DiscreteSampler, target: Target, num_chains: int, transitions: int
+) -> tuple[str, Kernel | None]:
+    """The name of a gear, and the kernel in C where it needs one and there is one."""
+    wanted, over_states = sampler.jit_compile, isinstance(sampler, DiscreteSampler)
+    if target.sampled or wanted is False or target.device.type != "cpu":
+        return "traced", None
+    if not over_states and not target.vectorized:
+        return "traced", None
+    try:
+        native = sampler.native_kernel(target)
+    except NoLibrary as error:
+        # Who cannot compile C cannot compile what else there is, either.
+        _tell(str(error))
+        return "traced", None
+    if not over_states and (wanted is True or _is_worth_it(target, num_chains, transitions)):
+        return "compiled", native
+    return "traced" if native is None else "native", native
+
+
+def _made(
+    name: str,
+    native: Kernel | None,
+    sampler: Sampler | DiscreteSampler,
+    target: Target,
+    starts: Chains,
+) -> Gear:
+    if name == "traced":
+        if target.sampled:
+            return _mixed(sampler, target, starts)
+        if isinstance(sampler, DiscreteSampler):
+            return _recorded(sampler, target, starts)
+        return _traced(sampler, target, starts)
+    if not isinstance(sampler, DiscreteSampler) and (name == "compiled" or native is None):
         return _compiled(sampler, native, target, starts)
+    assert native is not None
     return _with_part_in_c(native, target, starts)
 
 
@@ -173,19 +194,6 @@ def _mixed(sampler: Sampler | DiscreteSampler, target: Target, starts: Chains) -
         )
     problem = Problem(target.recorded, target.recorder(starts.positions))
     return Gear("traced", mixed_kernel(sampler, target), problem)
-
-
-def _over_states(sampler: DiscreteSampler, target: Target, starts: Chains) -> Gear:
-    """In C where there is that, else recorded."""
-    if sampler.jit_compile is not False and starts.positions.device.type == "cpu":
-        try:
-            native = sampler.native_kernel(target)
-        except NoLibrary as error:
-            _tell(str(error))
-        else:
-            if native is not None:
-                return _with_part_in_c(native, target, starts)
-    return _recorded(sampler, target, starts)
 
 
 def _recorded(sampler: DiscreteSampler, target: Target, starts: Chains) -> Gear:

@@ -169,8 +169,9 @@ class MCMC:
         self.stop = stop
         self.chain_batch_size = chain_batch_size
         self.executor, self.shard_size = executor, shard_size
-        # Drawn when it runs, unless it is a shard, which is told.
+        # Decided when it runs, unless it is a shard, which is told.
         self.seed: int | None = None
+        self.gear: str | None = None
         self._resumes = False
         self._wanted: int | None = None
         self._record: RunRecord | None = None
@@ -338,6 +339,8 @@ class MCMC:
         chains = Chains(start, self.chain_batch_size)
         if contents is not None:
             return same_gear(contents.run.about["attrs"]["gear"], self.kernel, target, chains)
+        if self.gear is not None:
+            return same_gear(self.gear, self.kernel, target, chains)
         assert self.warmup_steps is not None
         transitions = self.warmup_steps + self.num_samples * self.thinning
         return gear_of(self.kernel, target, chains, transitions)

@@ -26,6 +26,7 @@ from .stored_group import StoredGroup
 class Shard(NamedTuple):
     """What a worker is told: MCMC itself, a kernel, other arguments, those of the model.
 
+    ``gear`` is that of all shards, None where an earlier version has begun the run.
     ``initial_params`` are those of this shard's chains; ``folder`` is where it is kept, if anywhere
     but in memory.
     """
@@ -37,6 +38,7 @@ class Shard(NamedTuple):
     kwargs: Mapping[str, Any]
     surroundings: Surroundings
     seed: int
+    gear: str | None
     initial_params: Mapping[str, np.ndarray] | None
     folder: Path | None
 
@@ -98,7 +100,7 @@ def _new_or_left(shard: Shard) -> Any:
         **shard.options,
     )
     # A seed that was drawn could be that of another shard.
-    mcmc.seed = shard.seed
+    mcmc.seed, mcmc.gear = shard.seed, shard.gear
     return mcmc
 
 

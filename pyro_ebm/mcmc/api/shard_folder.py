@@ -34,6 +34,11 @@ class ShardedRun(NamedTuple):
         return int(self.saved.about["attrs"]["seed"])
 
     @property
+    def gear(self) -> str | None:
+        """The gear of all shards, where the run has one."""
+        return self.saved.about["attrs"].get("gear")
+
+    @property
     def options(self) -> dict[str, Any]:
         """The arguments of MCMC that the run keeps, ``num_samples`` and ``shard_size`` among them;
         ``num_chains`` are all chains."""

@@ -21,6 +21,7 @@ from pyro_ebm.shards import Surroundings, run_all, seed_of
 from pyro_ebm.target import Target
 
 from .folder import alone, check_free, check_same, claim, probes, somewhere, warn_if_elsewhere
+from .gears import name_of_gear
 from .identity import Identity
 from .inputs import as_array
 from .merging import merged_attributes, merged_record
@@ -170,13 +171,20 @@ def tell_of_shards(record: RunRecord, error: BaseException | None) -> None:
 
 def _new(whole: Whole) -> ShardedRun:
     seed = int(torch.randint(2**63 - 1, ()))
-    given = whole.initial_params
+    given, options = whole.initial_params, whole.options
+    chains = min(options["num_chains"], options["shard_size"])
+    transitions = options["warmup_steps"] + options["num_samples"] * options["thinning"]
     return new_run(
-        dict(whole.options),
+        dict(options),
         probes=probes(whole.target, somewhere(whole.target), [s.name for s in whole.target.sites]),
         initial_params=None if given is None else {n: as_array(v) for n, v in given.items()},
         identity=whole.identity,
-        attrs={"seed": seed, "num_threads": 1, "torch_version": str(torch.__version__)},
+        attrs={
+            "seed": seed,
+            "gear": name_of_gear(whole.kernel, whole.target, chains, transitions),
+            "num_threads": 1,
+            "torch_version": str(torch.__version__),
+        },
     )
 
 
@@ -224,6 +232,7 @@ def _missing(whole: Whole, run: ShardedRun, folder: Path | None) -> dict[int, Sh
             whole.kwargs,
             around,
             seed_of(run.seed, index),
+            run.gear,
             None if starts is None else {name: as_array(v) for name, v in starts.items()},
             None if folder is None else folder_of_shard(folder, index),
         )
