@@ -95,8 +95,14 @@ class WorkerProcesses(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the workers when they have done what was submitted."""
         self._threads.shutdown(wait=wait, cancel_futures=cancel_futures)
-        if not wait:
-            return
+        if wait:
+            self._close()
+        else:
+            threading.Thread(target=self._close, daemon=True).start()
+
+    def _close(self) -> None:
+        """End the workers when no thread asks anything of them any more."""
+        self._threads.shutdown(wait=True)
         for worker in self._workers:
             worker.connection.close()
         for worker in self._workers:
@@ -112,11 +118,12 @@ class WorkerProcesses(Executor):
             worker = self._mine()
             try:
                 worker.connection.send_bytes(call)
-                done, value = pickle.loads(worker.connection.recv_bytes())
+                answer = worker.connection.recv_bytes()
             except (EOFError, OSError):
                 worker.process.join()
                 code = worker.process.exitcode
                 continue
+            done, value = pickle.loads(answer)
             if done:
                 return value
             raise value

@@ -104,6 +104,35 @@ def test_stopped_workers_leave_what_they_do(workers):
     assert time.monotonic() - began < 30
 
 
+class Unreadable:
+    """What is made in a worker, and cannot be put together again here."""
+
+    def __reduce__(self):
+        return open, ("no such file",)
+
+
+def test_a_result_that_cannot_be_read_is_an_error_of_that_call(workers):
+    future = workers.submit(Unreadable)
+    try:
+        with pytest.raises(FileNotFoundError):
+            future.result(timeout=20)
+    except TimeoutError:
+        workers.stop()
+        raise
+    assert workers.submit(len, "abc").result() == 3
+
+
+def test_workers_end_without_being_waited_for():
+    executor = WorkerProcesses(1)
+    future = executor.submit(os.getpid)
+    executor.shutdown(wait=False)
+    pid = future.result()
+    until = time.monotonic() + 30
+    while alive(pid) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not alive(pid)
+
+
 def test_what_goes_on_after_ctrl_c_is_said():
     class Slow(Executor):
         def submit(self, fn, /, *args, **kwargs):
