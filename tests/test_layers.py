@@ -1,6 +1,7 @@
 """Imports only go down: the table is the house, and every file of pyro_ebm has a floor in it."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,6 +118,17 @@ def violations(sources: dict[str, str]) -> list[str]:
 
 def test_imports_only_go_down():
     assert violations(package_sources()) == []
+
+
+def test_the_page_on_the_architecture_has_the_same_floors():
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    floors = {
+        int(number): {f"pyro_ebm.{name}" for name in re.findall(r"`([\w.]+)`", packages)}
+        for number, packages in re.findall(r"^\| (\d) \| (.*?) \|", page, re.MULTILINE)
+    }
+    for number in range(1, 7):
+        assert floors[number] == {name for name, floor in LAYERS.items() if floor == number}
+    assert {LAYERS[name] for name in floors[7]} == {7}
 
 
 @pytest.mark.parametrize(
