@@ -42,7 +42,7 @@ _LEAST_ESS, _MOST_KHAT, _APART = 100.0, 0.7, 4.0
 _CHECKED = 10
 
 
-class Annealed(NamedTuple):
+class AnnealedRows(NamedTuple):
     """``rows`` [n, dim] are draws of the target, ``state`` their chains, and ``log_z`` the
     estimate."""
 
@@ -59,7 +59,7 @@ def annealed_rows(
     number: int,
     temperature: float,
     generator: torch.Generator,
-) -> Annealed:
+) -> AnnealedRows:
     """Anneal rows from the base to exp(-E/T).
 
     :param energy: from rows [n, dim] to [n].
@@ -82,7 +82,7 @@ def annealed_rows(
     drawn = path.chains.rows(state)
     ess = effective_sample_size(log_weights)
     apart = _apart(before, energy_mean(energy, drawn), ess)
-    return Annealed(drawn, state, _estimate(log_weights, len(betas) - 1, apart, path))
+    return AnnealedRows(drawn, state, _estimate(log_weights, len(betas) - 1, apart, path))
 
 
 class _Path:

@@ -20,7 +20,7 @@ from pyro_ebm.energies import Energy
 from pyro_ebm.learning.evaluation import held_out_log_likelihood
 from pyro_ebm.learning.temperature import CalibratedTemperature, solve_temperature
 
-from .annealed_rows import Annealed, annealed_rows
+from .annealed_rows import AnnealedRows, annealed_rows
 from .given_energy import GivenEnergy
 from .mixture_base import MixtureBase
 from .row_chains import RowChains
@@ -127,7 +127,7 @@ class RowDensity(NamedTuple):
             of_data = self.energy(self.starts).double()
         return solve_temperature(trace, of_data, num_draws=100)
 
-    def _annealed(self, number: int, stream: torch.Generator) -> Annealed:
+    def _annealed(self, number: int, stream: torch.Generator) -> AnnealedRows:
         return annealed_rows(
             self.energy,
             self.base.around(),
