@@ -48,12 +48,13 @@ print(prior)
 # %% [markdown]
 # ## The evidence of each number
 #
-# Particles start as draws of the prior and are annealed to the posterior by Gibbs moves; draws of
-# the posterior are annealed back, as a check. All K! orders of the components count, so that
-# nothing is off by log K!. BIC is scikit-learn's, at the maximum of the likelihood.
+# Gibbs chains draw from the posterior. States of half of them make a density that is near to it,
+# and this and the draws of the other half tell the evidence together (bridge sampling); particles
+# annealed from the prior only check that nothing was missed. All K! orders of the components
+# count, so that nothing is off by log K!. BIC is scikit-learn's, at the maximum of the likelihood.
 
 # %%
-found = ebm.GaussianMixture.select(velocities, range(1, 5), num_particles=1024)
+found = ebm.GaussianMixture.select(velocities, range(1, 5))
 print(found)
 print(f"most probable: {found.most_probable}; lowest BIC: {found.lowest_bic}")
 ebm.plot_components(found).savefig(pictures / "components.png")
@@ -90,7 +91,7 @@ print("means of components in any order:", [f"{m:.1f}" for m in mixed.mean((0, 1
 loc, scale = torch.tensor([-4.0, 0.0, 5.0]), torch.tensor([0.8, 1.0, 1.2])
 which = torch.randint(3, (100,))
 simulated = loc[which] + scale[which] * torch.randn(100)
-check = ebm.GaussianMixture.select(simulated, range(2, 5), num_particles=1024)
+check = ebm.GaussianMixture.select(simulated, range(2, 5))
 print(check)
 print(f"most probable: {check.most_probable}")
 
@@ -104,12 +105,14 @@ print(f"most probable: {check.most_probable}")
 # %%
 center, variance = float(velocities.mean()), float(velocities.var())
 wide = ebm.MixturePrior(center, 20.0 * variance**0.5, 3.0, variance)
-print(ebm.GaussianMixture.select(velocities, (2, 3), prior=wide, num_particles=1024))
+print(ebm.GaussianMixture.select(velocities, (2, 3), prior=wide))
 
 # %% [markdown]
-# **An estimate may not be reliable**, and the table says which: where draws of the posterior that
-# are annealed back tell another log Z, or where few particles carry it. More particles
-# (`num_particles=`) help; three components that share one variance are hard even so.
+# **An estimate may not be reliable**, and the table says which: where importance sampling alone
+# comes to another log Z, where few draws carry it, where chains remember where they began, or where
+# particles annealed from the prior find more than the chains. More particles (`num_particles=`)
+# help against the first two. What speaks for an estimate or against it is a sentence:
 
 # %%
+print(found.evidence[4].why)
 print(f"The pictures are in {pictures.resolve()}")

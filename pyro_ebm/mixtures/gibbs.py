@@ -10,8 +10,8 @@ so that at beta = 0 it is the prior and at beta = 1 the posterior; memberships a
     f_beta(theta) = p(theta) prod_i sum_k w_k N(x_i; m_k, S_k)^beta.
 
 Given the memberships, weights, means and covariances have conditionals of their own kind, at every
-beta. A move draws memberships, and then one of these after the other; in the opposite order it is
-the same move in reverse.
+beta. A move draws memberships, then weights, covariances given the old means, and means given the
+new covariances.
 
 The log density of a Gaussian is linear in 1, x and the products of its coordinates: all of them, of
 all particles, components and rows, are one matrix product, and so are the sums that a move needs.
@@ -47,13 +47,17 @@ class Particles(NamedTuple):
         return Particles(*(part[chosen] for part in self))
 
 
-class Tilted(NamedTuple):
+class Memberships(NamedTuple):
     """At one beta: the log likelihood [n] with memberships summed out, and what is proportional to
     the probability of each membership, ``share`` [n, K, rows], with its sum ``total`` [n, rows]."""
 
     log_likelihood: Tensor
     share: Tensor
     total: Tensor
+
+    def take(self, chosen: Tensor) -> Memberships:
+        """Those of some of the particles."""
+        return Memberships(*(part[chosen] for part in self))
 
 
 class Gibbs:
@@ -73,7 +77,6 @@ class Gibbs:
             torch.cholesky_inverse(hyper.mean_tril) if hyper.full else hyper.mean_tril**-2
         )
         self._loc = _times(self._prior_precision, hyper.mean_loc)
-        self._scale = 2.0 * hyper.scale if hyper.full else hyper.scale
 
     def features(self, rows: Tensor) -> Tensor:
         """1, the coordinates and their products, [features, rows]."""
@@ -85,9 +88,12 @@ class Gibbs:
 
     def prior(self, number: int, generator: torch.Generator) -> Particles:
         """Draws of the prior."""
-        like = self._features
-        nothing = like.new_zeros(number, self.num_components, len(like))
-        return self._draw(nothing, 0.0, None, generator, backwards=True)
+        sums = self.no_sums(number)
+        return self.draw(sums, sums[..., : self.d], 1.0, generator)
+
+    def no_sums(self, number: int) -> Tensor:
+        """Sums over the members where there are none."""
+        return self._features.new_zeros(number, self.num_components, len(self._features))
 
     def prior_covariances(self, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Precisions [n, 1, ...] of the prior and their log determinants."""
@@ -107,51 +113,38 @@ class Gibbs:
         coefficients = torch.cat([constant[..., None], linear, products], -1)
         return coefficients @ (self._features if features is None else features)
 
-    def tilted(self, particles: Particles, log_components: Tensor, beta: float) -> Tilted:
+    def memberships(self, particles: Particles, log_components: Tensor, beta: float) -> Memberships:
         """The mixture at the power beta."""
         share = torch.add(particles.log_weights[..., None], log_components, alpha=beta)
         highest = share.amax(1, keepdim=True)
         share = share.sub_(highest).exp_()
         total = share.sum(1)
-        return Tilted((total.log() + highest[:, 0]).double().sum(1), share, total)
+        return Memberships((total.log() + highest[:, 0]).double().sum(1), share, total)
 
     def move(
         self,
         particles: Particles,
-        tilted: Tilted,
+        memberships: Memberships,
         beta: float,
         generator: torch.Generator,
-        *,
-        backwards: bool = False,
     ) -> Particles:
-        """One sweep that leaves f_beta invariant; ``backwards`` is the same move in reverse."""
-        members = _memberships(tilted, generator) @ self._features.T
-        return self._draw(members, beta, particles, generator, backwards=backwards)
+        """One sweep that leaves f_beta invariant."""
+        return self.draw(self.sums(memberships, generator), particles.mean, beta, generator)
 
-    def _draw(
-        self,
-        sums: Tensor,
-        beta: float,
-        particles: Particles | None,
-        generator: torch.Generator,
-        *,
-        backwards: bool,
+    def sums(self, memberships: Memberships, generator: torch.Generator) -> Tensor:
+        """Memberships that are drawn: sums of the features over the members, [n, K, features]."""
+        return _members(memberships, generator) @ self._features.T
+
+    def draw(
+        self, sums: Tensor, mean: Tensor, beta: float, generator: torch.Generator
     ) -> Particles:
-        """Weights, means and covariances given sums [n, K, features] over the members."""
+        """Weights, covariances around given means, and new means, given sums over the members."""
         raw = standard_gamma(self.hyper.concentration + sums[..., 0], generator)
         log_weights = raw.clamp(min=torch.finfo(raw.dtype).tiny).log()
         log_weights = log_weights - log_weights.logsumexp(1, keepdim=True)
         sums = beta * sums
-        if particles is None:
-            precision, log_det = self._covariances(sums, sums[..., 1 : 1 + self.d], generator)
-            mean = self._means(sums, precision, generator)
-        elif backwards:
-            precision, log_det = self._covariances(sums, particles.mean, generator)
-            mean = self._means(sums, precision, generator)
-        else:
-            mean = self._means(sums, particles.precision, generator)
-            precision, log_det = self._covariances(sums, mean, generator)
-        return Particles(log_weights, mean, precision, log_det)
+        precision, log_det = self._covariances(sums, mean, generator)
+        return Particles(log_weights, self._means(sums, precision, generator), precision, log_det)
 
     def _means(self, sums: Tensor, precision: Tensor, generator: torch.Generator) -> Tensor:
         count, linear = sums[..., :1], sums[..., 1 : 1 + self.d]
@@ -166,10 +159,9 @@ class Gibbs:
         half = torch.linalg.solve_triangular(root, right[..., None], upper=False)
         return torch.linalg.solve_triangular(root.mT, half + noise[..., None], upper=True)[..., 0]
 
-    def _covariances(
-        self, sums: Tensor, mean: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Precisions and their log determinants, given the means."""
+    def precision_parameters(self, sums: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """What the law of a precision has for its parameters, around given means: a count, and a
+        rate [n, K, d] (gamma) or [n, K, d, d] (Wishart); of equal variances of one component."""
         d, full = self.d, self.hyper.full
         count, linear, products = sums[..., 0], sums[..., 1 : 1 + d], sums[..., 1 + d :]
         if full:
@@ -181,14 +173,22 @@ class Gibbs:
             scatter = square - cross - cross.mT + count[..., None, None] * both
         else:
             scatter = products - 2.0 * linear * mean + count[..., None] * mean.square()
+            scatter = scatter.clamp(min=0.0)
         if self.equal:
             scatter, count = scatter.sum(1, keepdim=True), count.sum(1, keepdim=True)
-        if not full:
-            shape = (self.hyper.shape + 0.5 * count)[..., None].expand(scatter.shape)
+        return count, self.hyper.scale + 0.5 * scatter
+
+    def _covariances(
+        self, sums: Tensor, mean: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Precisions and their log determinants, given the means."""
+        count, rate = self.precision_parameters(sums, mean)
+        if not self.hyper.full:
+            shape = (self.hyper.shape + 0.5 * count)[..., None].expand(rate.shape)
             raw = standard_gamma(shape, generator).clamp(min=torch.finfo(shape.dtype).tiny)
-            precision = raw / (self._scale + 0.5 * scatter.clamp(min=0.0))
+            precision = raw / rate
             return precision, precision.log().sum(-1)
-        root = torch.linalg.cholesky(self._scale + scatter)
+        root = torch.linalg.cholesky(2.0 * rate)
         bartlett = self._bartlett(self.hyper.degrees + count, generator)
         factor = torch.linalg.solve_triangular(root.mT, bartlett, upper=True)
         parts = bartlett.diagonal(dim1=-2, dim2=-1).log() - root.diagonal(dim1=-2, dim2=-1).log()
@@ -211,9 +211,9 @@ def _times(matrix: Tensor, vector: Tensor) -> Tensor:
     return matrix * vector
 
 
-def _memberships(tilted: Tilted, generator: torch.Generator) -> Tensor:
+def _members(memberships: Memberships, generator: torch.Generator) -> Tensor:
     """One membership of every row, [n, K, rows] of zeros and ones."""
-    share, total = tilted.share, tilted.total
+    share, total = memberships.share, memberships.total
     uniform = torch.rand(total.shape, generator=generator, dtype=total.dtype, device=total.device)
     # What is left of the uniform when the shares before are gone: the first that exceeds it.
     uniform = uniform.mul_(total)

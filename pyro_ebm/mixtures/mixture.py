@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,14 +13,14 @@ from pyro_ebm.annealing import LogZ
 from pyro_ebm.annealing.start import check_whole
 
 from .anneal import ISLAND, Moves
-from .evidence import NUM_CHAINS, posterior
+from .evidence import posterior
 from .gibbs import Gibbs, Particles
-from .prior import MixturePrior
+from .prior import Hyper, MixturePrior
 from .pyro_model import mixture_model
 from .relabel import orders
 from .reseed import Reseed
 from .result import MixturePosterior
-from .rows import as_rows, check_components
+from .rows import as_numbers, as_rows
 
 if TYPE_CHECKING:
     from .selection import Selection
@@ -39,20 +40,21 @@ class GaussianMixture:
     :param num_components: K.
     :param prior: :class:`MixturePrior`; None for :meth:`MixturePrior.of` the data that come.
     :param equal_variance: whether all components share one variance or covariance.
-    :param num_particles: of the evidence, in islands of 256; its error falls with their root.
+    :param num_particles: of the evidence, a multiple of 256; its error falls with their root.
     :raises ValueError: no whole number of components, or too few particles.
     :raises TypeError: a prior that is none.
     """
 
     def __init__(
         self,
-        num_components: int,
+        num_components: int | np.integer,
         *,
         prior: MixturePrior | None = None,
         equal_variance: bool = False,
         num_particles: int = 1024,
     ) -> None:
-        self.num_components = check_components(num_components)
+        check_whole("num_components", num_components, 1)
+        self.num_components = int(num_components)
         if prior is not None and not isinstance(prior, MixturePrior):
             raise TypeError(f"expected prior to be a MixturePrior, got {type(prior).__name__}.")
         check_whole("num_particles", num_particles, _FEWEST_ISLANDS * ISLAND)
@@ -63,32 +65,35 @@ class GaussianMixture:
         self.prior, self.equal_variance = prior, bool(equal_variance)
         self.num_particles = num_particles
 
-    def model(self, data: Tensor) -> None:
+    def model(self, data: Any) -> None:
         """The mixture as a Pyro model of data [n] or [n, d], memberships summed out.
 
         Sites are ``weight`` (of more than one component), ``mean``, and ``variance`` or, of full
         covariances, the factors of the deterministic ``covariance``. ``NUTS(mixture.model)`` draws
         from it; chains may change the names of components.
         """
-        rows, hyper = self._given(data)
+        rows = as_rows(data)
         mixture_model(
             rows,
-            hyper,
+            self._hyper(rows),
             self.num_components,
             equal_variance=self.equal_variance,
-            scalar=torch.as_tensor(data).dim() == 1,
+            scalar=as_numbers(data).dim() == 1,
         )
 
-    def fit(self, data: Tensor) -> MixturePosterior:
+    def fit(self, data: Any) -> MixturePosterior:
         """The posterior, its components named, with its evidence.
 
         A run is repeated by ``pyro.set_rng_seed``.
 
-        :param data: [n] or [n, d].
+        :param data: [n] or [n, d]: a tensor, an array, or a table or column of pandas.
         :raises ValueError: data that are not finite, do not vary or are of another shape, or of
             other dimensions than the prior.
         """
-        rows, hyper = self._given(data)
+        given = as_rows(data)
+        # Differences of large sums of squares are lost in single precision.
+        rows = given.double()
+        hyper = self._hyper(rows)
         center, width = rows.mean(0), rows.std(0)
         standard = (rows - center) / width
         gibbs = Gibbs(
@@ -102,26 +107,25 @@ class GaussianMixture:
         with torch.no_grad():
             evidence, draws = posterior(
                 Moves(gibbs, Reseed(gibbs, standard)),
-                self.num_particles // ISLAND,
+                self.num_particles,
                 generator,
-                log_jacobian=-len(rows) * float(width.double().log().sum()),
+                log_jacobian=-len(rows) * float(width.log().sum()),
             )
-            weight, mean, covariance = _named(gibbs, draws, standard)
-        mean = mean * width + center
-        covariance = covariance * (width[:, None] * width)
-        by_chain = (
-            part.reshape(NUM_CHAINS, -1, *part.shape[1:]) for part in (weight, mean, covariance)
-        )
+            flat = Particles(*(part.flatten(0, 1) for part in draws))
+            weight, mean, covariance = (
+                part.unflatten(0, draws.mean.shape[:2]) for part in _named(gibbs, flat, standard)
+            )
+        mean, covariance = mean * width + center, covariance * (width[:, None] * width)
         return MixturePosterior(
-            *by_chain,
-            rows=rows,
+            *(part.to(given) for part in (weight, mean, covariance)),
+            rows=given,
             evidence=evidence,
-            scalar=torch.as_tensor(data).dim() == 1,
+            scalar=as_numbers(data).dim() == 1,
             diagonal=not hyper.full,
             attrs={"seed": seed, "equal_variance": self.equal_variance},
         )
 
-    def log_evidence(self, data: Tensor) -> LogZ:
+    def log_evidence(self, data: Any) -> LogZ:
         """log of the probability of the data under the mixture and its prior, all labels counted.
 
         :param data: as for :meth:`fit`.
@@ -131,7 +135,7 @@ class GaussianMixture:
     @classmethod
     def select(
         cls,
-        data: Tensor,
+        data: Any,
         components: Iterable[int] = range(1, 9),
         *,
         prior: MixturePrior | None = None,
@@ -156,18 +160,17 @@ class GaussianMixture:
         ]
         return select(mixtures, data, prior_probability=prior_probability)
 
-    def _given(self, data: Tensor) -> tuple[Tensor, Any]:
-        rows = as_rows(data)
-        return rows, (self.prior or MixturePrior.of(rows)).hyper(rows)
+    def _hyper(self, rows: Tensor) -> Hyper:
+        return (self.prior or MixturePrior.of(rows)).hyper(rows)
 
 
 def _named(gibbs: Gibbs, draws: Particles, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Weights, means and covariances [draws, K, ...] in an order that is the same in all draws."""
     step = max(1, len(rows) // _ROWS_FOR_NAMES)
     log_components = gibbs.log_components(draws, gibbs.features(rows[::step]))
-    tilted = gibbs.tilted(draws, log_components, 1.0)
-    probabilities = (tilted.share / tilted.total[:, None]).mT
-    order = orders(probabilities.cpu(), int(tilted.log_likelihood.argmax())).to(rows.device)
+    memberships = gibbs.memberships(draws, log_components, 1.0)
+    probabilities = (memberships.share / memberships.total[:, None]).mT
+    order = orders(probabilities.cpu(), int(memberships.log_likelihood.argmax())).to(rows.device)
     precision = draws.precision if gibbs.hyper.full else torch.diag_embed(draws.precision)
     covariance = torch.linalg.inv(precision)
     covariance = covariance.expand(*draws.mean.shape, draws.mean.shape[-1])

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pyro_ebm.annealing.random import standard_gamma
 
-from .gibbs import Gibbs, Particles, Tilted
+from .gibbs import Gibbs, Memberships, Particles
 
 # The other Beta of a weight; and how near to a row a mean is proposed, in bandwidths of a density.
 _SMALL, _NEAR = (1.0, 10.0), 0.5
@@ -49,16 +49,16 @@ class Reseed:
         self,
         particles: Particles,
         log_components: Tensor,
-        tilted: Tilted,
+        memberships: Memberships,
         beta: float,
         generator: torch.Generator,
-    ) -> tuple[Particles, Tensor, Tilted]:
-        """Particles, their log densities and :class:`Tilted` after the move at ``beta``."""
+    ) -> tuple[Particles, Tensor, Memberships]:
+        """Particles, their log densities and :class:`Memberships` after the move at ``beta``."""
         gibbs = self.gibbs
         log_weights, mean = particles.log_weights, particles.mean
         n, components = log_weights.shape
         if components == 1:
-            return particles, log_components, tilted
+            return particles, log_components, memberships
         kind = {"generator": generator, "device": mean.device}
         k = torch.randint(components, (n,), **kind)
         every = torch.arange(n, device=mean.device)
@@ -85,10 +85,10 @@ class Reseed:
             single = Particles(proposed, fresh[:, None], one, its_log_det)
             densities = log_components.clone()
             densities[every, k] = gibbs.log_components(single)[:, 0]
-        there = gibbs.tilted(other, densities, beta)
+        there = gibbs.memberships(other, densities, beta)
         log_ratio = (
             there.log_likelihood
-            - tilted.log_likelihood
+            - memberships.log_likelihood
             + scaled
             + self._mean_ratio(fresh)
             - self._mean_ratio(mean[every, k])
@@ -100,7 +100,7 @@ class Reseed:
         return (
             _either(accepted, other, particles),
             torch.where(accepted[:, None, None], densities, log_components),
-            _either(accepted, there, tilted),
+            _either(accepted, there, memberships),
         )
 
     def _scaled(

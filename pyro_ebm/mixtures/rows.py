@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+
+def as_numbers(data: Any) -> Tensor:
+    """A tensor of what is one or makes one: an array, a table or a column of pandas.
+
+    :raises TypeError: anything else.
+    """
+    values = np.array(data.to_numpy()) if hasattr(data, "to_numpy") else data
+    try:
+        return torch.as_tensor(values).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"expected data of numbers, got {type(data).__name__}: {error}") from error
 
 
 def as_rows(data: Any) -> Tensor:
@@ -15,7 +28,7 @@ def as_rows(data: Any) -> Tensor:
     :raises ValueError: another shape, fewer than two rows, missing or infinite numbers, a column
         without variance.
     """
-    rows = torch.as_tensor(data).detach()
+    rows = as_numbers(data)
     if rows.dtype == torch.bool or rows.is_complex():
         raise ValueError(f"expected data of real numbers, got {rows.dtype}.")
     if not rows.is_floating_point():
@@ -41,16 +54,3 @@ def as_rows(data: Any) -> Tensor:
             f"{int(constant.nonzero()[0])}. Leave it out."
         )
     return rows
-
-
-def check_components(num_components: Any) -> int:
-    """A whole number of components.
-
-    :raises ValueError: no such, or none.
-    """
-    whole = isinstance(num_components, int) and not isinstance(num_components, bool)
-    if not whole or num_components < 1:
-        raise ValueError(
-            f"expected num_components to be a whole number of at least 1, got {num_components!r}."
-        )
-    return num_components

@@ -8,6 +8,8 @@ import torch
 
 import pyro_ebm as ebm
 from pyro_ebm import GaussianMixture, MixturePrior
+from pyro_ebm.annealing.bennett import bennett
+from pyro_ebm.mixtures.evidence import Bridge, problems_of
 
 from .galaxy import CHIB, log_evidences, velocities
 
@@ -26,24 +28,21 @@ def double():
     pyro.set_rng_seed(1)
 
 
-def check(name, num_particles):
+def estimate_of(name):
+    """The evidence of a case, and how many errors it lies from what is known."""
     components, equal = CASES[name]
-    mixture = GaussianMixture(
-        components, prior=CHIB, equal_variance=equal, num_particles=num_particles
-    )
+    mixture = GaussianMixture(components, prior=CHIB, equal_variance=equal)
     estimate = mixture.log_evidence(velocities())
     known, known_error = log_evidences()[name]
-    error = math.hypot(estimate.std_error, known_error)
-    assert abs(estimate.log_z - known) < 4 * error or not estimate.reliable
-    return estimate, (estimate.log_z - known) / error
+    return estimate, (estimate.log_z - known) / math.hypot(estimate.std_error, known_error)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name[:2] in ("K3", "K4"))) for name in CASES],
-)
-def test_the_evidence_of_galaxies_is_never_wrong_and_reliable(name):
-    check(name, 1024)
+@pytest.mark.parametrize("name", CASES)
+def test_the_evidence_of_galaxies(name):
+    estimate, score = estimate_of(name)
+    assert estimate.reliable, estimate.why
+    assert estimate.std_error < 0.1
+    assert abs(score) < 4
 
 
 @pytest.mark.slow
@@ -52,13 +51,48 @@ def test_errors_of_the_evidence_are_calibrated():
     for name in CASES:
         for seed in range(8):
             pyro.set_rng_seed(seed)
-            estimate, score = check(name, 1024)
-            if estimate.reliable:
-                assert estimate.std_error <= 0.1
-                scores.append(score)
-    # Three of equal variance are reached through a phase transition, and seldom reliable.
-    assert len(scores) >= 24
+            estimate, score = estimate_of(name)
+            assert abs(score) < 4
+            assert estimate.reliable, estimate.why
+            scores.append(score)
     assert 0.6 < torch.tensor(scores).square().mean().sqrt() < 1.3
+
+
+def test_single_precision_comes_to_the_same():
+    heaps = torch.cat([torch.randn(30, 2), torch.randn(30, 2) + 300.0]) * 1e-3
+    prior = MixturePrior(0.15, 0.3, 3.0, 2e-6 * torch.eye(2))
+    found = []
+    for rows in (heaps, heaps.float()):
+        pyro.set_rng_seed(3)
+        found.append(GaussianMixture(2, prior=prior).fit(rows))
+    assert found[1].mean.dtype == torch.float32
+    joint = math.hypot(*(each.evidence.std_error for each in found))
+    assert abs(found[0].evidence.log_z - found[1].evidence.log_z) < 4 * joint
+
+
+def bridge_of(*, apart=0.0):
+    """Weights near 1, and those of the chains so much apart."""
+    forward, backward = 0.1 * torch.randn(1024), 0.1 * torch.randn(800) + apart
+    return Bridge(*bennett(forward, backward), forward, backward, 800.0)
+
+
+AGAINST = {
+    "nothing": ({}, 0.0, 0.0, None),
+    "particles that find less": ({}, 0.0, -3.0, None),
+    "particles that find more": ({}, 0.0, 3.0, "missed a region"),
+    "chains that remember": ({}, 2.0, 0.0, "not arrived"),
+    "chains where the proposal finds nothing": ({"apart": -3.0}, 0.0, 0.0, "one of the two"),
+    "chains where the proposal is not": ({"apart": 3.0}, 0.0, 0.0, "one of the two"),
+}
+
+
+@pytest.mark.parametrize("name", AGAINST)
+def test_what_speaks_against_an_estimate_is_said(name):
+    options, shift, more, said = AGAINST[name]
+    log_likelihood = torch.randn(64, 50)
+    log_likelihood[32:] += shift
+    found = problems_of(bridge_of(**options), log_likelihood, (more, 0.3))
+    assert [said in problem for problem in found] == ([] if said is None else [True])
 
 
 def conjugate(rows, prior):
@@ -86,7 +120,7 @@ def test_the_evidence_follows_the_units_of_the_data(scale):
     """One component, against quadrature, in units far from those of the data's own."""
     rows = scale * (5.0 + torch.randn(20))
     prior = MixturePrior(4.0 * scale, 2.0 * scale, 2.0, scale**2)
-    estimate = GaussianMixture(1, prior=prior, num_particles=1024).log_evidence(rows)
+    estimate = GaussianMixture(1, prior=prior).log_evidence(rows)
     assert abs(estimate.log_z - conjugate(rows, prior)) < 4 * estimate.std_error
 
 
@@ -101,7 +135,7 @@ def two_rows(prior, rows, components):
 def test_every_labelling_counts(components):
     prior = MixturePrior(0.0, 2.0, 3.0, 1.0)
     rows = torch.tensor([-1.0, 2.0])
-    estimate = GaussianMixture(components, prior=prior, num_particles=1024).log_evidence(rows)
+    estimate = GaussianMixture(components, prior=prior).log_evidence(rows)
     assert abs(estimate.log_z - two_rows(prior, rows, components)) < 4 * estimate.std_error
 
 
@@ -110,7 +144,7 @@ def test_full_covariances_in_one_dimension_are_variances():
     scalar = MixturePrior(0.0, 2.0, 3.0, 1.0)
     full = MixturePrior(0.0, 2.0, 3.0, torch.eye(1))
     one, other = (
-        GaussianMixture(2, prior=p, num_particles=1024).log_evidence(x)
+        GaussianMixture(2, prior=p).log_evidence(x)
         for p, x in ((scalar, rows), (full, rows[:, None]))
     )
     assert abs(one.log_z - other.log_z) < 4 * math.hypot(one.std_error, other.std_error)
@@ -135,7 +169,7 @@ def test_a_full_covariance_has_its_closed_form(equal):
     rows = torch.randn(25, 3) @ torch.tensor([[1.0, 0, 0], [0.8, 0.5, 0], [0.1, -0.4, 2.0]]).T
     scale = torch.tensor([[1.0, 0.3, 0], [0.3, 1, 0], [0, 0, 2]])
     prior = MixturePrior(0.0, 1e-5, 3.0, scale)
-    mixture = GaussianMixture(1, prior=prior, equal_variance=equal, num_particles=1024)
+    mixture = GaussianMixture(1, prior=prior, equal_variance=equal)
     estimate = mixture.log_evidence(rows)
     assert abs(estimate.log_z - wishart_evidence(rows, prior)) < 4 * estimate.std_error
 
@@ -144,9 +178,7 @@ def test_a_full_covariance_has_its_closed_form(equal):
 def test_as_many_components_are_found_as_there_are():
     loc, scale = torch.tensor([-4.0, 0.0, 5.0]), torch.tensor([0.8, 1.0, 1.2])
     which = torch.randint(3, (200,))
-    found = GaussianMixture.select(
-        loc[which] + scale[which] * torch.randn(200), range(1, 6), num_particles=1024
-    )
+    found = GaussianMixture.select(loc[which] + scale[which] * torch.randn(200), range(1, 6))
     assert found.most_probable == 3
     assert found.lowest_bic == 3
 
