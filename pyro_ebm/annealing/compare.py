@@ -103,7 +103,7 @@ def compare_evidence(
             f"reliable, so that errors and probabilities may be wrong. {why}",
             stacklevel=2,
         )
-    log_prior = torch.tensor(_log_prior(prior, list(named)), dtype=torch.float64)
+    log_prior = torch.tensor(check_prior(prior, list(named)), dtype=torch.float64)
     log_z = torch.tensor([e.log_z for e in named.values()], dtype=torch.float64)
     error = torch.tensor([e.std_error for e in named.values()], dtype=torch.float64)
     generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
@@ -163,7 +163,11 @@ def _named(estimates: Mapping[str, LogZ] | Iterable[tuple[str, LogZ]]) -> dict[s
     return named
 
 
-def _log_prior(prior: Mapping[str, float] | None, names: list[str]) -> list[float]:
+def check_prior(prior: Mapping[str, float] | None, names: list[str]) -> list[float]:
+    """Logarithms of prior probabilities, up to a common one.
+
+    :raises ValueError: other names, or what are no probabilities.
+    """
     if prior is None:
         return [0.0] * len(names)
     if set(prior) != set(names):

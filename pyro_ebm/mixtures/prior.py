@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -121,9 +121,7 @@ class MixturePrior:
         return torch.as_tensor(self.variance_scale).dim() == 2
 
     @classmethod
-    def of(
-        cls, data: Tensor, *, diagonal: bool = False, concentration: float = 1.0
-    ) -> MixturePrior:
+    def of(cls, data: Any, *, diagonal: bool = False, concentration: float = 1.0) -> MixturePrior:
         """A weak prior in the units of the data, which are looked at for nothing but these.
 
         Means lie about the mean of the data, twice as wide as these; a component has on average

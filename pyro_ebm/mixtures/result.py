@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,6 +14,8 @@ from torch import Tensor
 from pyro_ebm.annealing import LogZ
 from pyro_ebm.inference_data import to_inference_data
 
+# Numbers in one table of draws against rows.
+_LARGEST_TABLE = 2**23
 RELABELLING = (
     "components of every draw are named so that memberships of rows agree best with their average "
     "(Stephens 2000), and numbered by their mean, along the first dimension"
@@ -69,7 +71,7 @@ class MixturePosterior:
 
         :raises ValueError: points of another number of dimensions.
         """
-        return self._log_joint(self._points(points)).logsumexp(1)
+        return self._by_row(self._points(points), lambda joint: joint.logsumexp(1))
 
     def density(self, points: Tensor, *, prob: float = 0.9) -> Band:
         """The density of a further row: its posterior mean at points, and an interval at each.
@@ -91,13 +93,13 @@ class MixturePosterior:
         :raises ValueError: points of another number of dimensions.
         """
         rows = self.rows if points is None else self._points(points)
-        return self._log_joint(rows).softmax(1).mean(0).T
+        return self._by_row(rows, lambda joint: joint.softmax(1).mean(0)).T
 
     def to_arviz(self) -> Any:
         """ArviZ data: ``weight``, ``mean`` and ``variance`` or ``covariance`` by component, and the
         log likelihood of every row. The attribute ``relabelling`` says how components are named."""
         shape = self.weight.shape[:2]
-        likelihood = self._log_joint(self.rows).logsumexp(1).reshape(*shape, -1)
+        likelihood = self.log_density(self.rows).reshape(*shape, -1)
         mean = self.mean[..., 0] if self.scalar else self.mean
         variance = self.covariance.diagonal(dim1=-2, dim2=-1)
         spread = {"variance": variance[..., 0] if self.scalar else variance}
@@ -109,7 +111,10 @@ class MixturePosterior:
             "observed_data": {"x": self.rows[:, 0] if self.scalar else self.rows},
         }
         return to_inference_data(
-            {group: {k: v.numpy() for k, v in each.items()} for group, each in groups.items()},
+            {
+                group: {k: v.cpu().numpy() for k, v in each.items()}
+                for group, each in groups.items()
+            },
             dims={
                 "weight": ("component",),
                 "mean": ("component", "dimension"),
@@ -138,6 +143,11 @@ class MixturePosterior:
             )
         return rows
 
+    def _by_row(self, rows: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
+        """What there is of the log joint densities of rows, some at a time, along the last axis."""
+        size = max(1, _LARGEST_TABLE // self.mean.numel())
+        return torch.cat([of(self._log_joint(part)) for part in rows.split(size)], -1)
+
     def _log_joint(self, rows: Tensor) -> Float[Tensor, "draws components m"]:
         """log of weight times density of each component."""
         mean, covariance = self.mean.flatten(0, 1), self.covariance.flatten(0, 1)
@@ -152,5 +162,4 @@ class MixturePosterior:
 
 def _of(draws: Tensor) -> str:
     """Mean and standard deviation."""
-    values = np.asarray(draws).ravel()
-    return f"{values.mean():.3g} ± {values.std():.2g}"
+    return f"{float(draws.mean()):.3g} ± {float(draws.std()):.2g}"

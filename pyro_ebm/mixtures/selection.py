@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pyro_ebm.annealing import Comparison, LogZ, compare_evidence
+from pyro_ebm.annealing.compare import check_prior
 
 from .result import MixturePosterior
 from .rows import as_rows
@@ -98,7 +99,7 @@ class Selection:
 
 def select(
     mixtures: Sequence[GaussianMixture],
-    data: Tensor,
+    data: Any,
     *,
     prior_probability: Mapping[int, float] | None = None,
 ) -> Selection:
@@ -111,34 +112,38 @@ def select(
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"expected different numbers of components, got {numbers}.")
     rows = as_rows(data)
-    fewest = max(numbers)
-    if len(rows) < fewest:
-        raise ValueError(
-            f"expected at least {fewest} points for {fewest} components, got {len(rows)}."
-        )
-    posteriors = {each.num_components: each.fit(data) for each in mixtures}
     named = None
     if prior_probability is not None:
         named = {str(k): float(value) for k, value in prior_probability.items()}
+    check_prior(named, [str(k) for k in sorted(numbers)])
+    posteriors = {each.num_components: each.fit(data) for each in mixtures}
     evidences = {str(k): posteriors[k].evidence for k in sorted(posteriors)}
     comparison = compare_evidence(evidences, prior=named)
-    return Selection(posteriors, _bics(mixtures, rows), comparison)
+    return Selection(posteriors, bics(mixtures, rows), comparison)
 
 
-def _bics(mixtures: Sequence[GaussianMixture], rows: Tensor) -> dict[int, float]:
-    """scikit-learn's, from the best of several starts."""
+def bics(mixtures: Sequence[GaussianMixture], rows: Tensor) -> dict[int, float]:
+    """scikit-learn's, from the best of several starts; NaN where there are fewer rows than
+    components.
+
+    It adds a fixed number to variances, and is given rows in units of their own spread.
+    """
     try:
         from sklearn.mixture import GaussianMixture as Fitted
     except ImportError:
         warnings.warn(_LEARN_MORE, stacklevel=4)
         return {each.num_components: math.nan for each in mixtures}
-    values, found = rows.cpu().double().numpy(), {}
+    whole = rows.cpu().double()
+    width = whole.std(0)
+    values, found = ((whole - whole.mean(0)) / width).numpy(), {}
+    units = 2.0 * len(whole) * float(width.log().sum())
     for each in mixtures:
         diagonal = rows.shape[1] > 1 and each.prior is not None and not each.prior.full
         kind = "diag" if diagonal else "full"
         if each.equal_variance:
             kind = "none" if diagonal else "tied"
-        if kind == "none":  # scikit-learn has no diagonal covariance that is shared.
+        # scikit-learn has no diagonal covariance that is shared.
+        if kind == "none" or len(values) < each.num_components:
             found[each.num_components] = math.nan
             continue
         fitted = Fitted(
@@ -150,5 +155,5 @@ def _bics(mixtures: Sequence[GaussianMixture], rows: Tensor) -> dict[int, float]
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Of the starts that do not converge.
-            found[each.num_components] = float(fitted.fit(values).bic(values))
+            found[each.num_components] = units + float(fitted.fit(values).bic(values))
     return found

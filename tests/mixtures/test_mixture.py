@@ -2,13 +2,18 @@
 
 import math
 
+import numpy as np
+import pandas
 import pyro
 import pytest
 import torch
 
 import pyro_ebm as ebm
 from pyro_ebm import GaussianMixture, MixturePrior
+from pyro_ebm.mixtures import result
 from pyro_ebm.mixtures.relabel import orders
+from pyro_ebm.mixtures.rows import as_rows
+from pyro_ebm.mixtures.selection import bics
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +53,44 @@ def test_a_prior_of_other_dimensions_is_refused():
         MixturePrior(0.0, -1.0, 2.0, 1.0)
     with pytest.raises(ValueError, match="different numbers"):
         GaussianMixture.select(torch.randn(9), [2, 2])
-    with pytest.raises(ValueError, match="at least 20 points"):
-        GaussianMixture.select(torch.randn(9), [20])
+    with pytest.raises(ValueError, match="prior for each"):
+        GaussianMixture.select(torch.randn(9), [1], prior_probability={2: 1.0})
+
+
+def test_data_may_be_arrays_tables_and_columns():
+    table = pandas.DataFrame({"a": [1.0, 2.0, 4.0], "b": [3, 1, 2]}, index=[5, 6, 7])
+    assert as_rows(table).tolist() == [[1.0, 3.0], [2.0, 1.0], [4.0, 2.0]]
+    assert as_rows(table["a"]).tolist() == [[1.0], [2.0], [4.0]]
+    assert GaussianMixture(np.int64(2)).num_components == 2
+    with pytest.raises(TypeError, match="numbers"):
+        as_rows(["one", "two"])
+
+
+def test_bic_knows_no_units():
+    rows = two_heaps()[:, None]
+    mixtures = [GaussianMixture(k, prior=MixturePrior.of(rows)) for k in (1, 2)]
+    units = 1e-4
+    wanted, found = bics(mixtures, rows), bics(mixtures, units * rows)
+    for k in (1, 2):
+        shift = 2.0 * len(rows) * math.log(units)
+        assert found[k] == pytest.approx(wanted[k] + shift, abs=1e-3)
+
+
+def test_there_is_no_bic_of_more_components_than_rows():
+    rows = torch.randn(3, 1)
+    mixtures = [GaussianMixture(k, prior=MixturePrior.of(rows)) for k in (2, 4)]
+    found = bics(mixtures, rows)
+    assert math.isfinite(found[2])
+    assert math.isnan(found[4])
+
+
+def test_rows_are_looked_at_some_at_a_time(monkeypatch):
+    posterior = GaussianMixture(1).fit(two_heaps())
+    points = torch.linspace(-6.0, 6.0, 7)
+    whole = posterior.log_density(points), posterior.membership(points)
+    monkeypatch.setattr(result, "_LARGEST_TABLE", 2 * posterior.mean.numel())
+    torch.testing.assert_close(posterior.log_density(points), whole[0])
+    torch.testing.assert_close(posterior.membership(points), whole[1])
 
 
 def test_components_that_change_names_are_named_alike():
@@ -63,7 +104,7 @@ def test_components_that_change_names_are_named_alike():
 @pytest.mark.slow
 def test_named_components_lie_where_their_heaps_are():
     rows = two_heaps()
-    posterior = GaussianMixture(2, num_particles=1024).fit(rows)
+    posterior = GaussianMixture(2).fit(rows)
     mean = posterior.mean[..., 0].mean((0, 1))
     assert (mean - torch.tensor([rows[:20].mean(), rows[20:].mean()])).abs().max() < 0.5
     assert (posterior.membership().argmax(1) == torch.tensor([0] * 20 + [1] * 30)).all()
@@ -82,13 +123,13 @@ def test_a_run_repeats_with_its_seed():
     rows, found = two_heaps(), []
     for _ in range(2):
         pyro.set_rng_seed(7)
-        found.append(GaussianMixture(1, num_particles=1024).log_evidence(rows).log_z)
+        found.append(GaussianMixture(1).log_evidence(rows).log_z)
     assert found[0] == found[1]
 
 
 @pytest.mark.slow
 def test_two_components_are_found_and_drawn():
-    found = GaussianMixture.select(two_heaps(), [1, 2], num_particles=2048)
+    found = GaussianMixture.select(two_heaps(), [1, 2])
     assert found.most_probable == found.lowest_bic == 2
     assert sum(found.probability.values()) == pytest.approx(1.0)
     assert list(found.to_xarray()["components"]) == [1, 2]
