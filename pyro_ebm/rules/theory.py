@@ -22,9 +22,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     import xarray as xr
 
-_BISECTIONS = 80
+_BISECTIONS = 100
 # log of R/(1 - R), the field that the examples put on a weight.
-_LEAST_FIELD, _LARGEST_FIELD = math.log(1e-6), math.log(1e8)
+_LEAST_FIELD, _LARGEST_FIELD = math.log(1e-14), math.log(1e40)
 
 
 def linear_perceptron_theory(
@@ -83,18 +83,21 @@ def perceptron_theory(alphas: Any) -> xr.Dataset:
 
     Returns:
         ``overlap``, ``generalisation_error`` and ``entropy`` over ``alpha``.
+
+    Raises:
+        ValueError: numbers out of what can be computed, some 1e-13 to 1e19.
     """
     alpha = _numbers(alphas)
 
     def taught(log_field: Tensor) -> Tensor:
-        overlap = log_field.sigmoid()
-        return log_field.exp() / _pull(overlap)
+        return log_field.exp() / _pull(log_field.sigmoid(), (-log_field).sigmoid())
 
-    overlap = _root(taught, alpha).sigmoid()
-    entropy = 0.5 * ((1.0 - overlap).log() + overlap) + alpha * _surprise(overlap)
-    return _dataset(
-        alpha, overlap=overlap, generalisation_error=overlap.acos() / math.pi, entropy=entropy
-    )
+    log_field = _root(taught, alpha)
+    overlap, rest = log_field.sigmoid(), (-log_field).sigmoid()
+    entropy = 0.5 * (rest.log() + overlap) + alpha * _surprise(overlap, rest)
+    # The angle between them, by the half of it: near 1 an overlap has lost it.
+    angle = 2.0 * (0.5 * rest).sqrt().asin()
+    return _dataset(alpha, overlap=overlap, generalisation_error=angle / math.pi, entropy=entropy)
 
 
 def binary_perceptron_theory(alphas: Any) -> xr.Dataset:
@@ -116,20 +119,23 @@ def binary_perceptron_theory(alphas: Any) -> xr.Dataset:
     log_fields = torch.linspace(math.log(1e-4), math.log(30.0), 4001, dtype=torch.float64)
     field = log_fields.exp()
     overlap = _mean_tanh(field)
-    along = field / _pull(overlap)
+    along = field / _pull(overlap, 1.0 - overlap)
     top = int(along.argmax())
     spinodal = float(along[top])
     found = torch.full_like(alpha, math.nan)
     there = alpha < spinodal
 
     def taught(log_field: Tensor) -> Tensor:
-        return log_field.exp() / _pull(_mean_tanh(log_field.exp()))
+        overlap = _mean_tanh(log_field.exp())
+        return log_field.exp() / _pull(overlap, 1.0 - overlap)
 
     if bool(there.any()):
         high = float(log_fields[top])
-        found[there] = _root(taught, alpha[there], low=math.log(1e-7), high=high).exp()
+        found[there] = _root(taught, alpha[there], high=high).exp()
     poor = torch.where(there, _mean_tanh(found), math.nan)
-    entropy = torch.where(there, _binary_entropy(found, poor) + alpha * _surprise(poor), math.nan)
+    entropy = torch.where(
+        there, _binary_entropy(found, poor) + alpha * _surprise(poor, 1.0 - poor), math.nan
+    )
     stays = entropy > -math.log(2.0)
     equilibrium = torch.where(stays, poor, 1.0)
     return _dataset(
@@ -172,19 +178,22 @@ def _normal_nodes() -> tuple[Tensor, Tensor]:
     return t, (-0.5 * t.square()).exp() / math.sqrt(2.0 * math.pi) * (t[1] - t[0])
 
 
-def _pull(overlap: Tensor) -> Tensor:
+def _pull(overlap: Tensor, rest: Tensor) -> Tensor:
     """What one example a weight adds to the field: the mean of exp(-R t^2/2) / H(sqrt(R) t) over
-    normal t, divided by pi sqrt(1 - R); H is the upper tail of the normal distribution."""
+    normal t, divided by pi sqrt(1 - R); H is the upper tail of the normal distribution.
+
+    :param rest: 1 - R, exact where R is near 1.
+    """
     t, weight = _normal_nodes()
     r = overlap[..., None]
     log_ratio = -0.5 * r * t.square() - torch.special.log_ndtr(-r.sqrt() * t)
-    return (weight * log_ratio.exp()).sum(-1) / (math.pi * (1.0 - overlap).sqrt())
+    return (weight * log_ratio.exp()).sum(-1) / (math.pi * rest.sqrt())
 
 
-def _surprise(overlap: Tensor) -> Tensor:
+def _surprise(overlap: Tensor, rest: Tensor) -> Tensor:
     """2 times the mean of H log H at sqrt(R/(1-R)) t over normal t: the entropy of an example."""
     nodes, _ = _normal_nodes()
-    steep = (overlap / (1.0 - overlap)).sqrt()[..., None]
+    steep = (overlap / rest).sqrt()[..., None]
     # Where H falls steeply, all there is to add up is near 0.
     width = 1.0 / steep.clamp(min=1.0)
     t = width * nodes
@@ -216,8 +225,17 @@ def _root(
     low: float = _LEAST_FIELD,
     high: float = _LARGEST_FIELD,
 ) -> Tensor:
-    """Where a rising function takes the wanted values, by bisection."""
+    """Where a rising function takes the wanted values, by bisection.
+
+    :raises ValueError: values outside of those at the ends.
+    """
     lower, upper = torch.full_like(wanted, low), torch.full_like(wanted, high)
+    least, most = function(lower), function(upper)
+    if not bool(((least <= wanted) & (wanted <= most)).all()):
+        raise ValueError(
+            f"expected numbers of examples from {float(least.max()):.2g} to "
+            f"{float(most.min()):.2g} a weight, got {wanted.tolist()}."
+        )
     for _ in range(_BISECTIONS):
         middle = 0.5 * (lower + upper)
         below = function(middle) < wanted

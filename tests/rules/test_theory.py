@@ -46,6 +46,14 @@ def test_a_perceptron_of_real_weights(alpha, overlap, error, entropy):
     assert float(found.entropy) == pytest.approx(entropy, abs=1e-9)
 
 
+def test_the_last_errors_of_a_perceptron_fall_as_one_over_alpha():
+    found = perceptron_theory([1e3, 1e5, 1e8, 1e12])
+    product = (found.alpha * found.generalisation_error).values
+    assert product == pytest.approx(0.625, abs=1e-3)
+    assert product[2:] == pytest.approx(product[1], rel=1e-4)
+    assert perceptron_theory([1e-9]).overlap.item() == pytest.approx(2e-9 / math.pi, rel=1e-6)
+
+
 @pytest.mark.parametrize(("alpha", "overlap", "error", "entropy"), BINARY)
 def test_the_poor_state_of_binary_weights(alpha, overlap, error, entropy):
     found = binary_perceptron_theory([alpha]).isel(alpha=0)
@@ -102,5 +110,8 @@ def test_at_high_temperature_one_number_says_all():
 def test_bad_numbers_are_refused():
     with pytest.raises(ValueError, match="positive"):
         perceptron_theory([0.0])
+    for alpha in (1e-20, 1e30):
+        with pytest.raises(ValueError, match="from"):
+            perceptron_theory([alpha])
     with pytest.raises(ValueError, match="temperature"):
         linear_perceptron_theory([1.0], 0.0)
