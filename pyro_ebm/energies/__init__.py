@@ -23,6 +23,9 @@ from .couplings import Bonds as Bonds
 from .double_well import DoubleWell as DoubleWell
 from .enumeration import Enumeration as Enumeration
 from .enumeration import exact_enumeration as exact_enumeration
+from .flat_network import Examples as Examples
+from .flat_network import FlatNetwork as FlatNetwork
+from .flat_network import Loss as Loss
 from .funnel import Funnel as Funnel
 from .gaussian import DiagonalGaussian as DiagonalGaussian
 from .gaussian import Gaussian as Gaussian
@@ -56,9 +59,6 @@ from .states import states_of as states_of
 from .student_t import StudentT as StudentT
 from .supports import event_support as event_support
 from .tilted import Tilted as Tilted
-from .training import Examples as Examples
-from .training import FlatNetwork as FlatNetwork
-from .training import Loss as Loss
 from .training import TrainingEnergy as TrainingEnergy
 from .uniform_spins import UniformSpins as UniformSpins
 from .wrappers import FunctionEnergy as FunctionEnergy

@@ -77,7 +77,8 @@ class ZeroOne(MarginLoss):
     differentiable = False
 
     def of_margin(self, margin: Tensor) -> Tensor:
-        return (margin <= 0).to(margin.dtype)
+        # What is no number is not right either.
+        return (margin > 0).logical_not().to(margin.dtype)
 
 
 class Logistic(MarginLoss):

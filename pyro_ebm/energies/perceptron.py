@@ -44,8 +44,17 @@ class FieldNetwork(nn.Module):
 
     def fields(self, weights: Tensor, x: Tensor) -> Tensor:
         """The fields [*batch, P, K] of flat weights [*batch, K N] at inputs [*batch, P, N]."""
+        return self.sums(weights, x) / math.sqrt(self.num_inputs)
+
+    def sums(self, weights: Tensor, x: Tensor) -> Tensor:
+        """The fields times sqrt(N): whole numbers where weights and inputs are, so that a field of
+        exactly 0 stays one whatever is added and taken away."""
         rows = weights.reshape(*weights.shape[:-1], self.num_hidden, self.num_inputs)
-        return torch.einsum("...kn,...pn->...pk", rows, x) / math.sqrt(self.num_inputs)
+        return torch.einsum("...kn,...pn->...pk", rows, x)
+
+    def output_of_sums(self, sums: Tensor) -> Tensor:
+        """Outputs [*batch] as a function of sums [*batch, K]."""
+        return self.output(sums / math.sqrt(self.num_inputs))
 
     @abstractmethod
     def output(self, fields: Tensor) -> Tensor:

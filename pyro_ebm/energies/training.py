@@ -12,75 +12,21 @@ Source: Seung, Sompolinsky, Tishby (1992), Statistical mechanics of learning fro
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, constraints
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from .base import Energy
-from .checks import as_temperature, check_layers
+from .checks import as_temperature
+from .flat_network import Examples, FlatNetwork, checked_outputs, flip_changes, losses_of
 from .losses import CrossEntropy, ExampleLoss
 from .perceptron import FieldNetwork
 from .supports import as_support, elementwise
 from .tilted import Tilted
 from .uniform_spins import UniformSpins
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-# Numbers in the table of outputs after every single change, at a time.
-_LARGEST_TABLE = 2**24
-
-
-class Examples(NamedTuple):
-    """Inputs [P, *input] and targets [P, ...] of P examples."""
-
-    inputs: Tensor
-    targets: Tensor
-
-
-class FlatNetwork:
-    """A network as a function of one flat vector of its parameters, in the order of `parameters()`.
-
-    Args:
-        network: any module with parameters.
-
-    Raises:
-        TypeError: not an nn.Module.
-        ValueError: no parameters; dropout or batch normalisation in train mode.
-    """
-
-    def __init__(self, network: Any) -> None:
-        if not isinstance(network, nn.Module):
-            raise TypeError(
-                f"expected network to be an nn.Module, got {type(network).__name__}. Wrap a "
-                "function in a module that holds its weights."
-            )
-        check_layers(network)
-        self.network = network
-        self._shapes = {name: value.shape for name, value in network.named_parameters()}
-        self.num_weights = sum(shape.numel() for shape in self._shapes.values())
-        if self.num_weights == 0:
-            raise ValueError(
-                f"expected a network with weights, got {type(network).__name__} without parameters."
-            )
-        first = next(network.parameters())
-        self.dtype, self.device = first.dtype, first.device
-
-    def named(self, weights: Tensor) -> dict[str, Tensor]:
-        """Flat weights [*batch, weights] as parameters by name, [*batch, *shape]."""
-        parts = weights.split([shape.numel() for shape in self._shapes.values()], dim=-1)
-        batch = weights.shape[:-1]
-        shapes = self._shapes.items()
-        return {
-            name: part.reshape(*batch, *shape)
-            for (name, shape), part in zip(shapes, parts, strict=True)
-        }
-
-    def outputs(self, weights: Tensor, inputs: Tensor) -> Tensor:
-        """The outputs for one vector of weights."""
-        return functional_call(self.network, self.named(weights), (inputs,))
 
 
 class TrainingEnergy(Energy):
@@ -160,7 +106,8 @@ class TrainingEnergy(Energy):
         return vmap(self._flat.outputs, in_dims=(0, None))(weights, inputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return losses_of(self._flat, self.loss, x, Examples(self.inputs, self.targets)).sum(-1)
+        examples = Examples(self.inputs[None], self.targets[None])
+        return losses_of(self._flat, self.loss, x[None], examples)[0].sum(-1)
 
     def energy_changes(self, x: Tensor) -> Tensor | None:
         """Of binary weights of a network of fields, by moving the fields: every state of a weight
@@ -174,40 +121,6 @@ class TrainingEnergy(Energy):
 
     def extra_repr(self) -> str:
         return f"{self.num_weights} weights, {self.num_examples} examples, loss={self.loss}"
-
-
-def losses_of(flat: FlatNetwork, loss: Loss, weights: Tensor, examples: Examples) -> Tensor:
-    """Losses [n, P] of networks of weights [n, N] on the same examples."""
-    inputs, targets = examples
-    floating = inputs.is_floating_point()
-    inputs = inputs.to(weights.dtype) if floating else inputs
-    if isinstance(flat.network, FieldNetwork) and isinstance(loss, ExampleLoss):
-        return loss(flat.network.output(flat.network.fields(weights, inputs)), targets)
-
-    def one(single: Tensor) -> Tensor:
-        return loss(flat.outputs(single, inputs), targets)
-
-    return vmap(one)(weights)
-
-
-def flip_changes(network: FieldNetwork, loss: Loss, weights: Tensor, examples: Examples) -> Tensor:
-    """What turning each weight [n, K N] to its negative adds to the energy, [n, K N]."""
-    inputs, targets = examples
-    inputs = inputs.to(weights.dtype)
-    fields = network.fields(weights, inputs)
-    now = loss(network.output(fields), targets).sum(-1)
-    units, columns = network.num_hidden, network.num_inputs
-    size = max(1, _LARGEST_TABLE // max(1, fields.numel()))
-    steps = -2.0 * weights.reshape(-1, units, columns) / columns**0.5
-    found = []
-    for unit in range(units):
-        for first in range(0, columns, size):
-            part = slice(first, first + size)
-            shift = steps[:, unit, part, None] * inputs.T[part]
-            moved = fields.unsqueeze(1).repeat(1, shift.shape[1], 1, 1)
-            moved[..., unit] += shift
-            found.append(loss(network.output(moved), targets).sum(-1) - now[:, None])
-    return torch.cat(found, 1)
 
 
 def checked_prior(prior: object, flat: FlatNetwork) -> Distribution:
@@ -246,7 +159,7 @@ def checked_examples(examples: Any, flat: FlatNetwork) -> tuple[Tensor, Tensor]:
 
     Raises:
         TypeError: no pair of tensors.
-        ValueError: none, or not as many targets as inputs.
+        ValueError: none, not as many targets as inputs, or numbers that are not finite.
     """
     if not isinstance(examples, tuple | list) or len(examples) != 2:
         raise TypeError("expected examples to be a pair of tensors: inputs and targets.")
@@ -261,8 +174,17 @@ def checked_examples(examples: Any, flat: FlatNetwork) -> tuple[Tensor, Tensor]:
             "expected inputs [P, *input] and targets [P, ...] of the same P of at least 1, got "
             f"shapes {tuple(inputs.shape)} and {tuple(targets.shape)}."
         )
+    for name, values in (("inputs", inputs), ("targets", targets)):
+        wrong = ~values.flatten(1).isfinite().all(1) if values.dim() > 1 else ~values.isfinite()
+        if bool(wrong.any()):
+            raise ValueError(
+                f"expected finite {name}, got NaN or infinity in {int(wrong.sum())} of "
+                f"{len(values)} examples. Leave these out, or fill them in."
+            )
     kind = {"dtype": flat.dtype, "device": flat.device}
-    inputs = inputs.to(**kind) if inputs.is_floating_point() else inputs.to(flat.device)
+    # Sums over weights are of numbers; other networks may want whole ones.
+    numbers = inputs.is_floating_point() or isinstance(flat.network, FieldNetwork)
+    inputs = inputs.to(**kind) if numbers else inputs.to(flat.device)
     targets = targets.to(**kind) if targets.is_floating_point() else targets.to(flat.device)
     return inputs, targets
 
@@ -283,8 +205,8 @@ def check_loss(flat: FlatNetwork, loss: Any, examples: Examples, prior: Distribu
     if isinstance(loss, ExampleLoss):
         loss.check_targets(targets)
     with torch.no_grad(), torch.random.fork_rng([]):
-        weights = prior.sample().to(flat.dtype)
-        outputs = flat.outputs(weights, inputs)
+        weights = prior.sample().to(dtype=flat.dtype, device=flat.device)
+        outputs = checked_outputs(flat, weights, inputs)
         if isinstance(loss, ExampleLoss):
             _check_outputs(outputs, targets, loss)
         values = loss(outputs, targets)

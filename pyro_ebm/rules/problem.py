@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
-from torch.func import vmap
 
-from pyro_ebm.energies import ExampleLoss, FieldNetwork, FlatNetwork, Loss, UniformSpins
+from pyro_ebm.energies import Examples, FlatNetwork, Loss, UniformSpins
+from pyro_ebm.energies.flat_network import losses_of
 
 
 class Problem(NamedTuple):
@@ -46,26 +45,14 @@ class Problem(NamedTuple):
         return self.prior.stddev.to(dtype=self.flat.dtype, device=self.flat.device)
 
     def per_example(
-        self, weights: Tensor, inputs: Tensor, targets: Tensor, loss: Callable | None = None
+        self, weights: Tensor, inputs: Tensor, targets: Tensor, loss: Loss | None = None
     ) -> Tensor:
         """Losses [D, n, P] of weights [D, n, N] on inputs [D or 1, P, *input].
 
         :param loss: another one than that of the problem.
         """
         cost = self.loss if loss is None else loss
-        network = self.flat.network
-        if isinstance(network, FieldNetwork) and isinstance(cost, ExampleLoss):
-            # One product of matrices for all weights of a data set.
-            fields = network.fields(weights, inputs.unsqueeze(1))
-            return cost(network.output(fields), targets.unsqueeze(1))
-
-        def one(single: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            return cost(self.flat.outputs(single, x), y)
-
-        if len(inputs) == 1:
-            rows = vmap(one, in_dims=(0, None, None))(weights.flatten(0, 1), inputs[0], targets[0])
-            return rows.unflatten(0, weights.shape[:2])
-        return vmap(vmap(one, in_dims=(0, None, None)))(weights, inputs, targets)
+        return losses_of(self.flat, cost, weights, Examples(inputs, targets))
 
     def energies(self, weights: Tensor) -> Tensor:
         """E [D, n] of weights [D, n, N]."""

@@ -90,6 +90,29 @@ def test_what_single_weights_change_is_what_energies_say(network: nn.Module, los
     torch.testing.assert_close(energy.at(0.5).energy_changes(w), 2.0 * wanted)
 
 
+def test_margins_of_exactly_nought_count_as_errors():
+    """Binary weights and inputs of an even number: many sums are 0, and stay whole numbers."""
+    weights, inputs = UniformSpins(8).sample((20,)), UniformSpins(8).sample((10,))
+    energy = TrainingEnergy(Perceptron(8), ZeroOne(), (inputs, torch.ones(10)), UniformSpins(8))
+    assert bool((weights @ inputs.T == 0).any())
+    assert torch.equal(energy(weights), (weights @ inputs.T <= 0).sum(1).double())
+    assert torch.equal(energy.energy_changes(weights), changes_by_enumeration(energy, weights))
+
+
+def test_what_is_no_number_is_an_error():
+    assert ZeroOne()(torch.tensor([math.nan, 1.0]), torch.ones(2)).tolist() == [1.0, 0.0]
+
+
+def test_whole_numbers_are_inputs_of_perceptrons():
+    whole, targets = torch.randint(-1, 2, (5, 4)), torch.ones(5)
+    weights = torch.randn(3, 4)
+    found, wanted = (
+        TrainingEnergy(Perceptron(4), ZeroOne(), (inputs, targets))(weights)
+        for inputs in (whole, whole.double())
+    )
+    assert torch.equal(found, wanted)
+
+
 def test_log_z_of_binary_weights_is_the_mean_over_all_of_them():
     energy = TrainingEnergy(Perceptron(7), ZeroOne(), labelled(9, 7), prior=UniformSpins(7))
     every = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=7)))
@@ -186,6 +209,28 @@ REFUSED = {
         lambda: TrainingEnergy(Perceptron(3), ZeroOne(), GOOD).at(0.0),
         ValueError,
         "positive",
+    ),
+    "inputs that are not finite": (
+        lambda: TrainingEnergy(Perceptron(3), ZeroOne(), (GOOD[0] * math.nan, GOOD[1])),
+        ValueError,
+        "finite inputs",
+    ),
+    "a target that is not finite": (
+        lambda: TrainingEnergy(Perceptron(3), SquaredError(), (GOOD[0], GOOD[1] * math.inf)),
+        ValueError,
+        "finite targets",
+    ),
+    "inputs of another width": (
+        lambda: TrainingEnergy(Perceptron(4), ZeroOne(), GOOD),
+        ValueError,
+        "that Perceptron takes",
+    ),
+    "whole numbers as inputs of a net": (
+        lambda: TrainingEnergy(
+            net(), CrossEntropy(), (torch.ones(4, 3).int(), torch.ones(4).long())
+        ),
+        ValueError,
+        "that Sequential takes",
     ),
     "an even committee": (lambda: CommitteeMachine(3, 2), ValueError, "odd"),
 }
