@@ -24,7 +24,12 @@ def effective_sample_size(log_weights: LogWeights) -> float:
     """(sum w)^2 / sum w^2: how many equal weights are worth these; zero when all are zero."""
     if not bool((log_weights > -torch.inf).any()):
         return 0.0
-    return float((2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp())
+    return float(effective_sample_sizes(log_weights))
+
+
+def effective_sample_sizes(log_weights: Tensor) -> Tensor:
+    """The same of many sets of weights, along the last axis; NaN where all are zero."""
+    return (2 * log_weights.logsumexp(-1) - (2 * log_weights).logsumexp(-1)).exp()
 
 
 def standard_error(log_weights: LogWeights) -> float:

@@ -7,7 +7,6 @@ sampled for itself.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from pyro_ebm.energies import Examples, FlatNetwork, Loss, TrainingEnergy
+from pyro_ebm.annealing.start import check_whole
+from pyro_ebm.energies import Examples, FlatNetwork, Loss, TrainingEnergy, UniformSpins
 from pyro_ebm.energies.training import check_loss, checked_prior
 
-from .dataset import Row, dataset
+from .checks import checked_numbers, numbers_of_examples
+from .dataset import Row, dataset, over_data_sets, over_populations
 from .errors import closed_form_error, error_of, overlap
 from .options import Annealed, Planted, check_zero, moves_of, plan_of, to_zero
-from .population import Found, Look, Plan, annealed, joined, settled
+from .population import Found, Look, Moves, Plan, annealed, joined, settled
 from .problem import Problem
 from .teacher import Lessons, Teacher
 
@@ -92,25 +93,24 @@ def learning_curve(
         raise TypeError(f"expected a BinaryTeacher or a RealTeacher, got {type(teacher).__name__}.")
     cold = checked_numbers("temperatures", temperatures, above=None)
     rates = checked_numbers("alphas", alphas, above=0.0)[::-1]
-    check_count("num_data_sets", num_data_sets, 2)
-    check_count("num_particles", num_particles, 2)
-    check_count("num_test", num_test, 1)
+    check_whole("num_data_sets", num_data_sets, 2)
+    check_whole("num_particles", num_particles, 2)
+    check_whole("num_test", num_test, 1)
+    numbers = numbers_of_examples(rates, flat.num_weights)
     if isinstance(start, Planted) and teacher.num_weights != flat.num_weights:
         raise ValueError(
             f"expected a student with the {teacher.num_weights} weights of its teacher to start "
             f"there, got {flat.num_weights}."
         )
-    if isinstance(start, Planted) and type(prior) is not type(teacher.prior):
+    binary = [isinstance(law, UniformSpins) for law in (prior, teacher.prior)]
+    if isinstance(start, Planted) and binary[0] != binary[1]:
         raise ValueError(
             "expected a student with weights like its teacher's, both binary or both real, to "
             f"start there, got {prior} and {teacher.prior}."
         )
     generator = torch.Generator(flat.device).manual_seed(int(torch.randint(2**63 - 1, ())))
     rows = []
-    for alpha in rates:
-        number = round(alpha * flat.num_weights)
-        if number < 1:
-            raise ValueError(f"alpha {alpha} is less than one example for {flat.num_weights}.")
+    for alpha, number in zip(rates, numbers, strict=True):
         lessons = teacher.lessons(num_data_sets, number)
         problem = Problem(flat, loss, prior, lessons.inputs, lessons.targets)
         check_loss(flat, loss, Examples(lessons.inputs[0], lessons.targets[0]), prior)
@@ -124,7 +124,8 @@ def learning_curve(
         else:
             shape = (num_data_sets, num_particles)
             found = cooled(problem, shape, cold, plan, moves=moves, look=look, generator=generator)
-        warn_of_unreached(found, f"alpha = {alpha:g}")
+        so = "Values at temperature 0 are NaN; look at temperatures above 0, or start=Planted()."
+        warn_of_unreached(found, f"alpha = {alpha:g}", so)
         rows.append(Row(number, found))
     details = {
         "num_weights": flat.num_weights,
@@ -134,7 +135,7 @@ def learning_curve(
         "start": repr(start),
         "loss": repr(loss),
     }
-    return dataset(rows, cold, flat.num_weights, details)
+    return dataset(rows, cold, flat.num_weights, details, over_data_sets)
 
 
 def gibbs_learning(
@@ -150,8 +151,9 @@ def gibbs_learning(
 ) -> xr.Dataset:
     """Training and test error, entropy and free energy of one network on given examples, against T.
 
-    As :func:`learning_curve`, whose words are explained there, of one data set: everything is
-    averaged over independent populations, and its error is that of sampling.
+    As :func:`learning_curve`, whose words are explained there, of one data set. Z is the mean over
+    independent populations, each counts by its own Z in what is averaged, and errors are those of
+    leaving one population out after the other.
 
     Args:
         training: the energy, whose prior counts.
@@ -166,7 +168,8 @@ def gibbs_learning(
     Returns:
         An xarray.Dataset over ``temperature``, descending, of ``training_loss``,
         ``training_error``, ``test_error`` if there is a test, ``entropy`` and ``free_energy``, per
-        weight, each with ``_error``.
+        weight, each with ``_error``. ``effective_populations`` says how many carry the mean: where
+        that is near 1, errors are larger than is told.
 
     Raises:
         TypeError, ValueError: arguments of the wrong kind, or out of range.
@@ -181,8 +184,8 @@ def gibbs_learning(
         raise TypeError("expected start to be Annealed(): given examples have no teacher.")
     plan = plan_of(start, num_sweeps)
     cold = checked_numbers("temperatures", temperatures, above=None)
-    check_count("num_populations", num_populations, 2)
-    check_count("num_particles", num_particles, 2)
+    check_whole("num_populations", num_populations, 2)
+    check_whole("num_particles", num_particles, 2)
     flat = FlatNetwork(training.network)
     loss, prior = training.loss, training.prior
     problem = Problem(flat, loss, prior, training.inputs[None], training.targets[None])
@@ -201,7 +204,8 @@ def gibbs_learning(
     generator = torch.Generator(flat.device).manual_seed(int(torch.randint(2**63 - 1, ())))
     shape = (num_populations, num_particles)
     found = cooled(problem, shape, cold, plan, moves=moves, look=look, generator=generator)
-    warn_of_unreached(found, "the given examples")
+    so = "They count with a volume of 0 at temperature 0; look at temperatures above 0."
+    warn_of_unreached(found, "the given examples", so)
     details = {
         "num_weights": flat.num_weights,
         "num_examples": training.num_examples,
@@ -211,7 +215,8 @@ def gibbs_learning(
         "num_steps": found.num_steps,
         "loss": repr(loss),
     }
-    whole = dataset([Row(training.num_examples, found)], cold, flat.num_weights, details)
+    rows = [Row(training.num_examples, found)]
+    whole = dataset(rows, cold, flat.num_weights, details, over_populations)
     return whole.isel(alpha=0, drop=True)
 
 
@@ -226,15 +231,21 @@ def cooled(
     generator: torch.Generator,
 ) -> Found:
     """Populations of a shape [D, n] from the prior down; others go to temperature 0."""
-    warm = [t for t in temperatures if t > 0]
-    legs = [(moves_of(problem, moves), plan, warm)] if warm else []
-    if temperatures[-1] == 0:
-        legs.append((*to_zero(problem, plan, moves), [0.0]))
     found = []
-    for sampler, way, wanted in legs:
-        begin = problem.prior.sample(shape).to(problem.flat.dtype)
+
+    def anneal(sampler: Moves, way: Plan, wanted: list[float], last: Moves | None = None) -> None:
+        flat = problem.flat
+        begin = problem.prior.sample(shape).to(dtype=flat.dtype, device=flat.device)
         with torch.no_grad():
-            found.append(annealed(sampler, begin, wanted, way, look=look, generator=generator))
+            found.append(
+                annealed(sampler, begin, wanted, way, look=look, generator=generator, last=last)
+            )
+
+    if warm := [t for t in temperatures if t > 0]:
+        anneal(moves_of(problem, moves), plan, warm)
+    if temperatures[-1] == 0:
+        way = to_zero(problem, plan, moves)
+        anneal(way.moves, way.plan, [0.0], way.last)
     return found[0] if len(found) == 1 else joined(*found)
 
 
@@ -244,8 +255,7 @@ def _look(problem: Problem, teacher: Teacher, lessons: Lessons, num_test: int) -
     known = closed_form_error(teacher, problem.flat, problem.loss)
     test: tuple[Tensor, Tensor] | None = None
     if known is None:
-        inputs = teacher.inputs.sample((len(lessons.weights), num_test)).to(lessons.inputs)
-        test = inputs, teacher.answers(lessons.weights, inputs)
+        test = teacher.examples(lessons.weights, num_test)
 
     def look(state: Any) -> dict[str, Tensor]:
         seen = losses_and_errors(problem, state, error)
@@ -271,44 +281,13 @@ def losses_and_errors(problem: Problem, state: Any, error: Loss) -> dict[str, Te
     return {"training_loss": loss, "training_error": wrong.mean((1, 2))}
 
 
-def warn_of_unreached(found: Found, where: str) -> None:
-    """Tell where no weights without error were found."""
+def warn_of_unreached(found: Found, where: str, so: str) -> None:
+    """Tell where no weights without error were found, and so what."""
     missing = int((~found.reached).any(0).sum())
     if missing:
         warnings.warn(
             f"At {where} no weights without error were found in {missing} of "
             f"{found.reached.shape[1]} populations: there are none (noise, a richer teacher), or "
-            "they are not reached from where particles start. Values at temperature 0 are NaN; "
-            "look at temperatures above 0, or start=Planted().",
+            f"they are not reached from where particles start. {so}",
             stacklevel=3,
         )
-
-
-def checked_numbers(name: str, given: Any, *, above: float | None) -> list[float]:
-    """Finite numbers, descending: above a bound, or at least 0 for None.
-
-    :raises TypeError: no numbers.
-    :raises ValueError: none, two that are equal, or one out of range.
-    """
-    try:
-        values = torch.as_tensor(given, dtype=torch.float64).reshape(-1).tolist()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"expected {name} to be a sequence of numbers, got {given!r}.") from error
-    wrong = [
-        v for v in values if not math.isfinite(v) or v < 0 or (above is not None and v <= above)
-    ]
-    if not values or wrong:
-        least = "of at least 0" if above is None else f"above {above:g}"
-        raise ValueError(f"expected finite {name} {least}, got {wrong or 'none'}.")
-    if len(set(values)) != len(values):
-        raise ValueError(f"expected {name} that differ, got {values}.")
-    return sorted(values, reverse=True)
-
-
-def check_count(name: str, given: Any, least: int) -> None:
-    """Refuse what is no whole number of at least so many.
-
-    :raises ValueError: such a thing.
-    """
-    if not isinstance(given, int) or isinstance(given, bool) or given < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {given!r}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pyro_ebm.annealing import HMCMoves
+from pyro_ebm.annealing.start import check_whole
 from pyro_ebm.energies import ExampleLoss, FieldNetwork, Perceptron, PerceptronLoss, ZeroOne
 
 from .kernels import hmc_moves, slice_moves
@@ -53,8 +54,7 @@ def plan_of(start: object, num_sweeps: int) -> Plan:
     :raises TypeError: no start.
     :raises ValueError: numbers out of range.
     """
-    if not isinstance(num_sweeps, int) or num_sweeps < 1:
-        raise ValueError(f"num_sweeps must be a whole number of at least 1, got {num_sweeps}.")
+    check_whole("num_sweeps", num_sweeps, 1)
     if isinstance(start, Planted):
         return Plan(1.0, 0, num_sweeps)
     if not isinstance(start, Annealed):
@@ -103,16 +103,27 @@ def moves_of(problem: Problem, wanted: object) -> Moves:
     return slice_moves(problem)
 
 
-def to_zero(problem: Problem, plan: Plan, wanted: object) -> tuple[Moves, Plan]:
+class WayToZero(NamedTuple):
+    """Moves on the way to temperature 0, their plan, and moves there."""
+
+    moves: Moves
+    plan: Plan
+    last: Moves
+
+
+def to_zero(problem: Problem, plan: Plan, wanted: object) -> WayToZero:
     """The way to temperature 0: errors of a perceptron are weighed by how large they are. That ends
-    at the same weights, those without any, along densities that are smooth, and of real weights
-    log-concave, where counted errors make many valleys."""
+    at the weights without any, along densities that are smooth, and of real weights log-concave,
+    where counted errors make many valleys. A margin of exactly 0 costs nothing on the way; there it
+    counts as the error that it is."""
     network = problem.flat.network
     if not isinstance(network, Perceptron) or not (problem.binary or problem.independent_normal):
-        return moves_of(problem, wanted), plan
+        moves = moves_of(problem, wanted)
+        return WayToZero(moves, plan, moves)
     coldest = _COLDEST * problem.inputs.shape[1]
-    way = problem._replace(loss=PerceptronLoss())
-    return moves_of(way, SingleWeightMoves()), plan._replace(coldest=coldest)
+    way = moves_of(problem._replace(loss=PerceptronLoss()), SingleWeightMoves())
+    last = moves_of(problem, SingleWeightMoves())
+    return WayToZero(way, plan._replace(coldest=coldest), last)
 
 
 def check_zero(problem: Problem, temperatures: list[float], wanted: object) -> None:

@@ -7,7 +7,7 @@ own. On the way down the particles stay at each wanted temperature for some swee
 at.
 
 To temperature 0, of losses that count errors, the last step keeps the particles without error; it
-is made once they are as many as a step has to keep.
+is made once they are as many as a step has to keep. The way there may be along another loss.
 
 Source: Hukushima, Iba (2003), Population annealing and its application to a spin glass; Del Moral,
 Doucet, Jasra (2006), Sequential Monte Carlo samplers.
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from pyro_ebm.annealing.weights import systematic_resampling
+from pyro_ebm.annealing.weights import effective_sample_sizes, systematic_resampling
 
 _BISECTIONS = 40
 _RATE = 1.0
@@ -67,9 +67,11 @@ class Plan(NamedTuple):
 class Found(NamedTuple):
     """At every temperature [t] and of every data set [D]: log Z relative to the prior (NaN where it
     is not known), and the means of what was looked at; ``reached`` is False where particles without
-    error were wanted and none was found. ``num_steps`` counts the steps of annealing."""
+    error were wanted and none was found. ``num_steps`` counts the steps of annealing, and
+    ``variance`` [t, D] is what these add to the relative variance of Z."""
 
     log_z: Tensor
+    variance: Tensor
     means: dict[str, Tensor]
     reached: Tensor
     num_steps: int
@@ -86,35 +88,41 @@ def annealed(
     *,
     look: Look,
     generator: torch.Generator,
+    last: Moves | None = None,
 ) -> Found:
     """Anneal draws of the prior.
 
     :param weights: [D, n, N], independent draws of the prior.
     :param temperatures: descending; 0 asks for no error at all.
     :param look: what is looked at, [D] each, as a function of a state of the moves.
+    :param last: moves of the loss whose errors are counted at temperature 0, if others lead there.
     """
     state = moves.begin(weights)
     sets = len(weights)
-    log_z = torch.zeros(sets, dtype=torch.float64)
+    log_z, variance = torch.zeros(2, sets, dtype=torch.float64)
     reached = torch.ones(sets, dtype=torch.bool)
     scale = torch.full((sets,), 0.5, dtype=torch.float64)
     beta, num_steps = 0.0, 0
-    rows: list[tuple[Tensor, dict[str, Tensor], Tensor]] = []
+    rows: list[_Seen] = []
     for temperature in temperatures:
         goal = 1.0 / temperature if temperature > 0 else math.inf
         while beta < goal:
-            ahead = next_beta(state.energy, beta, goal, plan)
+            counted = last.begin(state.weights) if last and math.isinf(goal) else state
+            ahead = next_beta(state.energy, counted.energy, beta, goal, plan)
+            if last and math.isinf(ahead):
+                moves, state = last, counted
             weighing = increments(state.energy, beta, ahead)
             gain = weighing.logsumexp(1) - math.log(weighing.shape[1])
             reached = reached & gain.isfinite()
             log_z = log_z + gain
+            variance = variance + 1.0 / effective_sample_sizes(weighing) - 1.0 / weighing.shape[1]
             state = moves.take(state, resampled(weighing, generator))
             beta = ahead
             num_steps += 1
             for _ in range(plan.sweeps):
                 state, scale = _moved(moves, state, beta, scale, generator)
         state, scale, means = _looked_at(moves, state, beta, scale, plan, look, generator)
-        rows.append((log_z, means, reached))
+        rows.append(_Seen(log_z, variance, means, reached))
     return _stacked(rows, num_steps)
 
 
@@ -131,7 +139,7 @@ def settled(
     is not known. Arguments are those of :func:`annealed`."""
     sets = len(weights)
     unknown = torch.full((sets,), math.nan, dtype=torch.float64)
-    rows: list[tuple[Tensor, dict[str, Tensor], Tensor]] = []
+    rows: list[_Seen] = []
     for temperature in temperatures:
         beta = 1.0 / temperature if temperature > 0 else math.inf
         scale = torch.full((sets,), 0.1, dtype=torch.float64)
@@ -140,7 +148,7 @@ def settled(
         reached = torch.ones(sets, dtype=torch.bool)
         if temperature == 0:
             reached = (state.energy == 0).all(1).cpu()
-        rows.append((unknown, means, reached))
+        rows.append(_Seen(unknown, unknown, means, reached))
     return _stacked(rows, 0)
 
 
@@ -152,20 +160,30 @@ def increments(energy: Tensor, beta: float, ahead: float) -> Tensor:
     return -(ahead - beta) * energy
 
 
-def next_beta(energy: Tensor, beta: float, goal: float, plan: Plan) -> float:
-    """How far the inverse temperature may rise in one step, in all data sets."""
+def next_beta(energy: Tensor, counted: Tensor, beta: float, goal: float, plan: Plan) -> float:
+    """How far the inverse temperature may rise in one step, in all data sets.
+
+    :param counted: energies of the loss whose errors are counted at temperature 0.
+    :raises ValueError: energies that are no numbers.
+    """
     kept = plan.kept
     energy = energy.double().cpu()
+    if not bool(energy.isfinite().all()):
+        wrong = int((~energy.isfinite()).sum())
+        raise ValueError(
+            f"expected finite losses, got NaN or infinity from {wrong} of {energy.numel()} vectors "
+            "of weights. Look at the loss, at inputs and targets, and whether the prior allows "
+            "weights too large for it."
+        )
     if math.isinf(goal):
-        without = (energy == 0).double().mean(1)
+        without = (counted == 0).double().mean(1)
         if bool((without >= kept).all()) or beta >= plan.coldest:
             return goal
         goal = plan.coldest
 
     def share(ahead: float) -> float:
-        log_weights = increments(energy, beta, ahead)
-        ess = 2 * log_weights.logsumexp(1) - (2 * log_weights).logsumexp(1)
-        return float(ess.exp().min()) / energy.shape[1]
+        ess = effective_sample_sizes(increments(energy, beta, ahead))
+        return float(ess.min()) / energy.shape[1]
 
     if share(goal) >= kept:
         return goal
@@ -220,11 +238,21 @@ def _looked_at(
     return state, scale, {name: value / (plan.looks - before) for name, value in total.items()}
 
 
-def _stacked(rows: list[tuple[Tensor, dict[str, Tensor], Tensor]], num_steps: int) -> Found:
-    log_z, means, reached = zip(*rows, strict=True)
+class _Seen(NamedTuple):
+    """What was found at one temperature."""
+
+    log_z: Tensor
+    variance: Tensor
+    means: dict[str, Tensor]
+    reached: Tensor
+
+
+def _stacked(rows: list[_Seen], num_steps: int) -> Found:
+    log_z, variance, means, reached = zip(*rows, strict=True)
     together = torch.stack(reached)
     return Found(
         torch.where(together, torch.stack(log_z), math.nan),
+        torch.stack(variance),
         {
             name: torch.where(together, torch.stack([row[name] for row in means]), math.nan)
             for name in means[0]
@@ -239,6 +267,7 @@ def joined(first: Found, second: Found) -> Found:
     names = first.means
     return Found(
         torch.cat([first.log_z, second.log_z]),
+        torch.cat([first.variance, second.variance]),
         {name: torch.cat([first.means[name], second.means[name]]) for name in names},
         torch.cat([first.reached, second.reached]),
         first.num_steps + second.num_steps,

@@ -13,7 +13,6 @@ taken where no example is lost by it.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -25,11 +24,11 @@ from .problem import Problem
 
 
 class FieldState(NamedTuple):
-    """Weights [D, n, N] with their energies [D, n] and fields [K, D, n, P]."""
+    """Weights [D, n, N] with their energies [D, n] and sums [K, D, n, P], the fields unscaled."""
 
     weights: Tensor
     energy: Tensor
-    fields: Tensor
+    sums: Tensor
 
 
 class SingleWeights:
@@ -53,18 +52,16 @@ class SingleWeights:
             inputs, targets = inputs * targets[..., None], torch.ones_like(targets)
             self._loss = lambda output, target: loss.of_margin(output)
         self._inputs, self._targets = inputs, targets[:, None]
-        self._columns = inputs.permute(2, 0, 1).contiguous() / math.sqrt(network.num_inputs)
+        self._columns = inputs.permute(2, 0, 1).contiguous()
 
     def begin(self, weights: Tensor) -> FieldState:
         """The state of weights [D, n, N]."""
-        fields = (
-            self._network.fields(weights, self._inputs.unsqueeze(1)).movedim(-1, 0).contiguous()
-        )
-        return FieldState(weights, self._energy(fields), fields)
+        sums = self._network.sums(weights, self._inputs.unsqueeze(1)).movedim(-1, 0).contiguous()
+        return FieldState(weights, self._energy(sums), sums)
 
     def take(self, state: FieldState, index: Tensor) -> FieldState:
         """The state of the particles ``index`` [D, n] of every data set."""
-        # Fields that are computed anew forget what rounding has added to them.
+        # Sums that are computed anew forget what rounding has added to them.
         rows = torch.arange(len(index), device=index.device)[:, None]
         return self.begin(state.weights[rows, index])
 
@@ -76,7 +73,7 @@ class SingleWeights:
         :param scale: s of every data set [D]; binary weights have none.
         :returns: the state, and the share of moves taken [D].
         """
-        weights, energy, fields = (part.clone() for part in state)
+        weights, energy, sums = (part.clone() for part in state)
         sets, particles, dim = weights.shape
         columns = self._network.num_inputs
         kind = {"generator": generator, "dtype": weights.dtype, "device": weights.device}
@@ -95,22 +92,23 @@ class SingleWeights:
             unit, column = divmod(place, columns)
             shift = (proposed[place] - weights[..., place]).unsqueeze(-1)
             inputs = self._columns[column].unsqueeze(1)
-            moved = torch.addcmul(fields[unit], shift, inputs)
-            after = self._energy(self._with(fields, unit, moved))
+            moved = torch.addcmul(sums[unit], shift, inputs)
+            after = self._energy(self._with(sums, unit, moved))
             worse = after - energy
             # No loss is no loss, also at beta = infinity.
             log_ratio = torch.where(worse <= 0, 0.0, -beta * worse)
             accept = uniform[place].log() < log_ratio
-            fields[unit] = torch.where(accept.unsqueeze(-1), moved, fields[unit])
+            sums[unit] = torch.where(accept.unsqueeze(-1), moved, sums[unit])
             energy = torch.where(accept, after, energy)
             weights[..., place] = torch.where(accept, proposed[place], weights[..., place])
             taken += accept.to(taken).mean(1)
-        return FieldState(weights, energy, fields), taken / dim
+        return FieldState(weights, energy, sums), taken / dim
 
-    def _with(self, fields: Tensor, unit: int, moved: Tensor) -> Tensor:
-        if len(fields) == 1:
+    def _with(self, sums: Tensor, unit: int, moved: Tensor) -> Tensor:
+        if len(sums) == 1:
             return moved.unsqueeze(0)
-        return torch.stack([moved if k == unit else part for k, part in enumerate(fields)])
+        return torch.stack([moved if k == unit else part for k, part in enumerate(sums)])
 
-    def _energy(self, fields: Tensor) -> Tensor:
-        return self._loss(self._network.output(fields.movedim(0, -1)), self._targets).sum(-1)
+    def _energy(self, sums: Tensor) -> Tensor:
+        outputs = self._network.output_of_sums(sums.movedim(0, -1))
+        return self._loss(outputs, self._targets).sum(-1)

@@ -16,7 +16,11 @@ from torch.distributions import Distribution
 from torch.func import vmap
 
 from pyro_ebm.energies import FlatNetwork
+from pyro_ebm.energies.flat_network import checked_outputs
 from pyro_ebm.energies.training import checked_prior
+
+# How often inputs without an answer are drawn anew.
+_TRIES = 100
 
 
 class Lessons(NamedTuple):
@@ -39,7 +43,7 @@ class Teacher(ABC):
 
     Raises:
         TypeError: no module, no distributions.
-        ValueError: a law of another shape; unknown inputs.
+        ValueError: a law of another shape; unknown inputs, or such as the network does not take.
     """
 
     def __init__(
@@ -68,6 +72,8 @@ class Teacher(ABC):
         if not isinstance(inputs, Distribution) or inputs.batch_shape:
             raise TypeError(f"expected inputs to be a distribution of one input, got {inputs!r}.")
         self.inputs = inputs
+        with torch.no_grad(), torch.random.fork_rng([]):
+            checked_outputs(self._flat, self._on_device(self.prior.sample()), self._inputs((1,)))
 
     def lessons(self, num_sets: int, num_examples: int) -> Lessons:
         """Data sets of teachers of their own.
@@ -79,9 +85,31 @@ class Teacher(ABC):
         Raises:
             ValueError: answers that are not one number an example.
         """
-        weights = self.prior.sample((num_sets,)).to(self._flat.dtype)
-        inputs = self.inputs.sample((num_sets, num_examples)).to(self._flat.dtype)
-        return Lessons(weights, inputs, self.noisy(self.answers(weights, inputs)))
+        weights = self._on_device(self.prior.sample((num_sets,)))
+        inputs, answers = self.examples(weights, num_examples)
+        return Lessons(weights, inputs, self.noisy(answers))
+
+    def examples(self, weights: Tensor, num_examples: int) -> tuple[Tensor, Tensor]:
+        """Inputs [D, P, *input] and what teachers [D, weights] answer to them without noise [D, P].
+
+        An input to which there is no answer, the output being 0, is drawn anew.
+
+        Raises:
+            ValueError: answers that are not one number an example, or hardly ever are there.
+        """
+        shape = (len(weights), num_examples)
+        inputs = self._inputs(shape)
+        for _ in range(_TRIES):
+            answers = self.answers(weights, inputs)
+            decided = self.decided(answers)
+            if bool(decided.all()):
+                return inputs, answers
+            chosen = decided.reshape(*shape, *[1] * (inputs.dim() - 2))
+            inputs = torch.where(chosen, inputs, self._inputs(shape))
+        raise ValueError(
+            "expected a teacher that answers, got one whose output is exactly 0 again and again. "
+            "Look at its inputs."
+        )
 
     def answers(self, weights: Tensor, inputs: Tensor) -> Tensor:
         """What teachers [D, weights] answer without noise to inputs [D, P, *input]: [D, P]."""
@@ -98,6 +126,10 @@ class Teacher(ABC):
         """Answers of outputs, without noise."""
 
     @abstractmethod
+    def decided(self, answers: Tensor) -> Tensor:
+        """Which answers are there."""
+
+    @abstractmethod
     def noisy(self, answers: Tensor) -> Tensor:
         """Answers as they are taught."""
 
@@ -105,6 +137,12 @@ class Teacher(ABC):
     def num_weights(self) -> int:
         """How many weights the teacher has."""
         return self._flat.num_weights
+
+    def _inputs(self, shape: tuple[int, ...]) -> Tensor:
+        return self._on_device(self.inputs.sample(shape))
+
+    def _on_device(self, values: Tensor) -> Tensor:
+        return values.to(dtype=self._flat.dtype, device=self._flat.device)
 
 
 class RealTeacher(Teacher):
@@ -136,12 +174,17 @@ class RealTeacher(Teacher):
     def clean(self, outputs: Tensor) -> Tensor:
         return outputs
 
+    def decided(self, answers: Tensor) -> Tensor:
+        return torch.ones_like(answers, dtype=torch.bool)
+
     def noisy(self, answers: Tensor) -> Tensor:
         return answers + self.noise * torch.randn_like(answers) if self.noise else answers
 
 
 class BinaryTeacher(Teacher):
     """Answers by the sign of its output, turned over at a rate.
+
+    Inputs at which the output is exactly 0 have no answer, and are not taught.
 
     Args:
         network: see `Teacher`.
@@ -167,8 +210,10 @@ class BinaryTeacher(Teacher):
         self.flip_rate = float(flip_rate)
 
     def clean(self, outputs: Tensor) -> Tensor:
-        # An output of exactly 0 counts as +1: it is no answer of a perceptron of real weights.
-        return torch.where(outputs < 0, -1.0, 1.0).to(outputs.dtype)
+        return outputs.sign()
+
+    def decided(self, answers: Tensor) -> Tensor:
+        return answers != 0
 
     def noisy(self, answers: Tensor) -> Tensor:
         if not self.flip_rate:
