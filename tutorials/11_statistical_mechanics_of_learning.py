@@ -110,7 +110,7 @@ for name, curve in curves.items():
     )
 
 # %% [markdown]
-# *What to look for.* Points within two bars of the line, nearer for larger N. There is no gap to
+# *What to look for.* Points within three bars of the line, nearer for larger N. There is no gap to
 # close at alpha = 1, as in fits that are either determined or not: learning is gradual, and ever
 # more slowly approaches 0 as 0.62/alpha. The entropy falls without end, since real weights can be
 # known ever better.
