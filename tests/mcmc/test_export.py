@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import warnings
 
 import arviz as az
 import numpy as np
@@ -668,3 +669,18 @@ def test_many_draws_are_exported_in_pieces_that_change_nothing(monkeypatch):
     pieces = build_groups(record).groups
     np.testing.assert_array_equal(whole["log_likelihood"]["y"], pieces["log_likelihood"]["y"])
     np.testing.assert_array_equal(whole["posterior"]["mu"], pieces["posterior"]["mu"])
+
+
+def test_a_density_that_raises_far_from_all_draws_is_exported():
+    def narrow(x: torch.Tensor) -> torch.Tensor:
+        if bool((x.abs() > 0.9).any()):
+            raise ValueError("beyond the table")
+        return x.square().sum() / 2e-4
+
+    start = {"x": 0.01 * torch.randn(2, 2)}
+    kernel = ebm.NUTS(ebm.EnergyDistribution(narrow, (2,)), step_size=1e-3)
+    mcmc = ebm.MCMC(kernel, 10, 10, start, 2, disable_progbar=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mcmc.run()
+    assert "distribution" not in mcmc.to_arviz().posterior.attrs

@@ -109,6 +109,7 @@ def build_groups(
     points = _points(facts, groups["log_likelihood"])
     special |= {f"log_likelihood/{name}": (f"{name}_point",) for name in points}
     plates = {name: np.arange(size) for name, size in labels.plates.items()}
+    known = fingerprint(record.target)
     attributes = {
         "inference_library": "pyro_ebm",
         **_versions(),
@@ -118,7 +119,7 @@ def build_groups(
         **_attributes(facts, kept, log_likelihood=log_likelihood),
         "model_graph": model_graph(record.target.described, facts),
         "sampled_sites": [*record.target.sampled],
-        "distribution": fingerprint(record.target),
+        **({} if known is None else {"distribution": known}),
     }
     return Parts(
         {name: group for name, group in groups.items() if group},

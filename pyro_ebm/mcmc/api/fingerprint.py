@@ -27,19 +27,27 @@ _SEEN = {"log_density": "log densities", "values": "values of sites"}
 Fingerprint = Mapping[str, Any]
 
 
-def fingerprint(target: Target) -> dict[str, Any]:
-    """Of the distribution of a target, in values that JSON keeps."""
+def fingerprint(target: Target) -> dict[str, Any] | None:
+    """Of the distribution of a target, in values that JSON keeps.
+
+    None where the density raises at the points, which may lie where no chain has been.
+    """
     if target.described is not target.program:
         # A transport is a way to sample.
         target = Target(target.described)
     known, points = identity(target, (), {}), _points(target)
-    values = [value.double().reshape(_POINTS, -1) for value in target.constrain(points).values()]
+    try:
+        log_density = target.evaluate(points).log_density.double()
+        sites = target.constrain(points)
+    except Exception:  # a user's code raises whatever it likes
+        return None
+    values = [value.double().reshape(_POINTS, -1) for value in sites.values()]
     means = [value.mean(1) for value in values if value.shape[1]]
     return {
         "sites": digest([known["site"], known["deterministic site"]])[:16],
         "data": digest(known["data of site"])[:16],
         "dtype": str(target.dtype).removeprefix("torch."),
-        "log_density": _plain(target.evaluate(points).log_density.double()),
+        "log_density": _plain(log_density),
         "values": _plain(torch.stack(means).sum(0)) if means else [],
     }
 
