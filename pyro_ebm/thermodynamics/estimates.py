@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .multistate import log_mixture, log_normalizers
+from pyro_ebm.annealing.multistate import ladder, log_mixture, log_normalizers
+
 from .observables import HIDDEN, Derived
 
 _GROUPS = 16
@@ -81,7 +82,7 @@ def estimate(
         return shown | further, ess
 
     shares = torch.full_like(rungs.betas, 1.0 / len(rungs.betas), dtype=torch.float64)
-    log_z = log_normalizers(draws.slope.reshape(-1), rungs.betas, shares, rungs.log_z)
+    log_z = log_normalizers(_log_f(draws, rungs), shares, rungs.log_z)
     rungs = rungs._replace(log_z=log_z)
     values, ess = quantities(draws, rungs)
     ladders = draws.slope.shape[1]
@@ -90,7 +91,7 @@ def estimate(
     left_out = []
     for g in range(number):
         rest = draws.without(group_of == g)
-        log_z = log_normalizers(rest.slope.reshape(-1), rungs.betas, shares, rungs.log_z)
+        log_z = log_normalizers(_log_f(rest, rungs), shares, rungs.log_z)
         left_out.append(quantities(rest, rungs._replace(log_z=log_z))[0])
     errors = {
         name: torch.stack([each[name] for each in left_out]).std(0, correction=0)
@@ -100,11 +101,15 @@ def estimate(
     return Estimates(values, errors, ess)
 
 
+def _log_f(draws: LadderDraws, rungs: Rungs) -> Tensor:
+    return ladder(draws.slope.reshape(-1).double(), rungs.betas)
+
+
 def _quantities(
     draws: LadderDraws, rungs: Rungs, shares: Tensor, temperatures: Tensor
 ) -> tuple[dict[str, Tensor], Tensor]:
-    slope, energy = draws.slope.reshape(-1), draws.energy.reshape(-1)
-    mixture = log_mixture(slope, rungs.betas, shares, rungs.log_z)
+    energy = draws.energy.reshape(-1)
+    mixture = log_mixture(_log_f(draws, rungs), shares, rungs.log_z)
     reference = draws.log_measure.reshape(-1) - mixture
     moments = {name: moment.reshape(-1) for name, moment in draws.moments.items()}
     rows = [_at(float(t), energy, reference, moments) for t in temperatures]
