@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from .base import Energy
-from .checks import as_temperature
+from .checks import as_temperature, values_visible
 from .couplings import numbers
 from .double_well import checked_dim
 from .enumeration import listed_log_z, listed_sample
@@ -95,7 +95,24 @@ class ExponentialRandomGraph(Energy):
         return square * off
 
     def configuration(self, adjacency: Tensor) -> Tensor:
-        """The dyads [*batch, n (n - 1)/2] of adjacency matrices [*batch, n, n]."""
+        """The dyads [*batch, n (n - 1)/2] of adjacency matrices [*batch, n, n].
+
+        Raises:
+            ValueError: another shape; matrices that are not symmetric, of zeros and ones, with a
+                zero diagonal.
+        """
+        shape = (self.num_nodes, self.num_nodes)
+        if tuple(adjacency.shape[-2:]) != shape:
+            raise ValueError(
+                f"expected adjacency matrices [*batch, {shape[0]}, {shape[1]}], got shape "
+                f"{tuple(adjacency.shape)}."
+            )
+        if values_visible() and not _is_adjacency(adjacency):
+            raise ValueError(
+                "expected adjacency matrices that are symmetric, of zeros and ones, with a zero "
+                "diagonal, got one that is not. Of arcs take the undirected graph: "
+                "(a + a.mT).clamp(max=1), without its diagonal."
+            )
         return adjacency[..., self.dyads[0], self.dyads[1]]
 
     def statistics(self, x: Shaped[Tensor, "*batch dyads"]) -> Float[Tensor, "*batch k"]:
@@ -154,6 +171,13 @@ class ExponentialRandomGraph(Energy):
     ) -> Tensor | None:
         """Exact draws from the list of up to 2^12 graphs."""
         return listed_sample(self, shape, temperature=temperature, generator=generator)
+
+
+def _is_adjacency(matrices: Tensor) -> bool:
+    values = ((matrices == 0) | (matrices == 1)).all()
+    symmetric = (matrices == matrices.mT).all()
+    alone = (matrices.diagonal(dim1=-2, dim2=-1) == 0).all()
+    return bool(values & symmetric & alone)
 
 
 def _two_stars(graph: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from pyro_ebm.energies import (
     exact_enumeration,
     spin,
 )
-from tests.models.graphs import SEVEN
+from tests.models.graphs import SEVEN, marriages
 
 tensor = partial(torch.tensor, dtype=torch.float64)
 close = partial(torch.testing.assert_close, rtol=1e-10, atol=1e-10)
@@ -167,18 +167,8 @@ def test_graphs_count_edges_stars_and_triangles():
     assert float(graph(x)) == -9.0
 
 
-# Marriages among sixteen Florentine families, by number in alphabetical order; the twelfth, Pucci,
-# has none: J. F. Padgett, C. K. Ansell (1993), Robust action and the rise of the Medici. Counts and
-# the coefficient of the best model of edges alone as in the documentation of statnet's ergm.
-MARRIAGES = (
-    "0-8 1-5 1-6 1-8 2-4 2-8 3-6 3-10 3-14 4-10 4-14 6-7 6-15 8-12 8-13 8-15 9-13 10-14 12-14 12-15"
-)
-
-
 def test_florentine_marriages_are_counted():
-    ties = torch.tensor([[int(family) for family in tie.split("-")] for tie in MARRIAGES.split()])
-    adjacency = torch.zeros(16, 16)
-    adjacency[ties[:, 0], ties[:, 1]] = adjacency[ties[:, 1], ties[:, 0]] = 1.0
+    adjacency = marriages()
     theta = tensor(-1.6094379124341003).requires_grad_()
     model = ExponentialRandomGraph(16, edges=theta, two_stars=0.0, triangles=0.0)
     assert model.statistics(model.configuration(adjacency)).tolist() == [20.0, 47.0, 3.0]
@@ -310,3 +300,17 @@ def test_a_function_on_spins_is_an_energy_like_any_other():
 
 def test_bonds_name_their_parts():
     assert Bonds._fields == ("pairs", "strengths", "fields")
+
+
+@pytest.mark.parametrize(
+    ("adjacency", "said"),
+    [
+        (torch.ones(7, 7).triu(1), "symmetric"),
+        (torch.ones(7, 7), "zero diagonal"),
+        (2.0 * (torch.ones(7, 7) - torch.eye(7)), "zeros and ones"),
+        (torch.zeros(6, 6), r"\[\*batch, 7, 7\]"),
+    ],
+)
+def test_what_is_no_adjacency_matrix_is_refused(adjacency, said):
+    with pytest.raises(ValueError, match=said):
+        ExponentialRandomGraph(7, edges=0.0).configuration(adjacency)
