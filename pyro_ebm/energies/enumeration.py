@@ -168,11 +168,17 @@ def configurations(energy: Energy, index: Int[Tensor, " n"]) -> Float[Tensor, "n
         (t for t in [*energy.parameters(), *energy.buffers()] if t.is_floating_point()), None
     )
     states = checked_states(energy, like)
-    sites, count = energy.event_shape.numel(), len(states)
+    found = digits(index, len(states), energy.event_shape.numel())
+    return states[found.to(states.device)].reshape(len(index), *energy.event_shape)
+
+
+def digits(
+    index: Int[Tensor, "*batch"], num_states: int, sites: int
+) -> Int[Tensor, "*batch sites"]:
+    """The numbers of the states of all sites in configurations by number."""
     # No number of a configuration that fits into 63 bits reaches a higher power.
-    powers = torch.tensor([min(count**place, 2**62) for place in reversed(range(sites))])
-    digits = index.unsqueeze(-1) // powers.to(index.device) % count
-    return states[digits.to(states.device)].reshape(len(index), *energy.event_shape)
+    powers = torch.tensor([min(num_states**place, 2**62) for place in reversed(range(sites))])
+    return index.unsqueeze(-1) // powers.to(index.device) % num_states
 
 
 def listed_log_z(energy: Energy, temperature: float | Tensor) -> Float[Tensor, "*batch"] | None:

@@ -24,6 +24,7 @@ from .intractable import Intractable as Intractable
 from .intractable import intractable_sites as intractable_sites
 from .intractable import without_normalizers as without_normalizers
 from .like import like_of as like_of
+from .model import bare as bare
 from .model import check_model as check_model
 from .parents import refuse_moving_parents as refuse_moving_parents
 from .parents import walk as walk

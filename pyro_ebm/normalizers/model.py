@@ -63,7 +63,7 @@ def check_model(
             check_observation(site)
             warn_of_repeated_factor(site)
     captured = frozenset[str]()
-    if any(hasattr(_bare(site["fn"]), "captured") for site in sites):
+    if any(hasattr(bare(site["fn"]), "captured") for site in sites):
         tagged = _sites(model, args, kwargs, TagLatents(), _Feasible(sampling=sampling))
         for site in tagged:
             check_normalizer(site, order=[other["name"] for other in tagged])
@@ -247,7 +247,7 @@ def check_captured(
     Raises:
         ValueError: the energy captures a discrete latent site, or a latent site of its own plate.
     """
-    fn = _bare(site["fn"])
+    fn = bare(site["fn"])
     if not hasattr(fn, "captured"):
         return frozenset()
     found = frozenset[str]()
@@ -286,11 +286,11 @@ def _masks(site: Any) -> Iterator[Any]:
 
 def _unnormalised(site: Any) -> Any:
     """The unnormalised distribution behind a site's masks and reinterpreted dimensions, or None."""
-    fn = _bare(site["fn"])
+    fn = bare(site["fn"])
     return fn if hasattr(fn, "normalizer_inputs") else None
 
 
-def _bare(fn: Any) -> Any:
+def bare(fn: Any) -> Any:
     """The distribution behind masks, reinterpreted dimensions and transforms."""
     while hasattr(fn, "base_dist"):
         fn = fn.base_dist
@@ -340,12 +340,12 @@ def _nowhere_special(shape: Sequence[int], like: Tensor) -> Tensor:
 
 def _is_latent(site: Any) -> bool:
     """Whether inference chooses the site's value: not observed, not determined by others."""
-    fn = _bare(site["fn"])
+    fn = bare(site["fn"])
     return not site["is_observed"] and type(fn).__name__ not in ("Delta", "_Subsample")
 
 
 def _kind(site: Any) -> str:
-    return type(_bare(site["fn"])).__name__
+    return type(bare(site["fn"])).__name__
 
 
 def _sites(

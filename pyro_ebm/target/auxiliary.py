@@ -20,16 +20,14 @@ from torch import Tensor
 
 from pyro_ebm.energies import Energy, blocks_of
 from pyro_ebm.energies.couplings import DenseCouplings
-from pyro_ebm.normalizers import finite_states
+from pyro_ebm.energies.enumeration import digits
+from pyro_ebm.normalizers import bare, finite_states
 
 from .layout import Site, split
 from .program import ModelProgram
 from .side import NO_SIDE
 from .target import Target
 from .vectorize import traced
-
-# Configurations of an event that are listed at most.
-MOST_LISTED = 2**12
 
 
 class AuxiliarySite:
@@ -48,9 +46,9 @@ class AuxiliarySite:
         assert isinstance(program, ModelProgram)
         node: Any = program.first_trace.nodes[name]
         self.name, self._program, self._target = name, program, target
-        fn = _bare(node["fn"])
+        fn = bare(node["fn"])
         self._batch, self._event = torch.Size(fn.batch_shape), torch.Size(fn.event_shape)
-        value = torch.as_tensor(node["value"]).detach().expand(self._batch + self._event)
+        value = self._expanded(torch.as_tensor(node["value"]).detach())
         self.rows = prod(self._batch)
         states = finite_states(fn)
         if states is None:
@@ -80,6 +78,17 @@ class AuxiliarySite:
         self.num_blocks = int(within.max()) + 1
         self._recordings: dict[tuple, Callable] = {}
 
+    def _expanded(self, value: Tensor) -> Tensor:
+        try:
+            return value.expand(self._batch + self._event)
+        except RuntimeError:
+            rows = tuple(value.shape[: value.dim() - len(self._event)])
+            raise ValueError(
+                f"The data at {self.name!r} have the shape {tuple(value.shape)}, where one event "
+                f"has {tuple(self._event)} and the site has room for {tuple(self._batch)} of them. "
+                f"Put the {rows} events into a plate: with pyro.plate(...) around the site."
+            ) from None
+
     def values(self, y: Tensor) -> Tensor:
         """Data [*more, *shape] of numbers of states [*more, dim]."""
         return self._site.value_of(y.reshape(*y.shape[:-1], *self._site.unconstrained_shape))
@@ -89,7 +98,7 @@ class AuxiliarySite:
         parts = split(self._program.sites, position)
         _, trace = self._program.execute(parts, NO_SIDE)
         node: Any = trace.nodes[self.name]
-        return DataDensity(self, _bare(node["fn"]))
+        return DataDensity(self, bare(node["fn"]))
 
     def log_factor(self, positions: Tensor, y: Tensor) -> Tensor:
         """log f(y; theta) [chains], at positions [dim, chains] and data [dim_y, chains]."""
@@ -105,8 +114,9 @@ class AuxiliarySite:
 
     def listed(self, index: Tensor) -> Tensor:
         """Coordinates [dim, chains] of configurations by number [rows, chains]."""
-        digits = self._digits(index[:, None].long(), axis=1)
-        return digits.reshape(self.dim, -1).to(self.observed)
+        units = self.dim // self.rows
+        found = digits(index.long(), self.num_states, units).movedim(-1, 1)
+        return found.reshape(self.dim, -1).to(self.observed)
 
     def mapped(self, single: Callable[..., Tensor], *args: Tensor) -> Tensor:
         """A function of this site and one chain, over the last axis of its arguments, recorded.
@@ -128,12 +138,6 @@ class AuxiliarySite:
             self._recordings[key] = traced(batched, *args) if self._target.vectorized else batched
         with torch.no_grad():
             return self._recordings[key](*args)
-
-    def _digits(self, number: Tensor, *, axis: int) -> Tensor:
-        """The numbers of states of the units of configurations by number, along a new axis."""
-        units = self.dim // self.rows
-        powers = self.num_states ** torch.arange(units - 1, -1, -1, device=number.device)
-        return number // powers.reshape(-1, *[1] * (number.dim() - 1 - axis)) % self.num_states
 
 
 class DataDensity(NamedTuple):
@@ -169,7 +173,7 @@ class DataDensity(NamedTuple):
         """log f of every configuration of an event [configurations, rows]."""
         site, batch = self.site, self.fn.batch_shape
         number = torch.arange(int(site.num_configurations), device=site.observed.device)
-        values = site.states[site._digits(number[:, None], axis=1)]
+        values = site.states[digits(number, site.num_states, site.dim // site.rows)]
         values = values.reshape(len(number), *[1] * len(batch), *self.fn.event_shape)
         found = self.fn.unnormalized_log_prob(values.expand(-1, *batch, *self.fn.event_shape))
         return found.reshape(len(number), site.rows)
@@ -194,14 +198,8 @@ def auxiliary_sites(target: Target) -> tuple[AuxiliarySite, ...]:
     return tuple(
         AuxiliarySite(target, name)
         for name, node in nodes.items()
-        if node["type"] == "sample" and getattr(_bare(node["fn"]), "leaves_out_normalizer", False)
+        if node["type"] == "sample" and getattr(bare(node["fn"]), "leaves_out_normalizer", False)
     )
-
-
-def _bare(fn: Any) -> Any:
-    while hasattr(fn, "base_dist"):
-        fn = fn.base_dist
-    return fn
 
 
 def _blocks(fn: Any, units: int) -> Tensor:

@@ -10,9 +10,10 @@ from pyro.infer.autoguide.initialization import init_to_uniform
 from torch import Tensor
 
 from pyro_ebm.energies import Energy
+from pyro_ebm.energies.enumeration import MAX_LISTED
 from pyro_ebm.normalizers import intractable_sites, without_normalizers
 from pyro_ebm.target import Target
-from pyro_ebm.target.auxiliary import MOST_LISTED, AuxiliarySite, auxiliary_sites
+from pyro_ebm.target.auxiliary import AuxiliarySite, auxiliary_sites
 
 from ..auxiliary import StateDraws
 from ..exchange import exchange
@@ -173,10 +174,10 @@ class Exchange:
         return [self._draws_of(site) for site in auxiliary_sites(target)]
 
     def _draws_of(self, site: AuxiliarySite) -> StateDraws:
-        short = site.num_configurations <= MOST_LISTED
+        short = site.num_configurations <= MAX_LISTED
         if self.exact is True and not short:
             raise ValueError(
-                f"exact=True lists at most {MOST_LISTED} configurations, and the data at "
+                f"exact=True lists at most {MAX_LISTED} configurations, and the data at "
                 f"{site.name!r} have {site.num_configurations:.3g}. Leave it out, and raise sweeps."
             )
         listed = short and self.exact is not False
