@@ -25,12 +25,14 @@ _PIECE = 16
 
 class StateDraws(NamedTuple):
     """How discrete data are drawn: exactly from a list, or by ``sweeps`` from the observed ones;
-    then over ``bridges`` densities to the present parameters."""
+    then over ``bridges`` densities to the present parameters. ``batch`` chains are evaluated at a
+    time, all unless given."""
 
     site: AuxiliarySite
     sweeps: int
     bridges: int
     listed: bool
+    batch: int | None = None
 
     @property
     def uniforms(self) -> int:
@@ -40,6 +42,12 @@ class StateDraws(NamedTuple):
 
     def log_ratio(self, new: Tensor, old: Tensor, uniform: Tensor) -> Tensor:
         """The log of an estimate of Z(old) / Z(new), from data drawn at ``new`` [dim, chains]."""
+        chains = new.shape[1]
+        size = chains if self.batch is None else self.batch
+        parts = zip(*(each.split(size, 1) for each in (new, old, uniform)), strict=True)
+        return torch.cat([self._log_ratio(*part) for part in parts])
+
+    def _log_ratio(self, new: Tensor, old: Tensor, uniform: Tensor) -> Tensor:
         bridge = self.bridges * self.site.dim
         for_draw, for_order, for_bridge = uniform.split([len(uniform) - 1 - bridge, 1, bridge])
         y = self.draw(new, for_draw)

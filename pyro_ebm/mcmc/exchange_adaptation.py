@@ -58,16 +58,9 @@ class ExchangeWarmup(NamedTuple):
         """The state at the starts: unit covariance, or what an earlier run has learned."""
         dim, chains = position.shape
         if settings is None:
-            length = 2.4 / math.sqrt(dim)
-            settings = Settings(
-                step_size=position.new_full((chains,), length),
-                metric=DenseMetric(torch.eye(dim).to(position)[None]),
-                version=torch.zeros((), dtype=torch.long, device=position.device),
-                max_tree_depth=torch.zeros((), dtype=torch.long, device=position.device),
-            )
-        else:
-            length = float(settings.step_size.median())
-            settings = settings._replace(step_size=position.new_full((chains,), length))
+            settings = proposals(torch.eye(dim).to(position), position.new_ones(chains))
+        length = float(settings.step_size.median())
+        settings = settings._replace(step_size=position.new_full((chains,), length))
         zero = torch.zeros(dim, dtype=torch.float64, device=position.device)
         return ExchangeAdaptation(
             settings, start_dual_average(length), 0, 0, zero, torch.outer(zero, zero)
@@ -97,6 +90,16 @@ class ExchangeWarmup(NamedTuple):
         step_size = torch.ones_like(state.settings.step_size) * log_length.exp().to(draws)
         step_size = step_size.to(state.settings.step_size)
         return state._replace(settings=state.settings._replace(step_size=step_size)), complete
+
+
+def proposals(factor: Tensor, like: Tensor) -> Settings:
+    """Normal proposals of the covariance L L^T, L the ``factor`` [dim, dim], of the usual length.
+
+    :param like: of its shape are the lengths.
+    """
+    none = torch.zeros((), dtype=torch.long, device=factor.device)
+    length = torch.full_like(like, 2.4 / math.sqrt(len(factor)))
+    return Settings(length, DenseMetric(factor[None]), version=none, max_tree_depth=none)
 
 
 def _with_covariance(state: ExchangeAdaptation) -> ExchangeAdaptation:

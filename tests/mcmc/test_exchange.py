@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import pyro_ebm as ebm
+from pyro_ebm.mcmc.api import sentences
+from pyro_ebm.mcmc.api.record import RunRecord
 from pyro_ebm.mcmc.exchange import exchange
 from pyro_ebm.mcmc.kernel import Noise, Settings
 from pyro_ebm.mcmc.metric import DenseMetric
@@ -214,6 +216,28 @@ def test_a_random_graph_of_seven_nodes_has_its_exact_posterior():
     assert abs(mcmc.record.attrs["auxiliary_shift"]) < 0.15
 
 
+# Independent N(0, 1) priors, quadrature over the enumerated 2^16 configurations.
+FREE = torch.tensor(
+    [[-1, 1, -1, -1], [1, 1, -1, -1], [1, 1, 1, -1], [1, 1, 1, -1]], dtype=torch.float64
+)
+FREE_MEANS = (0.2844263681798842, 0.06375965857133674)
+FREE_SDS = (0.1822182334523531, 0.18311647988106505)
+
+
+def autologistic(x):
+    coupling = pyro.sample("coupling", dist.Normal(0.0, 1.0))
+    field = pyro.sample("field", dist.Normal(0.0, 1.0))
+    lattice = HiddenIsing.lattice((4, 4), coupling, field, periodic=False)
+    pyro.sample("x", ebm.EnergyDistribution(lattice), obs=x)
+
+
+@pytest.mark.slow
+def test_the_autologistic_model_has_its_exact_posterior():
+    mcmc = run(ebm.Exchange(autologistic, sweeps=12), FREE, num_samples=300)
+    pairs = zip(FREE_MEANS, FREE_SDS, strict=True)
+    check(mcmc.to_arviz(), dict(zip(("coupling", "field"), pairs, strict=True)))
+
+
 def frozen_at_the_data(x):
     coupling = pyro.sample("coupling", dist.Normal(0.0, 0.3))
     pyro.sample("x", ebm.EnergyDistribution(HiddenIsing.lattice((16, 16), coupling)), obs=x)
@@ -224,6 +248,120 @@ def test_auxiliary_chains_that_are_too_short_are_told():
     board = 1.0 - 2.0 * ((torch.arange(16)[:, None] + torch.arange(16)) % 2)
     short = run(ebm.Exchange(frozen_at_the_data, sweeps=1), board, num_samples=60, warmup_steps=60)
     assert "Raise sweeps=" in short.diagnose()
+
+
+def strong_ring(x):
+    coupling = pyro.sample("coupling", dist.Normal(0.0, 1.0))
+    energy = ebm.EnergyDistribution(
+        lambda x, c: -c * (x * x.roll(1)).sum(), (8,), support=ebm.spin, params=(coupling,)
+    )
+    pyro.sample("x", energy, obs=x)
+
+
+def test_the_error_of_a_shift_is_that_from_run_to_run():
+    grid = torch.linspace(-3, 4, 4001)
+    log_z = torch.logaddexp(8 * (2 * grid.cosh()).log(), 8 * (2 * grid.sinh().abs()).log())
+    weights = (8 * grid - log_z - 0.5 * grid.square()).softmax(0)
+    target = ebm.Exchange(strong_ring, exact=False, sweeps=1, bridges=0).target(
+        (torch.ones(8),), {}, None
+    )
+    generator = torch.Generator().manual_seed(0)
+    kernel = ebm.Exchange(strong_ring, exact=False, sweeps=1, bridges=0)
+    shifts, errors = [], []
+    for _ in range(8):
+        draws = grid[torch.multinomial(weights, 16 * 8, True, generator=generator)]
+        record = RunRecord(target, draws.reshape(16, 8, 1), {})
+        seen = kernel.examined(record, generator)
+        shifts.append(seen["auxiliary_shift"])
+        errors.append(seen["auxiliary_shift_error"])
+    told, seen = sum(errors) / 8, float(torch.tensor(shifts).std())
+    assert 0.4 < told / seen < 2.5
+
+
+def test_a_shift_that_cannot_be_told_is_a_problem():
+    attrs = {
+        "auxiliary_sweeps": 2,
+        "auxiliary_shift": 2.0,
+        "auxiliary_shift_error": 1.0,
+        "auxiliary_shift_site": "theta",
+    }
+    for shift, error, severity in (
+        (2.0, 1.0, "problem"),
+        (float("nan"), float("nan"), "problem"),
+        (0.05, 0.02, "note"),
+        (0.5, 0.02, "problem"),
+    ):
+        known = {**attrs, "auxiliary_shift": shift, "auxiliary_shift_error": error}
+        record = RunRecord(None, torch.zeros(4, 2, 1), {}, attrs=known)
+        assert sentences.auxiliary(record).severity == severity
+
+
+def curie_weiss(x):
+    coupling = pyro.sample("coupling", dist.Uniform(1.2, 1.6))
+    energy = ebm.EnergyDistribution(
+        lambda x, c: -c * x.sum() ** 2 / 80 - 0.1 * x.sum(),
+        (40,),
+        support=ebm.spin,
+        params=(coupling,),
+    )
+    pyro.sample("x", energy, obs=x)
+
+
+def test_data_of_several_kinds_are_told():
+    # Most spins against the field: chains from there do not turn over, and those of the other kind
+    # weigh more.
+    x = -torch.ones(40)
+    x[:4] = 1.0
+    kernel = ebm.Exchange(curie_weiss, sweeps=2, bridges=0)
+    mcmc = run(kernel, x, num_samples=50, num_chains=16, warmup_steps=50)
+    assert "several kinds of data" in mcmc.diagnose()
+
+
+def test_warm_up_may_come_from_nuts():
+    listed = ebm.listed_log_normalizer(chain_of_three, 2, event_shape=(3,), support=ebm.spin)
+
+    def known(x):
+        coupling = pyro.sample("coupling", dist.Normal(0.0, 1.0))
+        field = pyro.sample("field", dist.Normal(0.0, 1.0))
+        with pyro.plate("n", len(x)):
+            energy = ebm.EnergyDistribution(
+                chain_of_three,
+                (3,),
+                support=ebm.spin,
+                params=(coupling, field),
+                log_normalizer=listed,
+            )
+            pyro.sample("x", energy, obs=x)
+
+    nuts = ebm.MCMC(
+        ebm.NUTS(known, full_mass=False, jit_compile=False),
+        num_samples=20,
+        warmup_steps=60,
+        disable_progbar=True,
+    )
+    nuts.run(SPINS)
+    for warmup_steps in (None, 60):
+        kernel = ebm.Exchange(by_params, exact=False, sweeps=2)
+        after = ebm.MCMC(
+            kernel,
+            num_samples=20,
+            warmup_steps=warmup_steps,
+            warmup_from=nuts,
+            disable_progbar=True,
+        )
+        after.run(SPINS)
+        assert float(after.record.statistics["acceptance_rate"].mean()) > 0.05
+        assert after.record.attrs["auxiliary_shift_error"] > 0
+
+
+def test_auxiliary_data_of_a_few_chains_at_a_time_are_the_same():
+    kernel = ebm.Exchange(by_params, exact=False, sweeps=2, bridges=1)
+    (whole,) = kernel._draws(kernel.target((SPINS,), {}, None))
+    generator = torch.Generator().manual_seed(2)
+    new, old = torch.randn(2, 2, 5, generator=generator)
+    uniform = torch.rand(whole.uniforms, 5, generator=generator)
+    in_pieces = whole._replace(batch=2).log_ratio(new, old, uniform)
+    assert torch.allclose(in_pieces, whole.log_ratio(new, old, uniform))
 
 
 def noise_of_the_ratio(bridges):
@@ -294,6 +432,14 @@ def outside(x):
     by_params(0.5 * x)
 
 
+def without_plate(x):
+    coupling = pyro.sample("coupling", dist.Normal(0.0, 1.0))
+    energy = ebm.EnergyDistribution(
+        chain_of_three, (3,), support=ebm.spin, params=(coupling, torch.tensor(0.0))
+    )
+    pyro.sample("x", energy, obs=x)
+
+
 def continuous(x):
     th = pyro.sample("th", dist.Gamma(2.0, 2.0))
     energy = ebm.EnergyDistribution(lambda x, th: th * x**4, params=(th,))
@@ -309,6 +455,7 @@ def continuous(x):
         (scaled, "has a scale"),
         (outside, "outside its support"),
         (continuous, "discrete data only"),
+        (without_plate, "into a plate"),
     ],
 )
 def test_what_auxiliary_data_cannot_stand_in_for_is_refused(model, said):

@@ -102,8 +102,7 @@ def _checks(record: RunRecord, seen: _Seen) -> Iterator[Finding]:
         if len(away):
             yield sentences.runaway(record, away)
             return
-        # A density that lacks log Z(theta) falls elsewhere than the posterior.
-        whole = isinstance(record.target, Target) and "auxiliary_exact" not in record.attrs
+        whole = isinstance(record.target, Target) and not record.lacks_log_z
         if whole and suspicious and (flat := flat_directions(record, moving)) is not None:
             yield sentences.flat(flat)
             return
@@ -132,6 +131,8 @@ def _checks(record: RunRecord, seen: _Seen) -> Iterator[Finding]:
         yield from _length(record, seen, cause, measurable=not len(stuck))
     if record.attrs.get("auxiliary_exact") == 0:
         yield sentences.auxiliary(record)
+        if "auxiliary_start" in record.attrs:
+            yield sentences.auxiliary_starts(record)
     yield from _slow(record)
     yield from _coarse(record)
 
@@ -178,7 +179,7 @@ def _low_ess(seen: _Seen) -> tuple[str, Worst | None]:
 
 def _bfmi(record: RunRecord) -> np.ndarray:
     """By chain; of kernels without momenta there is none."""
-    if record.target.continuous_dim == 0 or "auxiliary_exact" in record.attrs:
+    if record.target.continuous_dim == 0 or record.lacks_log_z:
         return np.full(record.num_chains, np.nan)
     return bfmi(as_array(record.statistics["energy"]))
 
@@ -221,7 +222,7 @@ def _figures_in_words(record: RunRecord, seen: _Seen, *, well: bool) -> str:
         )
     if ess_is_reliable(record.num_draws) and not np.isnan(seen.bfmi).all():
         said.append(f"the lowest BFMI is {np.nanmin(seen.bfmi):.2f}")
-    if record.target.continuous_dim > 0 and "auxiliary_exact" not in record.attrs:
+    if record.target.continuous_dim > 0 and not record.lacks_log_z:
         count = int(record.statistics["diverging"].sum())
         said.append(f"{count} transition{'' if count == 1 else 's'} diverged")
     if well:

@@ -23,6 +23,7 @@ from ..path_auxiliary import path_auxiliary
 from ..swendsen_wang import swendsen_wang
 from .arguments import check_share, check_whole
 from .gears import check_gear
+from .record import RunRecord
 
 # The acceptance rate that locally balanced proposals move farthest at (Sun, Dai, Schuurmans 2022).
 _BEST_ACCEPTANCE = 0.574
@@ -42,6 +43,7 @@ class DiscreteKernel:
     transforms: Mapping[str, Any] | None = None
     max_tree_depth = 0
     recorded = True
+    lacks_log_z = False
     why: str | None = None
 
     def __init__(self, model: Any, *, jit_compile: Any) -> None:
@@ -76,6 +78,10 @@ class DiscreteKernel:
         """The pure kernel for a target."""
         raise NotImplementedError
 
+    def kernel_in_batches(self, target: Target, size: int) -> Kernel:
+        """The same, where chains are evaluated so many at a time."""
+        return self.kernel_of(target)
+
     def native_kernel(self, target: Target) -> Kernel | None:
         """The same in C; None where there is no such.
 
@@ -89,6 +95,14 @@ class DiscreteKernel:
     def learned(self, settings: Settings) -> dict[str, Any]:
         """What this kernel has tuned, for the attributes of a run."""
         return {} if self.why is None else {"why_this_kernel": self.why}
+
+    def adopted(self, settings: Settings) -> Settings:
+        """What a run with any kernel has learned, for a run with this one."""
+        return settings
+
+    def examined(self, record: RunRecord, generator: torch.Generator) -> dict[str, Any]:
+        """What is looked at after a run, for its attributes: nothing."""
+        return {}
 
 
 class Gibbs(DiscreteKernel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,15 +18,13 @@ from pyro_ebm.target.auxiliary import AuxiliarySite, auxiliary_sites
 
 from ..auxiliary import StateDraws
 from ..exchange import exchange
-from ..exchange_adaptation import ExchangeWarmup
+from ..exchange_adaptation import ExchangeWarmup, proposals
 from ..kernel import Kernel, Settings
 from ..metric import inverse_mass_matrix
-from ..run import RunState
 from .arguments import check_share, check_whole
+from .auxiliary_shift import shifts
+from .record import RunRecord
 
-# How many auxiliary draws are looked at after a run, and how many times as long a chain they are
-# compared with.
-_EXAMINED, _LONGER = 1024, 4
 # A listed event takes a number for each configuration; of more than these chains do it faster.
 _MOST_NUMBERS = 2**13
 
@@ -37,19 +36,22 @@ class Exchange:
     EnergyDistribution(energy, params=(theta,)), obs=data)``, or is built there from latent sites.
     Every transition proposes new values of all latent sites together, draws auxiliary data from the
     energy at these, and accepts by a ratio in which log Z cancels. What a run calls ``lp`` lacks
-    log Z. Where an event has at most 2^12 configurations the draws are exact, and so is
-    the posterior; else they are the ends of Gibbs chains from the observed data, and the posterior
-    is as right as these have forgotten where they began. The run measures that: the attributes
-    ``auxiliary_shift`` and ``auxiliary_shift_error`` say by how many posterior standard deviations
-    the worst mean is off, as judged by chains four times as long, and so does
-    :meth:`.MCMC.diagnose`.
+    log Z. Where an event has at most 2^12 configurations, and all events together at most 2^13, the
+    draws are exact, and so is the posterior; else they are the ends of Gibbs chains from the
+    observed data, and the posterior is as right as these have forgotten where they began. The run
+    measures that: the attributes ``auxiliary_shift`` and ``auxiliary_shift_error`` say by how many
+    posterior standard deviations the worst mean is off, as judged by chains four times as long,
+    and ``auxiliary_start_shift`` and ``auxiliary_start_error`` the same of chains that begin at
+    ``auxiliary_start``, elsewhere than at the data. So does :meth:`.MCMC.diagnose`.
 
     :param model: a Pyro model with one or more such sites; its latent sites are continuous, or
         discrete and summed out.
     :param sweeps: of a Gibbs chain, each over all units of the data.
     :param bridges: densities between the proposed and the present parameters, at each of which the
         auxiliary data make a sweep: more accepted proposals for more work each.
-    :param exact: whether draws come from a list of all configurations; "auto" where it is short.
+    :param exact: whether draws come from a list of all configurations of an event, 2^12 at most;
+        "auto" where that is faster too, which more than 2^13 configurations of all events
+        together are not.
     :param target_accept_prob: the acceptance rate that the length of proposals is adapted to.
     :param transforms: per site a map from its support to unconstrained space.
     :param init_strategy: one of pyro.infer.autoguide's ``init_to_...`` functions.
@@ -67,6 +69,7 @@ class Exchange:
     potential_fn: Callable | None = None
     max_tree_depth = 0
     recorded = False
+    lacks_log_z = True
     jit_compile = False
 
     def __init__(
@@ -111,8 +114,17 @@ class Exchange:
 
     def kernel_of(self, target: Target) -> Kernel:
         """The exchange algorithm with auxiliary data at every site that lacks log Z."""
-        draws = self._draws(target)
+        return self._kernel_over(self._draws(target))
 
+    def kernel_in_batches(self, target: Target, size: int) -> Kernel:
+        """The same, with auxiliary data of so many chains at a time."""
+        return self._kernel_over([each._replace(batch=size) for each in self._draws(target)])
+
+    def native_kernel(self, target: Target) -> Kernel | None:
+        """There is none in C."""
+        return None
+
+    def _kernel_over(self, draws: list[StateDraws]) -> Kernel:
         def log_ratio(new: Tensor, old: Tensor, uniform: Tensor) -> Tensor:
             parts = uniform.split([each.uniforms for each in draws])
             ratios = [
@@ -122,10 +134,6 @@ class Exchange:
 
         return exchange(log_ratio, uniforms=sum(each.uniforms for each in draws))
 
-    def native_kernel(self, target: Target) -> Kernel | None:
-        """There is none in C."""
-        return None
-
     def check_num_chains(self, num_chains: int) -> None:
         """Any number of chains will do."""
 
@@ -133,42 +141,29 @@ class Exchange:
         """The length of the proposals."""
         return {"proposal_length": float(settings.step_size.median())}
 
-    def examined(
-        self, target: Target, state: RunState, generator: torch.Generator
-    ) -> dict[str, Any]:
-        """How right the auxiliary draws were, for the attributes of a run.
+    def adopted(self, settings: Settings) -> Settings:
+        """Proposals of the covariance that another run has learned, of the length that suits it."""
+        if int(settings.max_tree_depth) == 0:
+            return settings
+        covariance = inverse_mass_matrix(settings.metric)
+        if covariance.dim() == 1:
+            covariance = covariance.diag()
+        return proposals(torch.linalg.cholesky(covariance), settings.step_size)
 
-        With the score s(y), the gradient of log f(y; theta) by theta, the posterior that is sampled
-        has the mean of s over auxiliary draws where the mean over the model belongs. To first order
-        its mean is off by the posterior covariance times the difference of the two.
-        """
-        draws = self._draws(target)
+    def examined(self, record: RunRecord, generator: torch.Generator) -> dict[str, Any]:
+        """How right the auxiliary draws were, for the attributes of a run."""
+        draws = self._draws(record.target)
         if all(each.listed for each in draws):
             return {"auxiliary_exact": True}
-        chains = state.position.shape[1]
-        repeats = -(-_EXAMINED // chains)
-        positions = state.position.repeat(1, repeats)
-        covariance = inverse_mass_matrix(state.settings.metric)
-        spread = covariance.diagonal().sqrt()[:, None]
-        shifts = torch.zeros_like(positions)
-        for each in draws:
-            if not each.listed:
-                shifts = shifts + _difference_of_scores(each, positions, generator)
-        shifts = (covariance @ shifts) / spread
-        mean = shifts.mean(1)
-        # Draws at one position belong together.
-        by_chain = shifts.reshape(len(mean), repeats, chains)
-        error = by_chain.reshape(len(mean), -1).std(1) / (repeats * chains) ** 0.5
-        worst = int((mean.abs() - 2 * error).argmax())
-        name = next(s.name for s in target.sites if s.offset <= worst < s.offset + s.size)
-        return {
+        known = {
             "auxiliary_exact": False,
             "auxiliary_sweeps": self.sweeps,
             "auxiliary_bridges": self.bridges,
-            "auxiliary_shift": float(mean[worst]),
-            "auxiliary_shift_error": float(error[worst]),
-            "auxiliary_shift_site": name,
         }
+        if not record.num_draws or not record.keeps_all:
+            nothing = {"auxiliary_shift": math.nan, "auxiliary_shift_error": math.nan}
+            return {**known, **nothing, "auxiliary_shift_site": "any site"}
+        return {**known, **shifts(record, [e for e in draws if not e.listed], generator)}
 
     def _draws(self, target: Target) -> list[StateDraws]:
         return [self._draws_of(site) for site in auxiliary_sites(target)]
@@ -184,18 +179,3 @@ class Exchange:
         if self.exact == "auto":
             listed = short and site.num_configurations * site.rows <= _MOST_NUMBERS
         return StateDraws(site, self.sweeps, self.bridges, listed)
-
-
-def _difference_of_scores(
-    draws: StateDraws, positions: Tensor, generator: torch.Generator
-) -> Tensor:
-    """The score of data from longer chains less that of auxiliary draws [dim, n]."""
-    site, number = draws.site, positions.shape[1]
-    kind = {"generator": generator, "dtype": positions.dtype, "device": positions.device}
-    y = draws.draw(positions, torch.rand(draws.sweeps * site.dim, number, **kind))
-    before = site.score(positions, y)
-    later = torch.zeros_like(before)
-    for _ in range(_LONGER - 1):
-        y = draws.swept(positions, y, torch.rand(draws.sweeps * site.dim, number, **kind))
-        later = later + site.score(positions, y) / (_LONGER - 1)
-    return later - before

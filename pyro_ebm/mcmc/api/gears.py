@@ -58,6 +58,10 @@ class DiscreteSampler(Protocol):
         """The pure kernel, in torch."""
         ...
 
+    def kernel_in_batches(self, target: Target, size: int) -> Kernel:
+        """The same, which evaluates so many chains at a time."""
+        ...
+
     def native_kernel(self, target: Target) -> Kernel | None:
         """The same in C; None where there is no such.
 
@@ -197,7 +201,10 @@ def _mixed(sampler: Sampler | DiscreteSampler, target: Target, starts: Chains) -
 
 
 def _recorded(sampler: DiscreteSampler, target: Target, starts: Chains) -> Gear:
-    kernel = sampler.kernel_of(target)
+    if starts.whole or starts.batch_size is None:
+        kernel = sampler.kernel_of(target)
+    else:
+        kernel = sampler.kernel_in_batches(target, starts.batch_size)
     if sampler.recorded and starts.whole:
         problem = Problem(target.recorded, target.recorder(starts.positions))
     else:

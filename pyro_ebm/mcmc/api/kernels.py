@@ -22,6 +22,7 @@ from ..native_nuts import native_nuts
 from ..nuts import nuts
 from ..nuts import restarted as restarted_nuts
 from .gears import check_gear
+from .record import RunRecord
 
 # Beyond it torch's products of matrices outweigh all else that a step does.
 _LARGEST_DENSE = 500
@@ -29,6 +30,8 @@ _LARGEST_DENSE = 500
 
 class _PyroKernel:
     """What all kernels share: the target they are given, and how it is adapted to."""
+
+    lacks_log_z = False
 
     def __init__(
         self,
@@ -174,6 +177,14 @@ class _PyroKernel:
     def learned(self, settings: Settings) -> dict[str, Any]:
         """What this kernel alone has learned, for the attributes of a run."""
         return {} if self.why is None else {"why_this_kernel": self.why}
+
+    def adopted(self, settings: Settings) -> Settings:
+        """What a run with any kernel has learned, for a run with this one."""
+        return settings
+
+    def examined(self, record: RunRecord, generator: torch.Generator) -> dict[str, Any]:
+        """What is looked at after a run, for its attributes: nothing."""
+        return {}
 
 
 def _metric_kind(full_mass: Any, target: Target) -> MetricKind:

@@ -32,7 +32,6 @@ from .beginning import (
     taken_up,
 )
 from .diagnosis import diagnose
-from .exchange import Exchange
 from .export import RunRecord, predict, to_arviz
 from .folder import check_free, check_same, warn_if_elsewhere
 from .gears import Chains, Gear, gear_of, same_gear
@@ -273,8 +272,6 @@ class MCMC:
         self._result = result
         settings = None if result.state is None else result.state.settings
         learned = {} if settings is None else self.kernel.learned(settings)
-        if isinstance(self.kernel, Exchange) and result.state is not None:
-            learned = learned | self.kernel.examined(target, result.state, generator)
         if self.stop is not None:
             learned = {**learned, "stopped": result.draws.rows < self.num_samples}
         self._record = make_record(
@@ -289,6 +286,8 @@ class MCMC:
             complete=result.error is None,
             thinning=self.thinning,
         )
+        seen = self.kernel.examined(self._record, generator)
+        self._record = self._record._replace(attrs={**self._record.attrs, **seen})
         tell(result, self.num_samples)
 
     def _run_in_shards(self, executor: Executor, args: tuple, kwargs: Mapping[str, Any]) -> None:
@@ -363,7 +362,9 @@ class MCMC:
             keep_warmup=self.save_warmup,
             stop=None if self.stop is None else self.stop.stop(self.num_samples, superchain_ids),
         )
-        settings = None if self.warmup_from is None else self.warmup_from._state().settings
+        settings = None
+        if self.warmup_from is not None:
+            settings = self.kernel.adopted(self.warmup_from._state().settings)
         with ProgressBar(disable=self.disable_progbar) as bar:
 
             def report(progress: Progress) -> None:
@@ -399,7 +400,7 @@ class MCMC:
             return given_starts(target, self.initial_params, self.num_chains)
         strategy = self.kernel.init_strategy
         # A density that lacks log Z(theta) rises towards no place that matters.
-        uphill = not isinstance(self.kernel, Exchange)
+        uphill = not self.kernel.lacks_log_z
         return initial_starts(
             target, self.num_chains, strategy=strategy, generator=generator, uphill=uphill
         )

@@ -50,6 +50,11 @@ class RunRecord(NamedTuple):
         return self.coordinates is None or len(self.coordinates) == self.target.dim
 
     @property
+    def lacks_log_z(self) -> bool:
+        """Whether ``lp`` lacks log Z(theta), so that it falls elsewhere than the posterior."""
+        return "auxiliary_exact" in self.attrs
+
+    @property
     def num_chains(self) -> int:
         """The number of chains."""
         return self.positions.shape[0]

@@ -281,20 +281,56 @@ def low_bfmi(values: np.ndarray) -> Finding:
 
 def auxiliary(record: RunRecord) -> Finding:
     """Auxiliary data stood in for log Z that were no exact draws."""
-    shift, error = record.attrs["auxiliary_shift"], record.attrs["auxiliary_shift_error"]
-    off = abs(shift) > max(BIASED_MEAN, 3.0 * error)
-    sweeps = record.attrs["auxiliary_sweeps"]
-    said = (
+    attrs = record.attrs
+    sweeps = attrs["auxiliary_sweeps"]
+    seen = (
         f"Auxiliary data are not exact draws but ends of chains of {sweeps} "
-        f"sweep{'s' if sweeps > 1 else ''} from the observed data. By chains four times as long, "
-        f"the mean of {record.attrs['auxiliary_shift_site']} is off by {shift:.2f} +- {error:.2f} "
-        "posterior standard deviations"
+        f"sweep{'s' if sweeps > 1 else ''} from the observed data."
     )
-    if off:
+    shift, error = attrs["auxiliary_shift"], attrs["auxiliary_shift_error"]
+    measured = f"the mean of {attrs['auxiliary_shift_site']} is off by {shift:.2f} +- {error:.2f} "
+    said = f"{seen} By chains four times as long, {measured}posterior standard deviations"
+    if _is_off(shift, error):
         return Finding(
             "problem", "auxiliary", said + ".", "Raise sweeps= of Exchange, until it stays."
         )
-    return Finding("note", "auxiliary", said + ", which is the most.", "")
+    if _is_small(shift, error):
+        return Finding("note", "auxiliary", said + ", which is the most.", "")
+    return Finding(
+        "problem",
+        "auxiliary",
+        said + ", too uncertain to tell whether that matters.",
+        "More chains or draws tell it; so does raising sweeps= of Exchange.",
+    )
+
+
+def auxiliary_starts(record: RunRecord) -> Finding:
+    """Whether auxiliary data depend on where their chains began."""
+    attrs = record.attrs
+    shift, error = attrs["auxiliary_start_shift"], attrs["auxiliary_start_error"]
+    said = (
+        f"Auxiliary chains four times as long that begin at {attrs['auxiliary_start']} give other "
+        f"data than those from the observed ones, worth {shift:.2f} +- {error:.2f} posterior "
+        f"standard deviations of {attrs['auxiliary_start_site']}"
+    )
+    if _is_off(shift, error):
+        return Finding(
+            "problem",
+            "auxiliary starts",
+            f"{said}: at some draws the model has several kinds of data, and what is sampled is "
+            "the posterior among models of the kind that was observed.",
+            "Give log_normalizer= (log_normalizer_surface weighs the kinds), raise sweeps=, or "
+            "take a prior that keeps away.",
+        )
+    return Finding("note", "auxiliary starts", f"{said}, which is the most.", "")
+
+
+def _is_off(shift: float, error: float) -> bool:
+    return abs(shift) > max(BIASED_MEAN, 3.0 * error)
+
+
+def _is_small(shift: float, error: float) -> bool:
+    return abs(shift) + 2.0 * error <= 2.0 * BIASED_MEAN
 
 
 def slow_chain(chain: int, times: float) -> Finding:
