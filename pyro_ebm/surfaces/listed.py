@@ -8,18 +8,21 @@ means of s over T, cost next to nothing at any theta.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import reduce
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_ebm.energies import Energy, as_energy, evaluate
+from pyro_ebm.energies import as_energy
 from pyro_ebm.energies.enumeration import MAX_CONFIGURATIONS, configurations, count_configurations
 
-_CHUNK, _CHECKED = 2**15, 64
-# Levels are told apart to so many digits of the largest.
-_DIGITS = 1e-9
+from .box import at_params
+from .linear import LinearEnergy, levels_among, log_z_of_levels
+
+_CHUNK = 2**15
 
 
 class ListedLogNormalizer(NamedTuple):
@@ -43,13 +46,15 @@ class ListedLogNormalizer(NamedTuple):
                 f"expected {wanted - 1} params and a temperature, got "
                 f"{len(params_and_temperature)} arguments."
             )
-        *params, temperature = (torch.as_tensor(value) for value in params_and_temperature)
-        statistics = self.statistics.to(temperature.device)
-        energy = statistics[:, 0]
-        for param, column in zip(params, statistics.unbind(1)[1:], strict=True):
-            energy = energy + param.double().unsqueeze(-1) * column
-        log_weights = self.log_counts.to(temperature.device) - energy / temperature.unsqueeze(-1)
-        return log_weights.logsumexp(-1).to(params[0] if params else torch.get_default_dtype())
+        *params, temperature = (_as_real(value) for value in params_and_temperature)
+        value = log_z_of_levels(self.statistics, self.log_counts, params, temperature)
+        dtypes = [param.dtype for param in params] or [torch.get_default_dtype()]
+        return value.to(reduce(torch.promote_types, dtypes))
+
+    def at(self, *params: Tensor | float) -> Callable[..., Tensor]:
+        """The function of the temperature for an energy that is built from params, and takes none:
+        ``EnergyDistribution(Ising.lattice(shape, j), log_normalizer=listed.at(j))``."""
+        return at_params(self, params)
 
 
 def listed_log_normalizer(
@@ -65,7 +70,8 @@ def listed_log_normalizer(
 
     Raises:
         ValueError: more configurations than 2^22, or not finitely many states; an energy that is
-            not linear in its params.
+            not linear in its params, NaN or minus infinity somewhere, or infinite everywhere, or
+            whose params decide where it is infinite.
     """
     listed = as_energy(energy, event_shape=event_shape, support=support)
     count = count_configurations(listed)
@@ -74,55 +80,63 @@ def listed_log_normalizer(
             f"expected at most 2^22 configurations to list, got {count:.4g}. Use "
             "log_normalizer_surface, which estimates log Z, or MCMC(Exchange(model))."
         )
+    zero = torch.zeros(num_params, dtype=torch.float64)
+    linear = LinearEnergy(listed, zero, zero + 1)
+    generator = torch.Generator().manual_seed(0)
+    elsewhere = torch.randn(num_params, generator=generator, dtype=torch.float64)
     with torch.no_grad():
-        _check_linear(listed, count, num_params)
-        levels = torch.zeros(0, 1 + num_params, dtype=torch.float64)
-        counts = levels.new_zeros(0)
+        statistics = zero.new_zeros(0, 1 + num_params)
+        counts = zero.new_zeros(0)
         for first in range(0, count, _CHUNK):
             number = torch.arange(first, min(first + _CHUNK, count))
-            rows = _statistics(listed, configurations(listed, number), num_params)
-            found, how_many = _distinct(rows, torch.ones(len(rows), dtype=torch.float64))
-            levels, counts = _distinct(torch.cat([levels, found]), torch.cat([counts, how_many]))
-        return ListedLogNormalizer(levels, counts.log())
+            rows = _statistics(linear, configurations(listed, number), elsewhere)
+            if not len(rows):
+                continue
+            both = torch.cat([statistics, rows])
+            ones = counts.new_ones(len(rows))
+            statistics, which = levels_among(both)
+            total = counts.new_zeros(len(statistics))
+            counts = total.index_add_(0, which, torch.cat([counts, ones]))
+        if not len(statistics):
+            raise ValueError("expected some configurations of finite energy, got none.")
+        return ListedLogNormalizer(statistics, counts.log())
 
 
-def _statistics(energy: Energy, x: Tensor, num_params: int) -> Tensor:
-    """E_0 and the s_k of configurations [n, 1 + num_params]."""
-    zero = [x.new_zeros(()).double()] * num_params
-    at_zero = evaluate(energy, x, zero).double()
-    columns = [at_zero]
-    for k in range(num_params):
-        unit = [*zero[:k], zero[0] + 1, *zero[k + 1 :]]
-        columns.append(evaluate(energy, x, unit).double() - at_zero)
-    return torch.stack(columns, -1)
+def _statistics(linear: LinearEnergy, x: Tensor, elsewhere: Tensor) -> Tensor:
+    """E_0 and the s_k of those configurations that are not ruled out [n, 1 + num_params].
 
-
-def _distinct(rows: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows that differ, and the sum of the counts of equal ones."""
-    scale = rows.abs().amax(0).clamp(min=1.0) * _DIGITS
-    keys, which = (rows / scale).round().unique(dim=0, return_inverse=True)
-    total = counts.new_zeros(len(keys)).index_add_(0, which, counts)
-    representative = rows.new_zeros(keys.shape).index_copy_(0, which, rows)
-    return representative, total
-
-
-def _check_linear(energy: Energy, count: int, num_params: int) -> None:
-    """Compare the energy at some params with what linearity says, at random configurations.
-
-    :raises ValueError: they differ.
+    :param elsewhere: params at which the energy is looked at too.
+    :raises ValueError: it is not linear in its params; it is NaN or minus infinity; params decide
+        what is ruled out.
     """
-    generator = torch.Generator().manual_seed(0)
-    x = configurations(energy, torch.randint(count, (_CHECKED,), generator=generator))
-    statistics = _statistics(energy, x, num_params)
-    for _ in range(3):
-        params = torch.randn(num_params, generator=generator, dtype=torch.float64)
-        right = statistics[:, 0] + statistics[:, 1:] @ params
-        seen = evaluate(energy, x, list(params)).double()
-        size = 1 + right.abs().max() + seen.abs().max()
-        if not bool(((seen - right).abs() <= 1e-5 * size).all()):
-            raise ValueError(
-                f"expected an energy that is linear in its {num_params} params, got one that "
-                f"is not: at {[round(float(p), 3) for p in params]} it differs by "
-                f"{float((seen - right).abs().max()):.3g} from what its values at 0 and 1 say. "
-                "Use log_normalizer_surface, or MCMC(Exchange(model))."
-            )
+    ruled_out = linear.at(x, linear.low) == torch.inf
+    if not torch.equal(ruled_out, linear.at(x, elsewhere) == torch.inf):
+        raise ValueError(
+            "expected an energy that rules the same configurations out at all params, got one that "
+            "does not. Use MCMC(Exchange(model))."
+        )
+    x = x[~ruled_out]
+    rows = linear.statistics(x)
+    wrong = ~rows.isfinite().all(1)
+    if bool(wrong.any()):
+        raise ValueError(
+            "expected energies that are finite, or infinite where a configuration is ruled out, "
+            f"got {float(linear.at(x, linear.low)[wrong][0])} at {x[wrong][0].tolist()}."
+        )
+    off = ~linear.holds(x, rows, elsewhere)
+    if bool(off.any()):
+        params = [round(float(p), 3) for p in elsewhere]
+        seen = float(linear.at(x[off][:1], elsewhere))
+        said = float(rows[off][0, 0] + rows[off][0, 1:] @ elsewhere)
+        raise ValueError(
+            f"expected an energy that is linear in its {len(params)} params, got one that is not: "
+            f"at {params} it is {seen:.6g} for {x[off][0].tolist()}, where its values at 0 and 1 "
+            f"say {said:.6g}. Use log_normalizer_surface, or MCMC(Exchange(model))."
+        )
+    return rows
+
+
+def _as_real(value: Tensor | float) -> Tensor:
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value
+    return torch.as_tensor(value).to(torch.get_default_dtype())
