@@ -153,6 +153,7 @@ from .rules_plot import plot_learning_curves as plot_learning_curves
 from .samples_plot import plot_samples as plot_samples
 from .shards import SerialExecutor as SerialExecutor
 from .shards import WorkerProcesses as WorkerProcesses
+from .surfaces import CountedSurface as CountedSurface
 from .surfaces import ListedLogNormalizer as ListedLogNormalizer
 from .surfaces import LogNormalizerSurface as LogNormalizerSurface
 from .surfaces import listed_log_normalizer as listed_log_normalizer
@@ -184,6 +185,7 @@ __all__ = [
     "CommitteeMachine",
     "Comparison",
     "ContrastiveDivergence",
+    "CountedSurface",
     "CrossEntropy",
     "DenoisingScoreMatching",
     "Dense",

@@ -68,6 +68,49 @@ def test_an_energy_that_is_not_linear_is_not_listed():
         ebm.listed_log_normalizer(ring, 1, event_shape=(30,), support=ebm.spin)
 
 
+def rarely_quadratic(x, a):
+    return -a * x.sum() - 10 * a**2 * (x.sum() == 12)
+
+
+def test_one_configuration_that_is_not_linear_is_enough_to_refuse_a_list():
+    kind = {"event_shape": (12,), "support": constraints.boolean}
+    with pytest.raises(ValueError, match="linear in its 1 params"):
+        ebm.listed_log_normalizer(rarely_quadratic, 1, **kind)
+
+
+def test_configurations_that_are_ruled_out_are_left_out_of_a_list():
+    kind = {"event_shape": (10,), "support": constraints.boolean}
+
+    def not_all(x, c):
+        return torch.where(x.sum() == 10, torch.inf, -c * x.sum())
+
+    log_z = ebm.listed_log_normalizer(not_all, 1, **kind)
+    right = torch.log((1 + torch.tensor(0.3).exp()) ** 10 - torch.tensor(3.0).exp())
+    assert float(log_z(0.3, 1.0)) == pytest.approx(float(right), abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("energy", "said"),
+    [
+        (lambda x, c: torch.where(x.sum() == 3, torch.nan, c * x.sum()), "finite"),
+        (lambda x, c: torch.where(x.sum() == 3, -torch.inf, c * x.sum()), "finite"),
+        (lambda x, c: torch.where(x.sum() == 3, torch.inf * (c - 0.5), c * x.sum()), "rules"),
+        (lambda x, c: torch.inf * (1 + c.square() + x.sum()), "finite energy"),
+    ],
+    ids=["nan", "minus infinity", "a wall that moves", "walls alone"],
+)
+def test_a_list_refuses_energies_that_are_no_numbers(energy, said):
+    with pytest.raises(ValueError, match=said):
+        ebm.listed_log_normalizer(energy, 1, event_shape=(4,), support=constraints.boolean)
+
+
+def test_params_of_a_list_may_be_whole_numbers():
+    log_z = ebm.listed_log_normalizer(torus, 2, event_shape=(3, 4), support=ebm.spin)
+    whole = [torch.tensor(number) for number in (1, 0, 2)]
+    assert float(log_z(*whole)) == pytest.approx(float(log_z(1.0, 0.0, 2.0)))
+    assert float(log_z.at(1.0, 0.5)(2.0)) == float(log_z(1.0, 0.5, 2.0))
+
+
 def test_a_surface_is_right_within_its_error():
     surface = ebm.log_normalizer_surface(
         torus, [0.0, -0.1], [0.3, 0.2], event_shape=(3, 4), support=ebm.spin, degree=4
@@ -94,6 +137,61 @@ def test_a_surface_of_too_low_a_degree_is_not_reliable():
     )
     assert not surface.reliable
     assert "raise degree" in surface.why
+
+
+SITES = 120
+
+
+def two_phases(x, a):
+    """Sparse below a = 3.08, dense above, and chains do not get from one to the other."""
+    total = x.sum()
+    return 3 * total - a * total**3 / SITES**2
+
+
+def test_a_polynomial_is_not_reliable_where_chains_from_far_apart_do_not_meet():
+    surface = ebm.log_normalizer_surface(
+        two_phases,
+        [2.2],
+        [3.12],
+        event_shape=(SITES,),
+        support=constraints.boolean,
+        degree=3,
+        num_chains=4,
+        num_sweeps=40,
+    )
+    assert not surface.reliable
+
+
+def test_chains_may_begin_at_a_configuration_too():
+    kind = {"event_shape": (4,), "support": ebm.spin, "degree": 2, "num_sweeps": 20}
+    start = torch.tensor([1.0, -1.0, 1.0, -1.0])
+    surface = ebm.log_normalizer_surface(ring, [0.0], [0.4], start=start, **kind)
+    exact = ebm.listed_log_normalizer(ring, 1, event_shape=(4,), support=ebm.spin)
+    assert abs(float(surface(0.3, 1.0) - exact(0.3, 1.0))) < 0.5
+    with pytest.raises(ValueError, match="expected start"):
+        ebm.log_normalizer_surface(ring, [0.0], [0.4], start=0.5 * start, **kind)
+
+
+@pytest.mark.parametrize("degree", [None, 2])
+def test_a_matrix_in_single_precision_gets_a_surface(degree):
+    torch.set_default_dtype(torch.float32)
+    couplings = torch.ones(4, 4)
+
+    def energy(x, c):
+        return -c * (x @ couplings @ x)
+
+    surface = ebm.log_normalizer_surface(
+        energy,
+        [0.0],
+        [0.1],
+        event_shape=(4,),
+        support=ebm.spin,
+        degree=degree,
+        num_chains=4,
+        num_sweeps=20,
+    )
+    exact = ebm.listed_log_normalizer(energy, 1, event_shape=(4,), support=ebm.spin)
+    assert abs(float(surface(0.05, 1.0) - exact(0.05, 1.0))) < 0.3
 
 
 def observed(x, log_normalizer, built):
@@ -140,6 +238,12 @@ def small():
 def test_the_density_is_zero_outside_of_the_box(small):
     assert float(small(1.1, 1.0)) == float("inf")
     assert float(small.std_error(-0.1)) == float("inf")
+
+
+def test_a_fixed_temperature_may_be_a_tensor(small):
+    assert float(small(0.5, torch.tensor(1.0))) == float(small(0.5, 1.0))
+    with pytest.raises(ValueError, match="the temperature 1"):
+        small(0.5, torch.tensor(2.0))
 
 
 def test_what_a_surface_cannot_follow_is_refused(small):
