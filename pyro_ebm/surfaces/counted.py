@@ -57,7 +57,7 @@ class CountedSurface(NamedTuple):
         :raises ValueError: another temperature than that of the surface.
         """
         point = self.box.point(params_and_temperature)
-        value = self.log_z(point.double(), self.log_counts)
+        value = self._sums(point.double(), self.log_counts)
         return torch.where(self.box.holds(point.double()), value, torch.inf).to(point.dtype)
 
     def at(self, *params: Tensor | float) -> Callable[..., Tensor]:
@@ -69,8 +69,8 @@ class CountedSurface(NamedTuple):
         """The standard error of log Z less that at the middle of the box, all that a posterior
         feels; infinite outside."""
         point = together(params).double()
-        apart = self.log_z(point, self.without_one)
-        middle = self.log_z(self.box.middle, self.without_one)
+        apart = self._sums(point, self.without_one)
+        middle = self._sums(self.box.middle, self.without_one)
         apart = apart - middle.reshape(-1, *[1] * (apart.dim() - 1))
         ladders = len(self.without_one)
         error = (apart - apart.mean(0)).square().sum(0).mul((ladders - 1) / ladders).sqrt()
@@ -84,7 +84,7 @@ class CountedSurface(NamedTuple):
     def __str__(self) -> str:
         return self.box.said(self.max_error, self.why, reliable=self.reliable)
 
-    def log_z(self, point: Tensor, log_counts: Tensor) -> Tensor:
+    def _sums(self, point: Tensor, log_counts: Tensor) -> Tensor:
         """log Z at points [*batch, d], of log counts [*ways, levels]."""
         temperature = torch.tensor(self.box.temperature).to(point)
         return log_z_of_levels(self.statistics, log_counts, [*point.unbind(-1)], temperature)

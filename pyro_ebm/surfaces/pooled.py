@@ -149,7 +149,7 @@ def _trust(found: CountedSurface, levels: Levels, kinds: Tensor) -> list[str]:
             "raise num_sweeps or num_chains, or take a smaller box."
         )
     apart = (check.surface - check.independent).abs()
-    limit = t.isf(_FALSE_ALARMS / 2, len(kinds) - len(kinds.unique()))
+    limit = float(t.isf(_FALSE_ALARMS / 2, len(kinds) - len(kinds.unique())))
     differ = (apart > limit * check.error + 1e-9) | (apart > 2 * TOO_MUCH)
     if bool(differ.any()):
         worst = int(torch.where(differ, apart, 0.0).argmax())

@@ -143,7 +143,7 @@ class Sampler:
     def _swept(self, numbers: Tensor, grid: Grid, generator: torch.Generator) -> Tensor:
         params = grid.params.repeat_interleave(self.ladders, 0)
         scale = grid.scale.repeat_interleave(self.ladders) / self.temperature
-        parts = zip(*(each.split(_ROWS) for each in (numbers, params, scale)), strict=True)
+        parts = zip(numbers.split(_ROWS), params.split(_ROWS), scale.split(_ROWS), strict=True)
         return torch.cat([self._part_swept(*part, generator) for part in parts])
 
     def _part_swept(

@@ -92,6 +92,21 @@ def test_a_phase_that_no_replica_reaches_is_told():
     assert not surface.reliable
 
 
+def test_a_distribution_is_normalised_by_counted_levels():
+    kind = {"event_shape": (6,), "support": ebm.spin}
+    surface = ebm.log_normalizer_surface(ring, [0.0], [0.5], num_chains=4, num_sweeps=60, **kind)
+    coupling = torch.tensor(0.3, requires_grad=True)
+    options = {"event_shape": (6,), "support": ebm.spin, "params": (coupling,)}
+    estimated = ebm.EnergyDistribution(ring, log_normalizer=surface, **options)
+    listed = ebm.listed_log_normalizer(ring, 1, **kind)
+    exact = ebm.EnergyDistribution(ring, log_normalizer=listed, **options)
+    x = torch.tensor([1.0, 1, -1, 1, 1, 1])
+    values = [each.log_prob(x) for each in (estimated, exact)]
+    slopes = [torch.autograd.grad(value, coupling)[0] for value in values]
+    assert abs(float((values[0] - values[1]).detach())) < 0.1
+    assert abs(float(slopes[0] - slopes[1])) < 0.2
+
+
 @pytest.mark.slow
 def test_graphs_of_seven_nodes_are_counted_right():
     surface = ebm.log_normalizer_surface(
