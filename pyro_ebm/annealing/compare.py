@@ -103,14 +103,15 @@ def compare_evidence(
             f"reliable, so that errors and probabilities may be wrong. {why}",
             stacklevel=2,
         )
-    log_prior = torch.tensor(check_prior(prior, list(named)), dtype=torch.float64)
-    log_z = torch.tensor([e.log_z for e in named.values()], dtype=torch.float64)
-    error = torch.tensor([e.std_error for e in named.values()], dtype=torch.float64)
+    kind: dict = {"dtype": torch.float64, "device": "cpu"}
+    log_prior = torch.tensor(check_prior(prior, list(named)), **kind)
+    log_z = torch.tensor([e.log_z for e in named.values()], **kind)
+    error = torch.tensor([e.std_error for e in named.values()], **kind)
     generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-    noise = torch.randn(num_draws, len(named), generator=generator, dtype=torch.float64)
+    noise = torch.randn(num_draws, len(named), generator=generator, **kind)
     drawn = (log_z + error * noise + log_prior).softmax(1)
     tail = 0.5 * (1.0 - interval)
-    low, high = torch.quantile(drawn, torch.tensor([tail, 1.0 - tail], dtype=torch.float64), dim=0)
+    low, high = torch.quantile(drawn, torch.tensor([tail, 1.0 - tail], **kind), dim=0)
     probability = (log_z + log_prior).softmax(0)
     best = int(log_z.argmax())
     names = list(named)

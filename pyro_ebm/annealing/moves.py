@@ -180,7 +180,7 @@ def swept(
     generator: torch.Generator,
 ) -> Tensor:
     """Positions [dim, n] after transitions in C, at the inverse temperature of each."""
-    key = int(torch.randint(2**62, (), generator=generator))
+    key = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     return sweeps.sweep(positions, betas, key, number=SWEEPS * num_transitions)
 
 

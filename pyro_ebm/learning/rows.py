@@ -89,7 +89,9 @@ def split_rows(data: Any, held_out: Any, generator: torch.Generator) -> Split:
         return Split(training, rows)
     if number >= len(training):
         raise ValueError(f"held_out={share} leaves none of {len(training)} rows to learn from.")
-    order = torch.randperm(len(training), generator=generator).to(training.device)
+    order = torch.randperm(len(training), generator=generator, device=generator.device).to(
+        training.device
+    )
     return Split(training[order[number:]], training[order[:number]])
 
 

@@ -31,7 +31,7 @@ def gibbs(blocks: Tensor, *, sweeps: int = 1) -> Kernel:
     if sweeps < 1:
         raise ValueError(f"sweeps must be at least 1, got {sweeps}.")
     num_blocks = int(blocks.max()) + 1
-    if not torch.equal(blocks.unique().cpu(), torch.arange(num_blocks)):
+    if not torch.equal(blocks.unique().cpu(), torch.arange(num_blocks, device="cpu")):
         raise ValueError(f"expected blocks numbered from 0 on, got {blocks.unique().tolist()}.")
 
     def step(

@@ -100,7 +100,7 @@ def _annealed_in_c(
     """The same by sweeps in C, of which each goes there and back and counts as two."""
     position = starts
     for inverse in _inverse_temperatures(target, (num_sweeps + 1) // 2, generator):
-        key = int(torch.randint(2**62, (), generator=generator))
+        key = int(torch.randint(2**62, (), generator=generator, device=generator.device))
         betas = starts.new_full(starts.shape[1:], inverse)
         position = sweeps.sweep(position, betas, key, number=1)
     return position

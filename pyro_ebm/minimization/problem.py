@@ -61,7 +61,9 @@ class Problem:
         target = self.target
         generator = torch.Generator().manual_seed(_EFFECT_SEED)
         size = sum(site.shape.numel() for site in target.sites)
-        weights = torch.randn(size, generator=generator, dtype=target.dtype).to(target.device)
+        weights = torch.randn(
+            size, generator=generator, dtype=target.dtype, device=generator.device
+        ).to(target.device)
 
         def projection(position: Tensor, side: Side) -> Tensor:
             latents = target.program.run(position, side).latents

@@ -127,8 +127,10 @@ def _island(moves: Moves, betas: list[float], generator: torch.Generator) -> Isl
 def mean_of(found: list[Island]) -> tuple[float, float]:
     """log of the mean of the islands' Z, and its standard error: by the families on each, or by
     what the islands differ, if that is more."""
-    values = torch.tensor([each.log_z for each in found], dtype=torch.float64)
-    within = torch.tensor([each.relative_variance for each in found], dtype=torch.float64)
+    values = torch.tensor([each.log_z for each in found], dtype=torch.float64, device="cpu")
+    within = torch.tensor(
+        [each.relative_variance for each in found], dtype=torch.float64, device="cpu"
+    )
     shares, number = values.softmax(0), len(values)
     between = float(shares.var()) * number if number > 1 else 0.0
     return float(log_mean_exp(values)), math.sqrt(max(float(shares.square() @ within), between))

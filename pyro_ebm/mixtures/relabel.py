@@ -31,7 +31,7 @@ def orders(probabilities: Tensor, pivot: int) -> Tensor:
     """
     average = probabilities[pivot]
     number, _, components = probabilities.shape
-    found = torch.arange(components).expand(number, components)
+    found = torch.arange(components, device=probabilities.device).expand(number, components)
     if components == 1:
         return found
     for _ in range(_ITERATIONS):

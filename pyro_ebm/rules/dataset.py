@@ -120,7 +120,7 @@ def over_populations(row: Row, temperatures: Sequence[float], num_weights: int) 
         log_z = torch.where(total[:, 0].isfinite(), total[:, 0] - math.log(len(chosen)), math.nan)
         return _with_thermodynamics(means, log_z, row.num_examples, temperatures, num_weights)
 
-    every = torch.arange(number)
+    every = torch.arange(number, device="cpu")
     mean = pooled(every)
     left_out = [pooled(every[every != one]) for one in range(number)]
     error = {}
@@ -145,7 +145,9 @@ def _with_thermodynamics(
     values = dict(means)
     if log_z is None:
         return values
-    t = torch.tensor(temperatures, dtype=torch.float64).reshape(-1, *[1] * (log_z.dim() - 1))
+    t = torch.tensor(temperatures, dtype=torch.float64, device="cpu").reshape(
+        -1, *[1] * (log_z.dim() - 1)
+    )
     heat = values["training_loss"] * num_examples / num_weights
     values["log_z"] = log_z / num_weights
     values["entropy"] = log_z / num_weights + torch.where(t > 0, heat / t, 0.0)

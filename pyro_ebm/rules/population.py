@@ -99,9 +99,9 @@ def annealed(
     """
     state = moves.begin(weights)
     sets = len(weights)
-    log_z, variance = torch.zeros(2, sets, dtype=torch.float64)
-    reached = torch.ones(sets, dtype=torch.bool)
-    scale = torch.full((sets,), 0.5, dtype=torch.float64)
+    log_z, variance = torch.zeros(2, sets, dtype=torch.float64, device="cpu")
+    reached = torch.ones(sets, dtype=torch.bool, device="cpu")
+    scale = torch.full((sets,), 0.5, dtype=torch.float64, device="cpu")
     beta, num_steps = 0.0, 0
     rows: list[_Seen] = []
     for temperature in temperatures:
@@ -138,14 +138,14 @@ def settled(
     """Particles that begin at given weights [D, n, N] at every temperature, without weights: log Z
     is not known. Arguments are those of :func:`annealed`."""
     sets = len(weights)
-    unknown = torch.full((sets,), math.nan, dtype=torch.float64)
+    unknown = torch.full((sets,), math.nan, dtype=torch.float64, device="cpu")
     rows: list[_Seen] = []
     for temperature in temperatures:
         beta = 1.0 / temperature if temperature > 0 else math.inf
-        scale = torch.full((sets,), 0.1, dtype=torch.float64)
+        scale = torch.full((sets,), 0.1, dtype=torch.float64, device="cpu")
         state = moves.begin(weights)
         state, _, means = _looked_at(moves, state, beta, scale, plan, look, generator)
-        reached = torch.ones(sets, dtype=torch.bool)
+        reached = torch.ones(sets, dtype=torch.bool, device="cpu")
         if temperature == 0:
             reached = (state.energy == 0).all(1).cpu()
         rows.append(_Seen(unknown, unknown, means, reached))
@@ -198,7 +198,7 @@ def next_beta(energy: Tensor, counted: Tensor, beta: float, goal: float, plan: P
 def resampled(log_weights: Tensor, generator: torch.Generator) -> Tensor:
     """Indices [D, n] of particles drawn in proportion to their weights, data set by data set."""
     offsets = torch.rand(len(log_weights), generator=generator, device=generator.device).tolist()
-    every = torch.arange(log_weights.shape[1])
+    every = torch.arange(log_weights.shape[1], device=log_weights.device)
     return torch.stack(
         [
             systematic_resampling(row, offset) if bool(row.isfinite().any()) else every
@@ -234,7 +234,7 @@ def _looked_at(
     for _ in range(plan.looks - before):
         state, _ = moves.sweep(state, beta, scale, generator)
         for name, value in look(state).items():
-            total[name] = total.get(name, torch.zeros(len(scale)).double()) + value.double().cpu()
+            total[name] = total.get(name, torch.zeros_like(scale)) + value.double().cpu()
     return state, scale, {name: value / (plan.looks - before) for name, value in total.items()}
 
 

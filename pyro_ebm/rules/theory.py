@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _BISECTIONS = 100
+_ON_CPU: dict = {"dtype": torch.float64, "device": "cpu"}
 # log of R/(1 - R), the field that the examples put on a weight.
 _LEAST_FIELD, _LARGEST_FIELD = math.log(1e-14), math.log(1e40)
 
@@ -116,7 +117,7 @@ def binary_perceptron_theory(alphas: Any) -> xr.Dataset:
         the prior: -log 2 is one configuration.
     """
     alpha = _numbers(alphas)
-    log_fields = torch.linspace(math.log(1e-4), math.log(30.0), 4001, dtype=torch.float64)
+    log_fields = torch.linspace(math.log(1e-4), math.log(30.0), 4001, **_ON_CPU)
     field = log_fields.exp()
     overlap = _mean_tanh(field)
     along = field / _pull(overlap, 1.0 - overlap)
@@ -166,7 +167,7 @@ def high_temperature_theory(examples_per_temperature: Any) -> xr.Dataset:
 
 
 def _numbers(alphas: Any) -> Tensor:
-    alpha = torch.asarray(alphas, dtype=torch.float64, copy=True).reshape(-1)
+    alpha = torch.asarray(alphas, **_ON_CPU, copy=True).reshape(-1)
     if not len(alpha) or not bool(((alpha > 0) & alpha.isfinite()).all()):
         raise ValueError(f"expected positive, finite numbers of examples, got {alpha.tolist()}.")
     return alpha
@@ -174,7 +175,7 @@ def _numbers(alphas: Any) -> Tensor:
 
 def _normal_nodes() -> tuple[Tensor, Tensor]:
     """Nodes and weights of a mean over a standard normal number."""
-    t = torch.linspace(-12.0, 12.0, 2401, dtype=torch.float64)
+    t = torch.linspace(-12.0, 12.0, 2401, **_ON_CPU)
     return t, (-0.5 * t.square()).exp() / math.sqrt(2.0 * math.pi) * (t[1] - t[0])
 
 

@@ -75,7 +75,9 @@ def log_normalizer_surface(
     log_states = math.log(count_configurations(wrapped))
     numbers = None if start is None else _numbers_of(start, wrapped)
     box = Box(first, last, float(temperature))
-    generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+    generator = torch.Generator(torch.get_default_device()).manual_seed(
+        int(torch.randint(2**62, ()))
+    )
     with poutine.block(), torch.no_grad():
         if degree is None:
             linear = LinearEnergy(wrapped, first, last)

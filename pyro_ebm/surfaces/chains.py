@@ -73,7 +73,9 @@ class Chains(NamedTuple):
         dropped = self.num_sweeps // 5
         kept = self.num_sweeps - dropped
         for sweep in range(self.num_sweeps):
-            numbers = torch.rand(site.dim, number, generator=generator, dtype=at.dtype)
+            numbers = torch.rand(
+                site.dim, number, generator=generator, dtype=at.dtype, device=generator.device
+            )
             y = self.draws.swept(at, y, numbers)
             if sweep >= dropped:
                 total = total + site.score(at, y)
@@ -93,7 +95,9 @@ class Chains(NamedTuple):
         """Numbers of states [sites, number]: of the chains at a point one is random, one has all
         sites in the first state, one in the second and so on, one is ``start``, and again."""
         site = self.draws.site
-        random = torch.randint(site.num_states, (site.dim, number), generator=generator)
+        random = torch.randint(
+            site.num_states, (site.dim, number), generator=generator, device=generator.device
+        )
         constant = torch.arange(site.num_states)[:, None].expand(-1, site.dim)
         given = [] if self.start is None else [self.start[None]]
         fixed = torch.cat([constant, *given])

@@ -82,8 +82,10 @@ def listed_log_normalizer(
         )
     zero = torch.zeros(num_params, dtype=torch.float64)
     linear = LinearEnergy(listed, zero, zero + 1)
-    generator = torch.Generator().manual_seed(0)
-    elsewhere = torch.randn(num_params, generator=generator, dtype=torch.float64)
+    generator = torch.Generator(torch.get_default_device()).manual_seed(0)
+    elsewhere = torch.randn(
+        num_params, generator=generator, dtype=torch.float64, device=generator.device
+    )
     with torch.no_grad():
         statistics = zero.new_zeros(0, 1 + num_params)
         counts = zero.new_zeros(0)

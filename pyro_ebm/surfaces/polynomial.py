@@ -114,7 +114,7 @@ def _nodes(number: int, dim: int) -> Tensor:
 
 def _held_out(generator: torch.Generator, dim: int) -> Tensor:
     """Points of the box, in units of half its sides: uniform, one within reach of each corner."""
-    inside = 2 * torch.rand(_CHECKS - 2, dim, generator=generator) - 1
+    inside = 2 * torch.rand(_CHECKS - 2, dim, generator=generator, device=generator.device) - 1
     return torch.cat([inside, torch.full((1, dim), 0.97), torch.full((1, dim), -0.97)])
 
 

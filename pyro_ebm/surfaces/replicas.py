@@ -83,7 +83,9 @@ class Sampler:
     def uniform(self, rows: int, generator: torch.Generator) -> Tensor:
         """Numbers of states [rows, sites] of independent sites."""
         sites = self.linear.energy.event_shape.numel()
-        return torch.randint(len(self.states), (rows, sites), generator=generator)
+        return torch.randint(
+            len(self.states), (rows, sites), generator=generator, device=generator.device
+        )
 
     def pool(self, grid: Grid, sweeps: int, dropped: int, generator: torch.Generator) -> Pool:
         """Draws of all sweeps but those that are dropped."""
@@ -136,7 +138,11 @@ class Sampler:
 
     def _is_linear(self, replicas: Replicas, generator: torch.Generator) -> bool:
         low, high = self.linear.low, self.linear.high
-        params = low + (high - low) * torch.rand(len(low), generator=generator).double()
+        params = (
+            low
+            + (high - low)
+            * torch.rand(len(low), generator=generator, device=generator.device).double()
+        )
         x = self.values(replicas.numbers)
         return bool(self.linear.holds(x, replicas.statistics, params).all())
 
@@ -154,8 +160,12 @@ class Sampler:
         numbers = numbers.clone()
         x, params = self.states[numbers], params.to(self.states)
         energy = self._energy(x, params)
-        steps = 1 + torch.randint(count - 1, (sites, rows), generator=generator)
-        uniform = torch.rand(sites, rows, generator=generator, dtype=torch.float64)
+        steps = 1 + torch.randint(
+            count - 1, (sites, rows), generator=generator, device=generator.device
+        )
+        uniform = torch.rand(
+            sites, rows, generator=generator, dtype=torch.float64, device=generator.device
+        )
         for site in range(sites):
             before = numbers[:, site].clone()
             other = (before + steps[site]) % count
@@ -215,7 +225,9 @@ class Sampler:
         number = len(fresh.born)
         lowest = replicas.at(torch.arange(number))
         fall = (chosen[:number] * (lowest.statistics - fresh.statistics)).sum(1)
-        taken = torch.rand(number, generator=generator).log().double() < fall
+        taken = (
+            torch.rand(number, generator=generator, device=generator.device).log().double() < fall
+        )
         rows = torch.arange(len(replicas.born))
         rows[:number] = torch.where(taken, len(rows) + torch.arange(number), rows[:number])
         both = Replicas(*(torch.cat(pair) for pair in zip(replicas, fresh, strict=True)))
@@ -228,7 +240,9 @@ def _swap(
     """Swap pairs of rows, or not, and tell which."""
     apart = replicas.statistics[first] - replicas.statistics[second]
     fall = ((chosen[first] - chosen[second]) * apart).sum(1)
-    taken = torch.rand(len(first), generator=generator).log().double() < fall
+    taken = (
+        torch.rand(len(first), generator=generator, device=generator.device).log().double() < fall
+    )
     rows = torch.arange(len(replicas.born))
     rows[first] = torch.where(taken, second, first)
     rows[second] = torch.where(taken, first, second)

@@ -47,7 +47,9 @@ def find_unweighed(
     found: dict[str, Tensor] = {}
     generator = torch.Generator().manual_seed(_PROBE_SEED)
     for _ in range(_PROBES if sites else 0):
-        unit = torch.rand(like.shape, generator=generator, dtype=like.dtype)
+        unit = torch.rand(
+            like.shape, generator=generator, dtype=like.dtype, device=generator.device
+        )
         position = (4 * unit - 2).to(like.device)
         for site in sites:
             out, weighed = _weighed(site, position, look)

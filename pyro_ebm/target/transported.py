@@ -79,7 +79,7 @@ def check_transform(transform: Any, *, dim: int, like: Tensor) -> None:
             f"coordinates, got {type(transform).__name__}. Of a flow take transported(model, flow)."
         )
     generator = torch.Generator().manual_seed(_PROBE_SEED)
-    z = torch.randn(_PROBES, dim, generator=generator).to(like)
+    z = torch.randn(_PROBES, dim, generator=generator, device=generator.device).to(like)
     with torch.no_grad():
         try:
             x, log_det = pushed(transform, z)

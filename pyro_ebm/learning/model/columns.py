@@ -21,6 +21,8 @@ KINDS = ("continuous", "binary", "categorical")
 _MOST_STATES = 10
 # Columns need so many rows for margins of their own.
 _ROWS_FOR_MARGINS = 40
+# Tables come from NumPy, and margins are made there.
+_ON_CPU: dict = {"dtype": torch.float64, "device": "cpu"}
 
 
 class Columns(NamedTuple):
@@ -51,7 +53,7 @@ class Columns(NamedTuple):
         :raises TypeError, ValueError: no table of these columns, or a state that was never seen.
         """
         columns = self._columns(data)
-        found = torch.full((len(columns[0]), len(columns)), torch.nan, dtype=torch.float64)
+        found = torch.full((len(columns[0]), len(columns)), torch.nan, **_ON_CPU)
         for place, (levels, column) in enumerate(zip(self.levels, columns, strict=True)):
             if levels is not None:
                 found[:, place] = torch.from_numpy(_codes(column, levels, place))
@@ -63,7 +65,7 @@ class Columns(NamedTuple):
         """log |dz/dx| of every row, which a density in the units of the data takes along."""
         columns = self._columns(data)
         if not self.continuous:
-            return torch.zeros(len(columns[0]), dtype=torch.float64)
+            return torch.zeros(len(columns[0]), **_ON_CPU)
         return self.margins.log_slope(self._values(columns)).sum(1)
 
     def table(self, rows: Float[Tensor, "n dim"]) -> Any:
@@ -133,7 +135,7 @@ def read_columns(data: Any, kinds: Any, *, margins: str) -> Columns:
             at = continuous[int(empty.nonzero()[0])]
             raise ValueError(f"expected a value in every column, got none in column {at}.")
     else:
-        values = torch.zeros(len(columns[0]), 0, dtype=torch.float64)
+        values = torch.zeros(len(columns[0]), 0, **_ON_CPU)
     if image and continuous:
         # Pixels have one unit: some of them never change.
         middle, spread = values.nanmean(), (values - values.nanmean()).square().nanmean().sqrt()

@@ -224,7 +224,7 @@ class EnergyModel(Estimator):
             check_whole("num_draws", num_draws, 1)
         check_whole("transitions", transitions, 1)
         stream = generator_of(self.random_state if random_state is None else random_state)
-        rows = self._with_labels(self.columns_.rows(X))
+        rows = self._with_labels(self._rows(X))
         filled = filled_rows(
             self._density.tempered,
             rows,
@@ -356,7 +356,7 @@ class EnergyModel(Estimator):
             1.0,
             self._num_states,
             self.base_,
-            whole[torch.randperm(len(whole), generator=stream)[:PARTICLES]],
+            whole[torch.randperm(len(whole), generator=stream, device=stream.device)[:PARTICLES]],
             is_mixture=self.trained_ is None and isinstance(self.energy, str),
         )
         self.temperature_, self.temperature_error_ = 1.0, 0.0
@@ -381,7 +381,7 @@ class EnergyModel(Estimator):
     def _energies(self, X: Any) -> Tensor:
         """E/T of rows of a table, labels summed out."""
         self._fitted()
-        rows = self.columns_.rows(X)
+        rows = self._rows(X)
         if bool(rows.isnan().any()):
             raise ValueError(
                 "expected rows without missing values, got NaN, which has no density. Fill them "
@@ -417,10 +417,14 @@ class EnergyModel(Estimator):
             raise AttributeError(
                 "expected a model that was fitted with labels: write fit(X, y) before predict."
             )
-        rows = self.columns_.rows(X)
+        rows = self._rows(X)
         if bool(rows.isnan().any()):
             raise ValueError("expected rows without missing values. Fill them in: impute(X).")
         return self._by_label(rows)
+
+    def _rows(self, X: Any) -> Tensor:
+        """Rows of coordinates where the energy is."""
+        return self.columns_.rows(X).to(self.base_.log_weights.device)
 
     def _with_labels(self, rows: Tensor) -> Tensor:
         """Rows with a label that is missing, where the energy has labels."""
@@ -438,9 +442,9 @@ class EnergyModel(Estimator):
             return self.columns_.table(found)
         # Means are taken in the units of the data, and go through the coordinates once more.
         columns, margins = self.columns_.continuous, self.columns_.margins
-        total = sum(margins.inverse(each[:, columns].double()) for each in draws)
+        total = sum(margins.inverse(each[:, columns].double().cpu()) for each in draws)
         mean = total / len(draws)
-        found = found.double()
+        found = found.double().cpu()
         found[:, columns] = margins.forward(torch.as_tensor(mean))
         return self.columns_.table(found)
 
@@ -451,6 +455,8 @@ def _from_others(rows: Tensor, stream: torch.Generator) -> Tensor:
     for place in range(rows.shape[1]):
         missing = rows[:, place].isnan()
         seen = rows[~missing, place]
-        drawn = torch.randint(len(seen), (int(missing.sum()),), generator=stream)
+        drawn = torch.randint(
+            len(seen), (int(missing.sum()),), generator=stream, device=stream.device
+        )
         found[missing, place] = seen[drawn]
     return found

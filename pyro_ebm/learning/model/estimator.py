@@ -87,7 +87,7 @@ def not_fitted(name: str) -> Exception:
 
 def generator_of(random_state: Any) -> torch.Generator:
     """A random stream from a seed, from a generator of NumPy or torch, or, for None, from torch's
-    global stream.
+    global stream; on torch's default device but for a given one of torch.
 
     :raises TypeError: anything else.
     """
@@ -106,4 +106,4 @@ def generator_of(random_state: Any) -> torch.Generator:
             "expected random_state to be None, a whole number or a generator of NumPy or torch, "
             f"got {type(random_state).__name__}."
         )
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator(torch.get_default_device()).manual_seed(seed)

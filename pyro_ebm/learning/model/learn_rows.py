@@ -59,7 +59,7 @@ class RowNoise(Distribution):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         shape = torch.Size(sample_shape)
-        rows = self.base.sample(shape.numel(), torch.default_generator)
+        rows = self.base.sample(shape.numel(), None)
         return rows.reshape(shape + self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:

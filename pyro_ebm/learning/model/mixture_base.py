@@ -104,8 +104,8 @@ class MixtureBase(nn.Module):
         """The log density of each row."""
         return self.by_component(rows).logsumexp(-1)
 
-    def sample(self, number: int, generator: torch.Generator) -> Float[Tensor, "n dim"]:
-        """Independent draws."""
+    def sample(self, number: int, generator: torch.Generator | None) -> Float[Tensor, "n dim"]:
+        """Independent draws; None is torch's global stream."""
         kind = {"generator": generator, "dtype": self.mean.dtype, "device": self.mean.device}
         which = torch.multinomial(self.log_weights.exp(), number, True, generator=generator)
         rows = self.mean.new_empty(number, len(self.num_states))

@@ -70,9 +70,13 @@ class RowDensity(NamedTuple):
             done = self._annealed(max(n, _LEAST_ROWS), stream)
             if not done.log_z.reliable:
                 _warn(done.log_z.why)
-            return done.rows[torch.randperm(len(done.rows), generator=stream)[:n]]
+            return done.rows[
+                torch.randperm(len(done.rows), generator=stream, device=stream.device)[:n]
+            ]
         chains = RowChains(self.tempered, self.num_states)
-        picked = torch.randint(len(self.starts), (max(n, 64),), generator=stream)
+        picked = torch.randint(
+            len(self.starts), (max(n, 64),), generator=stream, device=stream.device
+        )
         state, _ = chains.move(chains.begin(self.starts[picked]), _SETTLE, stream)
         energies = []
         for _ in range(_JUDGED):
@@ -111,7 +115,9 @@ class RowDensity(NamedTuple):
             return beta * self.energy(rows)
 
         chains = RowChains(energy, self.num_states)
-        picked = torch.randint(len(self.starts), (_CALIBRATED,), generator=stream)
+        picked = torch.randint(
+            len(self.starts), (_CALIBRATED,), generator=stream, device=stream.device
+        )
         state = chains.begin(self.starts[picked])
 
         def trace(level: float, transitions: int) -> Tensor:

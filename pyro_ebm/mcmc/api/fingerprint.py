@@ -69,7 +69,9 @@ def another_distribution(one: Fingerprint, other: Fingerprint) -> str | None:
 def _points(target: Target) -> Tensor:
     """Positions [n, dim], the same on every machine and in every precision but for roundings."""
     generator = torch.Generator().manual_seed(0)
-    numbers = torch.rand(_POINTS, target.dim, generator=generator, dtype=torch.float64)
+    numbers = torch.rand(
+        _POINTS, target.dim, generator=generator, dtype=torch.float64, device=generator.device
+    )
     positions = 4 * numbers - 2
     if target.num_states is not None:
         positions = (target.num_states * numbers).floor()
