@@ -1,14 +1,17 @@
 """A recorded function compiled ahead of time by torch's own compiler, and kept on disk.
 
-Compilation takes the better part of a minute, once: a later process finds the package by the
-recording's code, shapes and all else that it depends on, and loads it in milliseconds without
-importing the compiler. Data and parameters are not in it: they are given to it at every call, so
-that a change in place is seen.
+Compilation takes half a minute, once: a later process finds the package by the recording's code,
+shapes and all else that it depends on, and loads it in milliseconds without importing the compiler.
+Data and parameters are not in it: they are given to it at every call, so that a change in place is
+seen.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +23,8 @@ from torch.fx import GraphModule
 
 from pyro_ebm.cache import kept
 
+# A package loads in a tenth of a second.
+_SECONDS_TO_LOAD = 20.0
 # Code that only hands tensors over takes most of the time to compile, and none to run.
 _OPTIONS = {"aot_inductor.compile_wrapper_opt_level": "O0"}
 
@@ -91,11 +96,54 @@ def _load(graph: GraphModule, arguments: Sequence[Tensor]) -> Any:
         with warnings.catch_warnings(), _quiet("torch"):
             warnings.simplefilter("ignore")
             _compile(graph, arguments, str(path))
+        _try_out(lambda: _loaded(path))
 
-    path = kept("step", ".pt2", (graph.code, *kinds, *map(str, settings)), make)
+    return _loaded(kept("step", ".pt2", (graph.code, *kinds, *map(str, settings)), make))
+
+
+def _loaded(path: Path) -> Any:
     # What the public loader does, without importing the compiler.
     private: Any = torch._C
     return private._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
+
+
+def _try_out(load: Callable[[], Any]) -> None:
+    """Load in a copy of this process first, as some builds of torch end one that loads a package.
+
+    Where processes cannot be copied, or the copy does not come to an end, nothing is known.
+
+    :raises RuntimeError: it ended the copy.
+    """
+    if not hasattr(os, "fork"):
+        return
+    with warnings.catch_warnings():
+        # Other threads are not copied, which a process that only loads and ends can do without.
+        warnings.simplefilter("ignore")
+        child = os.fork()
+    if child == 0:
+        try:
+            load()
+        finally:
+            os._exit(0)
+    status = _status_of(child)
+    if status is not None and os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        raise RuntimeError(f"a process that loads it ends with signal {number}")
+
+
+def _status_of(child: int) -> int | None:
+    """How the process ended; None, and it is ended, after too long a time."""
+    deadline = time.monotonic() + _SECONDS_TO_LOAD
+    ended, status = 0, 0
+    try:
+        while ended == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+            ended, status = os.waitpid(child, os.WNOHANG)
+    finally:
+        if ended == 0:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    return status if ended else None
 
 
 def _compile(graph: GraphModule, arguments: Sequence[Tensor], path: str) -> None:

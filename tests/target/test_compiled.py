@@ -1,5 +1,7 @@
 """A compiled recording gives what the recording gives, once and for later processes, or says so."""
 
+import os
+import signal
 import warnings
 
 import pytest
@@ -56,6 +58,23 @@ def test_a_compiler_that_fails_is_told_and_the_recording_runs(monkeypatch):
     with pytest.warns(UserWarning, match=r"could not be compiled \(no compiler here\)"):
         run = traced(lambda x: x.cos(), example(), compile_graph=True)
     torch.testing.assert_close(run(example()), example().cos())
+
+
+def test_code_that_ends_the_process_that_loads_it_is_not_used(monkeypatch, folder):
+    parent = os.getpid()
+
+    def load(path):
+        assert os.getpid() != parent
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    before = sorted(folder.iterdir())
+    monkeypatch.setattr(module, "_compile", lambda graph, arguments, path: None)
+    monkeypatch.setattr(module, "_loaded", load)
+    with pytest.warns(UserWarning, match="a process that loads it ends with signal 11"):
+        run = traced(lambda x: x.cosh(), example(), compile_graph=True)
+    assert torch.equal(run(example()), example().cosh())
+    assert sorted(folder.iterdir()) == before
 
 
 @pytest.mark.parametrize("wrong", ["a value", "a dtype"])
