@@ -159,8 +159,8 @@ def traced(function: Callable, *example: Any, compile_graph: bool = False) -> Ca
 
     The recording holds for the shapes of the example only.
 
-    :param compile_graph: also compile the recording (:mod:`.compiled`): a minute the first time
-        on a machine, and calls that are many times faster. On CUDA it is captured either way.
+    :param compile_graph: also compile the recording (:mod:`.compiled`): half a minute the first
+        time on a machine, and calls that are many times faster. On CUDA it is captured either way.
     """
     leaves, rebuild = tensors_of(example)
     rebuild_output: list[Callable] = []

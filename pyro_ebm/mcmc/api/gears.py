@@ -2,8 +2,8 @@
 
 Three gears. *Traced*: the step and the gradient as recorded, which starts at once. *Native*: the
 gradient as recorded, the bookkeeping of NUTS in C, compiled in seconds once for a machine.
-*Compiled*: the gradient compiled too, in a minute once for a model and its shapes. What is compiled
-is kept on disk, and costs a later process next to nothing.
+*Compiled*: the gradient compiled too, in half a minute once for a model and its shapes. What is
+compiled is kept on disk, and costs a later process next to nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .mixed import mixed_kernel
 
 # Seconds that compilation takes, and those that it saves a step and a step and number: orders of
 # magnitude, measured once, so that the choice depends on the run alone.
-_COMPILATION, _A_STEP, _A_NUMBER = 60.0, 3e-4, 2e-9
+_COMPILATION, _A_STEP, _A_NUMBER = 25.0, 3e-4, 2e-9
 _STEPS_A_TRANSITION = 8
 
 
