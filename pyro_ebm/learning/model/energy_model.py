@@ -334,7 +334,8 @@ class EnergyModel(Estimator):
             base = base_for(whole, states, recipe, stream)
         self.base_: MixtureBase = base
         event = self.columns_.event_shape
-        self.energy_: Energy = energy_of(recipe, base, states, event).to(rows)
+        energy = energy_of(recipe, base, states, event, num_rows=len(rows))
+        self.energy_: Energy = energy.to(rows)
         self.trained_: Trained | None = None
         if not self.num_steps:
             return

@@ -79,8 +79,10 @@ def energy_of(
     base: MixtureBase,
     num_states: Sequence[int],
     event_shape: Sequence[int],
+    *,
+    num_rows: int,
 ) -> Energy:
-    """The energy to be learned: a copy of what was given, or the default.
+    """The energy to be learned from so many rows: a copy of what was given, or the default.
 
     :raises TypeError: neither "auto" nor an energy nor a net.
     """
@@ -99,7 +101,7 @@ def energy_of(
         )
     if len(event_shape) in (2, 3):
         return RowEnergy(convolutions(event_shape, num_states, 16), base)
-    return RowEnergy(perceptron(num_states, recipe.hidden), base)
+    return RowEnergy(perceptron(num_states, recipe.hidden, num_rows=num_rows), base)
 
 
 def learn_rows(

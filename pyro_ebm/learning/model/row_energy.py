@@ -2,8 +2,13 @@
 
     E(x) = net(x) - log base(x)
 
-States are shown to the net one-hot; images go through convolutions. The last layer begins at zero,
-so that learning begins at the base, whose log Z is zero.
+States are shown to the net one-hot; images go through convolutions. Nets learn what varies slowly
+first, and thin structures hardly at all: where there are rows enough to see them, continuous
+coordinates are shown as waves too. The last layer begins at zero, so that learning begins at the
+base, whose log Z is zero.
+
+Source of the waves: Tancik et al. (2020), Fourier features let networks learn high frequency
+functions in low dimensional domains.
 """
 
 from __future__ import annotations
@@ -17,6 +22,11 @@ from torch import Tensor, nn
 from pyro_ebm.energies import Energy
 
 from .mixture_base import MixtureBase
+
+# How many waves, and how many rows each cell of their length wants; those longer than the spread of
+# the rows tell nothing new, and none is shorter than a net can follow.
+_WAVES, _ROWS_A_CELL = 128, 50
+_LOWEST, _HIGHEST = 2.0, 8.0
 
 
 class OneHot(nn.Module):
@@ -43,9 +53,39 @@ class OneHot(nn.Module):
         return torch.cat(parts, 1)
 
 
-def perceptron(num_states: Sequence[int], hidden: Sequence[int]) -> nn.Module:
-    """Linear layers with SiLU from rows to one number each, [n, 1]; zero at first."""
-    shown = OneHot(num_states)
+class Waves(nn.Module):
+    """Rows [n, dim] as a net sees them, and waves of their continuous coordinates.
+
+    The directions are random, the frequencies spread up to what ``num_rows`` rows of unit spread
+    can tell from noise; no waves where that is no more than the coordinates themselves.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, num_states: Sequence[int], num_rows: int) -> None:
+        super().__init__()
+        self.shown = OneHot(num_states)
+        self.continuous = [i for i, count in enumerate(num_states) if count == 0]
+        dim = len(self.continuous)
+        highest = min((num_rows / _ROWS_A_CELL) ** (1.0 / max(dim, 1)), _HIGHEST)
+        number = _WAVES if dim and highest >= _LOWEST else 0
+        direction = nn.functional.normalize(torch.randn(dim, number), dim=0)
+        self.register_buffer("frequencies", direction * highest * torch.linspace(0.25, 1.5, number))
+        self.size = self.shown.size + 2 * number
+
+    def forward(self, rows: Float[Tensor, "n dim"]) -> Float[Tensor, "n size"]:
+        """One-hot states and coordinates, sines and cosines."""
+        shown = self.shown(rows)
+        if not self.frequencies.shape[1]:
+            return shown
+        phase = rows[:, self.continuous] @ self.frequencies
+        return torch.cat([shown, phase.sin(), phase.cos()], 1)
+
+
+def perceptron(num_states: Sequence[int], hidden: Sequence[int], *, num_rows: int) -> nn.Module:
+    """Linear layers with SiLU from rows, of which there are ``num_rows``, to one number each,
+    [n, 1]; zero at first."""
+    shown = Waves(num_states, num_rows)
     layers: list[nn.Module] = [shown]
     size = shown.size
     for width in hidden:
