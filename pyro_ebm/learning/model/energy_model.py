@@ -65,7 +65,8 @@ class EnergyModel(Estimator):
     :param margins: "plain" standardises continuous columns, "normal" makes each bell-shaped;
         "auto" is normal for tables with at least 40 values in every column.
     :param components: of the mixture, a number or numbers among which rows left out choose.
-    :param hidden: widths of the default net's hidden layers.
+    :param hidden: widths of the default net's hidden layers; where columns are few and rows many,
+        the first sees sines and cosines of them too.
     :param num_steps: steps of learning at most; 0 leaves the mixture as it is.
     :param batch_size: rows of a batch.
     :param learning_rate: of AdamW, at first; it falls to zero by a cosine.

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import pyro_ebm as ebm
+from pyro_ebm.learning.model.row_energy import Waves
 
 SMALL = {"components": 2, "hidden": (16,), "num_steps": 40, "random_state": 0}
 
@@ -256,3 +257,13 @@ def test_states_never_seen_and_other_columns_are_refused():
         model.score_samples(other)
     with pytest.raises(ValueError, match="as in fit"):
         model.score_samples(_mixed(5)[["x", "on"]])
+
+
+def test_waves_are_shown_of_few_columns_with_many_rows():
+    many, few, wide, states = (
+        Waves(*each) for each in (([0, 0], 2000), ([0, 0], 100), ([0] * 13, 2000), ([2, 3], 2000))
+    )
+    rows = torch.randn(5, 2)
+    assert many(rows).shape == (5, many.size) == (5, 2 + 256)
+    assert torch.equal(few(rows), rows)
+    assert (wide.size, states.size) == (13, 5)
