@@ -14,8 +14,6 @@ from concurrent.futures import Executor
 from os import PathLike
 from typing import Any
 
-from pyro_ebm.mcmc.api.arguments import check_whole
-
 from .along_path import AlongPath, Common, unless_interrupted, usual
 from .backwards import Checked, check_backwards, moved_on
 from .found import STOPPED, UNCHECKED, Found, interrupted, judged, path_of
@@ -27,7 +25,7 @@ from .progress import Stages
 from .rounds import MOST_BATCHES, LearnedRounds, Rounds
 from .schedule import Schedule
 from .shards import PARTICLES
-from .start import Start, Wanted
+from .start import Start, Wanted, check_whole
 from .weights import log_mean_exp, standard_error
 
 NUM_PARTICLES = 1024

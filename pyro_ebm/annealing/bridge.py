@@ -29,7 +29,6 @@ from torch import Tensor
 
 from pyro_ebm.diagnostics import ess_is_reliable, ess_mean
 from pyro_ebm.mcmc.api import MCMC
-from pyro_ebm.mcmc.api.arguments import check_whole
 from pyro_ebm.mcmc.api.diagnosis import findings
 from pyro_ebm.mcmc.api.record import RunRecord
 from pyro_ebm.target import Target
@@ -39,6 +38,7 @@ from .bennett import bennett
 from .families import independent
 from .log_z import Backward, LogZ
 from .path import Base
+from .start import check_whole
 from .weights import log_mean_exp, standard_error
 
 _LEAST_OVERLAP, _LEAST_ESS, _APART = 0.05, 100.0, 4.0

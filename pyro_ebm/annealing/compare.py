@@ -19,9 +19,8 @@ from typing import Any
 
 import torch
 
-from pyro_ebm.mcmc.api.arguments import check_whole
-
 from .log_z import LogZ
+from .start import check_whole
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_ebm.mcmc.api.arguments import check_whole
-
 from .along_path import AlongPath, Common, unless_interrupted, usual
 from .area import Area, integrate
 from .backwards import Checked, moved_on
@@ -39,7 +37,7 @@ from .loop import Loop, Runner, plainly
 from .moves import HMCMoves, Mover, Moves, Tuning
 from .progress import Stages
 from .schedule import Optimized, Schedule, equal_barriers, fixed_betas
-from .start import Start, Wanted
+from .start import Start, Wanted, check_whole
 from .weights import effective_sample_size, local_barrier
 
 _METHOD = "thermodynamic integration"

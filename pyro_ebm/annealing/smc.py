@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from pyro_ebm.mcmc.api.arguments import check_whole
 from pyro_ebm.mcmc.checkpoint import restored
 from pyro_ebm.shards import Surroundings, seed_of
 
@@ -34,7 +33,7 @@ from .moves import HMCMoves, Moves
 from .progress import Stages
 from .schedule import InverseTemperatures, Linear, Optimized, equal_barriers, fixed_betas
 from .shards import PARTICLES, IslandsShard, islands_shard, sent, shares, side_by_side
-from .start import Start, Wanted
+from .start import Start, Wanted, check_whole
 from .weights import beta_ahead
 
 _CHAIN_LENGTH = 8

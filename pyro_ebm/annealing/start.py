@@ -6,6 +6,7 @@ import math
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from pyro_ebm.target import Target
@@ -61,6 +62,18 @@ def check_base(base: Any) -> None:
     """
     if isinstance(base, str) and base != "auto":
         raise ValueError(f'expected base to be "auto" or an object, got the string {base!r}.')
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Refuse what is no whole number, or too small a one.
+
+    :raises ValueError: such a value.
+    """
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise ValueError(
+            f"expected {name} to be a whole number of at least {least}, got {value!r}."
+        )
 
 
 def check_moves(moves: Any) -> None:

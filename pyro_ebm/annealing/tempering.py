@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from pyro_ebm.diagnostics import ess_bulk, split_rhat
-from pyro_ebm.mcmc.api.arguments import check_whole
 
 from .along_path import AlongPath, Common
 from .backwards import Checked
@@ -35,7 +34,7 @@ from .loop import Loop
 from .moves import DiscreteMoves, HMCMoves, Moves, root_of_covariance
 from .progress import Stages
 from .schedule import equal_barriers
-from .start import Start, Wanted
+from .start import Start, Wanted, check_whole
 from .stepping_stones import stepping_stones
 
 _PILOT_PARTICLES = 1024

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyro_ebm.annealing import LogZ
-from pyro_ebm.mcmc.api.arguments import check_whole
+from pyro_ebm.annealing.start import check_whole
 
 from .anneal import ISLAND, Moves
 from .evidence import posterior

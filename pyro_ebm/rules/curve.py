@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from pyro_ebm.annealing.start import check_whole
 from pyro_ebm.energies import Examples, FlatNetwork, Loss, TrainingEnergy, UniformSpins
 from pyro_ebm.energies.training import check_loss, checked_prior
-from pyro_ebm.mcmc.api.arguments import check_whole
 
 from .checks import checked_numbers, numbers_of_examples
 from .dataset import Row, dataset, over_data_sets, over_populations

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pyro_ebm.annealing import HMCMoves
+from pyro_ebm.annealing.start import check_whole
 from pyro_ebm.energies import ExampleLoss, FieldNetwork, Perceptron, PerceptronLoss, ZeroOne
-from pyro_ebm.mcmc.api.arguments import check_whole
 
 from .kernels import hmc_moves, slice_moves
 from .population import Moves, Plan

@@ -19,29 +19,29 @@ SHORT = InverseTemperatures([0.0, 0.5])
 
 WRONG = {
     AIS: [
-        ({"num_particles": 1}, "num_particles must be a whole number of at least 2"),
-        ({"num_particles": True}, "num_particles must be a whole number"),
+        ({"num_particles": 1}, "expected num_particles to be a whole number of at least 2"),
+        ({"num_particles": True}, "expected num_particles to be a whole number"),
         ({"schedule": SHORT}, "rise from 0"),
         ({"schedule": InverseTemperatures("ab")}, "expected inverse temperatures to be numbers"),
         ({"schedule": Optimized(max_temperatures=0)}, "expected max_temperatures"),
         ({"schedule": Optimized(relative_variance=-1.0)}, "expected relative_variance"),
     ],
     SMC: [
-        ({"num_islands": 0}, "num_islands must be"),
-        ({"num_particles": 8}, "num_particles must be a whole number"),
+        ({"num_islands": 0}, "expected num_islands"),
+        ({"num_particles": 8}, "expected num_particles to be a whole number"),
         ({"num_particles": 1001}, "islands x chains x length"),
         ({"resample_below": 1.5}, r"expected resample_below in \[0, 1\]"),
-        ({"waste_free": -3}, "waste_free must be"),
+        ({"waste_free": -3}, "expected waste_free"),
         ({"waste_free": 128}, "islands x chains x length"),
         ({"waste_free": True, "num_islands": 2}, "at least 4 islands"),
         ({"schedule": Adaptive(1.0)}, r"expected conditional_ess in \(0, 1\)"),
         ({"schedule": SHORT}, "rise from 0"),
     ],
     ParallelTempering: [
-        ({"num_ladders": 1}, "num_ladders must be"),
-        ({"num_sweeps": 3}, "num_sweeps must be"),
-        ({"num_rounds": 0}, "num_rounds must be"),
-        ({"num_temperatures": True}, "num_temperatures must be"),
+        ({"num_ladders": 1}, "expected num_ladders"),
+        ({"num_sweeps": 3}, "expected num_sweeps"),
+        ({"num_rounds": 0}, "expected num_rounds"),
+        ({"num_temperatures": True}, "expected num_temperatures"),
     ],
     ThermodynamicIntegration: [
         ({"num_particles": 1}, "at least 2, got 1"),

@@ -397,5 +397,5 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_bad_input_is_refused(name: str):
-    with pytest.raises((TypeError, ValueError), match=r"expected|alone|must be"):
+    with pytest.raises((TypeError, ValueError), match=r"expected|alone"):
         REFUSED[name]()

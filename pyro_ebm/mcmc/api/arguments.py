@@ -1,4 +1,4 @@
-"""Arguments that can be judged by themselves, of MCMC and of what stands above it."""
+"""Arguments of MCMC that can be judged by themselves."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 
 def check_whole(name: str, value: Any, least: int) -> None:
     """Refuse what is no whole number of at least ``least``.
 
     :raises ValueError: naming the argument.
     """
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value}.")
 
 
 def check_share(name: str, value: Any) -> None:
