@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pyro_ebm.c_compiler import NoLibrary
 from pyro_ebm.energies import Energy
 from pyro_ebm.mcmc.api import HMC, Gibbs, Langevin
 from pyro_ebm.mcmc.api.auto_kernel import auto_kernel
@@ -28,7 +29,6 @@ from pyro_ebm.mcmc.couplings import binary_pairs
 from pyro_ebm.mcmc.discrete import discrete_settings
 from pyro_ebm.mcmc.kernel import Kernel, Noise, Settings
 from pyro_ebm.mcmc.metric import DiagonalMetric
-from pyro_ebm.mcmc.native.library import NoLibrary
 from pyro_ebm.mcmc.transitions import Moved, one_transition
 from pyro_ebm.target import Target
 from pyro_ebm.target.discrete import DiscreteProgram, is_discrete

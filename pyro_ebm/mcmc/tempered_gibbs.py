@@ -17,8 +17,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_ebm.c_compiler import NoLibrary
+
 from .couplings import BinaryPairs
-from .native.library import NoLibrary, library
+from .native.library import library
 from .native_gibbs import BLOCK, Sweep, called, neighbours_of
 
 

@@ -8,8 +8,9 @@ import platform
 
 import torch
 
+from pyro_ebm.c_compiler import NoLibrary, compiler
 from pyro_ebm.cache import cache_folder
-from pyro_ebm.mcmc.native.library import NoLibrary, compiler, library
+from pyro_ebm.mcmc.native.library import library
 
 _PACKAGES = ("torch", "pyro-ppl", "arviz", "arviz-stats", "numpy", "scipy")
 _EXTRAS = ("matplotlib", "h5netcdf", "zuko", "scikit-learn", "distributed", "cloudpickle", "zarr")

@@ -57,10 +57,11 @@ def _differing(made: Callable, graph: GraphModule, example: Sequence[Tensor]) ->
     """How many results at the example are not those of the recording, but for rounding."""
     with torch.no_grad():
         pairs = zip(made(*example), graph.forward(*example), strict=True)
-        return sum(not _close(found, right) for found, right in pairs)
+        return sum(not close(found, right) for found, right in pairs)
 
 
-def _close(found: Tensor, right: Tensor) -> bool:
+def close(found: Tensor, right: Tensor) -> bool:
+    """Whether a result is another but for rounding."""
     if found.dtype != right.dtype or found.shape != right.shape:
         return False
     if not right.is_floating_point():

@@ -31,6 +31,8 @@ from .arguments import check_arguments
 from .conditionals import Conditionals
 from .device import on_its_device
 from .discrete import DiscreteProgram, is_discrete
+from .in_c.density import DensityInC
+from .in_c.expressions import NotInC
 from .initial import discrete_positions, init_positions
 from .layout import Site, origin
 from .program import ModelProgram, Program, Terms
@@ -48,6 +50,7 @@ from .vectorize import (
     probe,
     tensors_of,
     traced,
+    value_and_gradient,
     vectorized,
 )
 
@@ -310,6 +313,21 @@ class Target:
         if self.num_states is None:
             raise TypeError("expected a discrete target, got one with continuous coordinates.")
         return self._batched(positions, side)
+
+    @cached_property
+    def in_c(self) -> DensityInC | None:
+        """The log density and its gradient as C code, None where they cannot be written so."""
+        if not self.vectorized or self.num_states is not None or self.sampled:
+            return None
+        position = torch.zeros(self.dim, dtype=self.dtype, device=self.device)
+        try:
+            return DensityInC(lambda z: value_and_gradient(self.log_density, z, NO_SIDE), position)
+        except NotInC:
+            return None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process writes its own code.
+        return {name: value for name, value in self.__dict__.items() if name != "in_c"}
 
     @cached_property
     def recorded(self) -> RecordedDensity:

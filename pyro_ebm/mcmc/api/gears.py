@@ -2,8 +2,9 @@
 
 Three gears. *Traced*: the step and the gradient as recorded, which starts at once. *Native*: the
 gradient as recorded, the bookkeeping of NUTS in C, compiled in seconds once for a machine.
-*Compiled*: the gradient compiled too, in half a minute once for a model and its shapes. What is
-compiled is kept on disk, and costs a later process next to nothing.
+*Compiled*: the gradient compiled too, once for a model and its shapes: written in C and compiled in
+a second or so, or, where an operation of it is not known there, by torch's own compiler in half a
+minute. What is compiled is kept on disk, and costs a later process next to nothing.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from pyro_ebm.c_compiler import NoLibrary
 from pyro_ebm.target import Target
 from pyro_ebm.target.vectorize import in_pieces, traced
 
 from ..kernel import Kernel
-from ..native.library import NoLibrary
 from ..run import Problem
 from .mixed import mixed_kernel
 
-# Seconds that compilation takes, and those that it saves a step and a step and number: orders of
-# magnitude, measured once, so that the choice depends on the run alone.
-_COMPILATION, _A_STEP, _A_NUMBER = 25.0, 3e-4, 2e-9
+# Seconds that compilation takes, in C and by torch, and those that it saves a step and a step and
+# number: orders of magnitude, measured once, so that the choice depends on the run alone.
+_IN_C, _BY_TORCH, _A_STEP, _A_NUMBER = 0.5, 25.0, 3e-4, 2e-9
 _STEPS_A_TRANSITION = 8
 
 
@@ -166,8 +167,12 @@ def _chosen(
         # Who cannot compile C cannot compile what else there is, either.
         _tell(str(error))
         return "traced", None
-    if not over_states and (wanted is True or _is_worth_it(target, num_chains, transitions)):
-        return "compiled", native
+    if not over_states:
+        in_c = native is not None and target.in_c is not None
+        if wanted is True or _saved(target, num_chains, transitions) > (
+            _IN_C if in_c else _BY_TORCH
+        ):
+            return "compiled", native
     return "traced" if native is None else "native", native
 
 
@@ -233,7 +238,11 @@ def _compiled(sampler: Sampler, native: Kernel | None, target: Target, starts: C
     made: list[Any] = []
 
     def density_at(positions: Tensor) -> Callable:
-        made.append(compiled(target.log_density_and_gradient, positions))
+        if target.in_c is None:
+            made.append(compiled(target.log_density_and_gradient, positions))
+        else:
+            in_c = target.in_c.at(positions, target.log_density_and_gradient)
+            made.append(in_c or target.recorded.at(positions))
         return made[-1]
 
     density = starts.in_batches(density_at)
@@ -246,9 +255,10 @@ def _as_it_is(function: Callable, *_: Any) -> Callable:
     return function
 
 
-def _is_worth_it(target: Target, chains: int, transitions: int) -> bool:
+def _saved(target: Target, chains: int, transitions: int) -> float:
+    """Seconds that compiled code saves in a run."""
     a_step = _A_STEP + _A_NUMBER * target.numbers_per_run * chains
-    return _STEPS_A_TRANSITION * transitions * a_step > _COMPILATION
+    return _STEPS_A_TRANSITION * transitions * a_step
 
 
 @functools.cache
