@@ -24,7 +24,7 @@ COLUMNS = (
     f"{PYRO} jit",
 )
 GEARS: Mapping[str, bool | str] = {"traced": False, "compiled": True, "auto": "auto"}
-USUAL_GEARS = ("auto", "compiled")
+USUAL_GEARS = ("auto",)
 # By number of chains the transitions of warm-up and the draws of every chain.
 _OURS = {16: (200, 500), 64: (100, 200), 256: (100, 100), 1024: (100, 100)}
 _NUTPIE = {4: (400, 1500), 16: (300, 500), 64: (300, 250)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +12,10 @@ from .arrays import Array
 from .building import Build, reshaped
 from .call import Call
 from .expressions import NotInC, literal
+
+# Products of a chain's own matrices that take more multiplications are torch's: measured, a net of
+# 64 units on 1,000 rows takes twice the time here, one of 32 on 200 two thirds.
+_LARGE = 2**20
 
 
 def linear(build: Build, call: Call, example: Any) -> Any:
@@ -72,6 +77,8 @@ def _product(build: Build, left: Array, right: Array, example: Tensor) -> Array:
     if len(right.shape) == 1:
         right = _with_axis(right, 1)
     shape = (*left.shape[:-1], right.shape[-1])
+    if left.per_chain and right.per_chain and math.prod(shape) * left.shape[-1] > _LARGE:
+        raise NotInC("large products of matrices, which torch does faster")
     result = build.result(example.dtype, shape, left, right)
     found = build.block(result, [left, right], lambda: blocks.product(result, left, right))
     return reshaped(found, example)
