@@ -26,7 +26,7 @@ from .mixed import mixed_kernel
 
 # Seconds that compilation takes, in C and by torch, and those that it saves a step and a step and
 # number: orders of magnitude, measured once, so that the choice depends on the run alone.
-_IN_C, _BY_TORCH, _A_STEP, _A_NUMBER = 0.5, 25.0, 3e-4, 2e-9
+_IN_C, _BY_TORCH, _A_STEP, _A_NUMBER = 0.2, 25.0, 3e-4, 2e-9
 _STEPS_A_TRANSITION = 8
 
 
