@@ -1,14 +1,11 @@
 """Many short runs of pyro_ebm on one target, each with its own seed, start and warm-up.
 
-The step is recorded once and serves all seeds, as a recording holds for every run of its shapes;
-otherwise each is what :class:`pyro_ebm.MCMC` runs. Handed over are the means and the effective
+The density is compiled once and serves all seeds; otherwise each is what :class:`pyro_ebm.MCMC`
+runs. Handed over are the means and the effective
 sample sizes, [seed, 2, parameter].
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -18,20 +15,8 @@ from benchmarks.statistics import joined
 from benchmarks.targets import arranged
 from benchmarks.worker import Stopwatch, hand_over, options
 from pyro_ebm.diagnostics import ess_mean
-from pyro_ebm.mcmc.run import Plan, Problem, run_chains
-from pyro_ebm.target.vectorize import traced
-
-
-def recorded_once() -> Callable[..., Callable]:
-    """Record a function for the shapes of its first example, and use that recording ever after."""
-    recordings: list[Callable] = []
-
-    def record(function: Callable, *example: Any) -> Callable:
-        if not recordings:
-            recordings.append(traced(function, *example))
-        return recordings[0]
-
-    return record
+from pyro_ebm.mcmc.api.gears import Chains, gear_of
+from pyro_ebm.mcmc.run import Plan, run_chains
 
 
 def main() -> None:
@@ -42,14 +27,14 @@ def main() -> None:
     model, args, kwargs = sampled(name)
     kernel = ebm.NUTS(model)
     target = kernel.target(args, kwargs, None)
-    problem = Problem(target.log_density_and_gradient, recorded_once())
+    transitions = given["warmup"], given["num_draws"]
     plan = Plan(given["num_draws"], kernel.warmup(target, given["warmup"]))
-    pure = kernel.kernel()
-    rows = []
+    rows, gear = [], None
     for seed in range(*given["seeds"]):
         generator = torch.Generator().manual_seed(seed)
         start = target.initial_positions(chains, strategy=kernel.init_strategy, generator=generator)
-        result = run_chains(problem, pure, start, plan, generator=generator)
+        gear = gear or gear_of(kernel, target, Chains(start), sum(transitions))
+        result = run_chains(gear.problem, gear.kernel, start, plan, generator=generator)
         if result.error is not None:
             raise result.error
         sites = target.constrain(result.draws.positions.permute(2, 0, 1))
