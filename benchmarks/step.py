@@ -47,7 +47,11 @@ def measure(target: Target, chains: int, *, num_samples: int, compile_graph: boo
     """
     generator = torch.Generator().manual_seed(0)
     start = target.initial_positions(chains, generator=generator)
-    density = traced(target.log_density_and_gradient, start, compile_graph=compile_graph)
+    density = None
+    if compile_graph and target.in_c is not None:
+        density = target.in_c.at(start, target.log_density_and_gradient)
+    if density is None:
+        density = traced(target.log_density_and_gradient, start, compile_graph=compile_graph)
     problem, kernel = Problem(density, lambda function, *_: function), native_nuts(start.dtype)
     warm = run_chains(problem, kernel, start, Plan(1, Warmup(_WARMUP)), generator=generator)
     if warm.error is not None or warm.state is None:
