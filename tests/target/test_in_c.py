@@ -107,6 +107,20 @@ def test_long_sums_lose_no_digits():
     assert abs(float(found[0]) / float(right) - 1.0) < 3e-7
 
 
+def test_large_arrays_are_made_for_fewer_chains_at_a_time(monkeypatch):
+    density = written(lambda z: (z.exp().sum() * z.flip(0).cumsum(0)).sum(), 6)
+    reference = vectorized(lambda z, _: (z.exp().sum() * z.flip(0).cumsum(0)).sum())
+    positions = torch.randn(6, 40, dtype=torch.float64)
+    memory = []
+    for most in (2**28, 2**10):
+        monkeypatch.setattr("pyro_ebm.target.in_c.density._MOST_MEMORY", most)
+        made = density.at(positions, reference)
+        assert made is not None
+        assert_same(made(positions), reference(positions), torch.float64)
+        memory.append(sum(part.numel() for part in made._memory))
+    assert memory[1] < memory[0] / 2
+
+
 def test_data_changed_in_place_are_seen():
     data = torch.ones(5, dtype=torch.float64)
     density = compiled(lambda z: (data * z).sum(), 5)

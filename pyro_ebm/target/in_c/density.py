@@ -28,6 +28,8 @@ from .writing import source
 # A block of chains fills two of the widest vectors of today.
 _BLOCK_BYTES = 128
 _LEAST_LANES = 4
+# Bytes for what a block of chains has on its way, where fewer chains can do with them.
+_MOST_MEMORY = 2**28
 # Positions at which results are compared with torch's.
 _COMPARED = 32
 
@@ -66,6 +68,8 @@ class DensityInC:
         lanes = _LEAST_LANES
         while lanes < positions.shape[1] and lanes * positions.dtype.itemsize < _BLOCK_BYTES:
             lanes *= 2
+        while lanes > _LEAST_LANES and source(self._program, lanes)[1] > _MOST_MEMORY:
+            lanes //= 2
         made, some = CompiledDensity(self._program, lanes), positions[:, :_COMPARED]
         pairs = zip(made(some), reference(some), strict=True)
         if all(close(found, right) for found, right in pairs):
