@@ -209,9 +209,9 @@ class ModelProgram:
             handlers.enter_context(self._factor_events)
             handlers.enter_context(substitute)
             if self.first_enum_dim is not None:
-                handlers.enter_context(
-                    ParallelEnumeration(self.first_enum_dim, sampled=self.sampled)
-                )
+                # A factor would take a dimension that a given value does not have for its event's.
+                held = {*self.sampled, *values}
+                handlers.enter_context(ParallelEnumeration(self.first_enum_dim, held=held))
             trace = poutine.trace(self.model).get_trace(*self.args, **self.kwargs)
         return substitute, trace
 
