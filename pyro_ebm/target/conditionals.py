@@ -1,6 +1,7 @@
 """The sampled discrete sites of a model: the distribution of every unit given all the rest.
 
-A log density is a sum of entries: one number for every element of every site's log probability.
+A log density is a sum of entries: one number for every element of every site's log probability,
+and of its log |Jacobian|, which a discrete site changes where it sets a support.
 Which units an entry depends on is known from the model's structure (:mod:`.structure`). Units
 that share no entry are independent given all others, and make up a block. A whole block is put into
 state k at once; what an entry then is belongs to the one unit of the block it depends on:
@@ -22,6 +23,7 @@ from torch import Tensor
 from pyro_ebm.energies import blocks_of
 
 from .program import ModelProgram
+from .side import NO_SIDE
 from .structure import Structure, structure_of
 from .vectorize import RecordedDensity
 
@@ -127,8 +129,7 @@ class Conditionals:
 
     def _whole(self, positions: Tensor) -> Tensor:
         def single(position: Tensor) -> Tensor:
-            entries = self._program.entries(position).values()
-            return torch.cat([entry.double().reshape(-1) for entry in entries]).sum()
+            return self._program.run(position, NO_SIDE).log_density
 
         with torch.no_grad():
             if self._vectorized:

@@ -25,15 +25,15 @@ from torch import Tensor
 class ParallelEnumeration(EnumMessenger):
     """Pyro's parallel enumeration, with a stand-in for ``value.data``, which vmap forbids.
 
-    :param sampled: sites that are not enumerated.
+    :param held: sites that are not enumerated: they are sampled, or their values are given.
     """
 
-    def __init__(self, first_available_dim: int, *, sampled: Container[str] = ()) -> None:
+    def __init__(self, first_available_dim: int, *, held: Container[str] = ()) -> None:
         super().__init__(first_available_dim)
-        self.sampled = sampled
+        self.held = held
 
     def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] in self.sampled:
+        if msg["name"] in self.held:
             msg["infer"] = {**msg["infer"], "enumerate": None}
         super()._pyro_sample(msg)
 

@@ -56,7 +56,10 @@ class Site(NamedTuple):
     def value_of(self, part: Tensor) -> Tensor:
         """The value of a site with states, of their numbers [*unconstrained shape]."""
         assert self.states is not None
-        return self.states[part.long().clamp(0, len(self.states) - 1)]
+        numbers = part.long().clamp(0, len(self.states) - 1)
+        # A number of no dimension as an index would become one of Python's, which vmap refuses.
+        chosen = self.states.index_select(0, numbers.reshape(-1))
+        return chosen.reshape(part.shape + self.states.shape[1:])
 
     def numbers_of(self, value: Tensor) -> Tensor:
         """The numbers of states [*batch, size] of values [*batch, *shape] of a site with states.

@@ -17,6 +17,8 @@ from pyro.distributions import ImproperUniform, MaskedDistribution
 from torch import Tensor
 from torch.distributions import Independent
 
+from pyro_ebm.shapes import joint_shape
+
 from .layout import Site
 
 # Positions at which masked elements are looked at.
@@ -111,7 +113,8 @@ def counts(node: Mapping[str, Any]) -> Tensor:
 def counted_points(node: Mapping[str, Any]) -> Tensor:
     """Which points [*batch] of a site enter the density with any of their elements."""
     fn, _, depth = _unwrapped(node)
-    whole = counts(node).expand(fn.batch_shape)
+    whole = counts(node)
+    whole = whole.expand(joint_shape(whole.shape, fn.batch_shape))
     return whole.flatten(whole.dim() - depth).any(-1) if depth else whole
 
 

@@ -38,6 +38,9 @@ from .substitute import HoldDiscrete, Substitute
 # Enumerated sites are laid out so far to the left that no event of a user's can reach them.
 ROOM_FOR_EVENTS = 8
 
+# Before the name of a site in the names of its entries that are log |Jacobian|.
+LOG_DET = "log |Jacobian| of "
+
 
 # Gives the unconstrained value of a site, as Pyro's messengers see it, with its transform beside.
 Choose = Callable[[dict[str, Any]], Tensor]
@@ -206,9 +209,9 @@ class ModelProgram:
             handlers.enter_context(self._factor_events)
             handlers.enter_context(substitute)
             if self.first_enum_dim is not None:
-                handlers.enter_context(
-                    ParallelEnumeration(self.first_enum_dim, sampled=self.sampled)
-                )
+                # A factor would take a dimension that a given value does not have for its event's.
+                held = {*self.sampled, *values}
+                handlers.enter_context(ParallelEnumeration(self.first_enum_dim, held=held))
             trace = poutine.trace(self.model).get_trace(*self.args, **self.kwargs)
         return substitute, trace
 
@@ -222,7 +225,8 @@ class ModelProgram:
     def _terms(
         self, substitute: Substitute, trace: poutine.Trace, side: Side, position: Tensor
     ) -> Terms:
-        log_det = sum(substitute.log_det, start=position.new_zeros(()))
+        parts = (each.sum() for each in substitute.log_det.values())
+        log_det = sum(parts, start=position.new_zeros(()))
         terms = Terms(torch.zeros(()), {}, {}, {}, {}, {}, log_det)
         nodes: dict[str, Any] = dict(trace.nodes)
         for name, node in nodes.items():
@@ -256,10 +260,12 @@ class ModelProgram:
         return name not in self.determined or name in self._weighing
 
     def entries(self, position: Tensor) -> dict[str, Tensor]:
-        """By site the numbers whose sum is the log density but for log |Jacobian|, as single as
-        they come: elements of vectors of independent numbers too.
+        """By site the numbers whose sum is the log density, as single as they come: elements of
+        vectors of independent numbers too.
 
-        Where sites are summed out there is one number for all.
+        The log |Jacobian| of a site stands under :data:`LOG_DET` and its name: it is no constant
+        where the support depends on a discrete site. Where sites are summed out there is one
+        number for all.
         """
         return self.entries_of(split(self.sites, position), NO_SIDE)
 
@@ -269,12 +275,22 @@ class ModelProgram:
         with pyro.validation_enabled(False):
             if self.marginalised:
                 like = joined(parts.values())
-                return {"": self._terms(substitute, trace, side, like).log_joint}
-            return {
+                return {"": self._terms(substitute, trace, side, like).log_density}
+            log_det = {LOG_DET + name: value for name, value in substitute.log_det.items()}
+            return log_det | {
                 name: self.single(name, node)
                 for name, node in cast(Mapping[str, Any], trace.nodes).items()
                 if node["type"] == "sample" and not is_subsample(node) and self.has_density(name)
             }
+
+    def entry_parents(self) -> dict[str, frozenset[str]]:
+        """By name of entries the latent and discrete sites that they depend on."""
+
+        def run(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            states = {name: values[name] for name in self.first_states}
+            return self.entries_of(values, Side(values=states))
+
+        return dependencies(run, {**self._first_parts, **self.first_states})
 
     def single(self, name: str, node: Any) -> Tensor:
         """The numbers that a sample site adds, see :meth:`entries`."""
@@ -301,7 +317,7 @@ class ModelProgram:
         substitute, trace = self.execute(split(self.sites, position), NO_SIDE)
         with pyro.validation_enabled(False):
             log_density = self._terms(substitute, trace, NO_SIDE, position).log_density
-        log_det = dict(zip(substitute.laid_out, substitute.log_det, strict=True))
+        log_det = {name: value.sum() for name, value in substitute.log_det.items()}
         return Glimpse(log_density, log_det, cast(Mapping[str, Any], trace.nodes))
 
     def random_states(self, num_points: int, generator: torch.Generator, like: Tensor) -> Tensor:

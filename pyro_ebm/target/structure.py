@@ -22,7 +22,7 @@ from torch import Tensor
 from pyro_ebm.energies import Energy
 
 from .layout import PlateFrame, Site, split, vectorised_plates
-from .program import ModelProgram
+from .program import LOG_DET, ModelProgram
 from .side import Side
 from .spread import SpreadNaN
 
@@ -110,7 +110,8 @@ def structure_of(program: ModelProgram, *, like: Tensor) -> Structure:
     for name, shape in shapes.items():
         for site in sites:
             if site.name in behind[name]:
-                e, u = _pairs(site, nodes[name], shape, seen, name)
+                node = nodes[name.removeprefix(LOG_DET)]
+                e, u = _pairs(site, node, shape, seen, name)
                 entries.append(e + offset)
                 units.append(u + offsets[site.name])
         offset += shape.numel()
@@ -130,11 +131,9 @@ def _dim(program: ModelProgram) -> int:
 def _behind(program: ModelProgram, names: list[str]) -> dict[str, frozenset[str]]:
     """By site the latent sites that its entries depend on; all where that cannot be seen."""
     try:
-        with pyro.validation_enabled(False):
-            found = program.dependencies(names, lambda node: program.log_factor(node["name"], node))
+        return program.entry_parents()
     except Exception:  # vmap raises whatever the model's operations raise
         return dict.fromkeys(names, frozenset(site.name for site in program.sites))
-    return found
 
 
 def _own_changes(

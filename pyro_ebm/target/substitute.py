@@ -49,7 +49,7 @@ class Substitute(Messenger):
         self.enumerating = enumerating
         self.laid_out: dict[str, Site] = {}
         self.chosen: dict[str, Tensor] = {}
-        self.log_det: list[Tensor] = []
+        self.log_det: dict[str, Tensor] = {}
 
     def _pyro_sample(self, msg: Any) -> None:
         name = msg["name"]
@@ -76,7 +76,7 @@ class Substitute(Messenger):
                 f"has shape {tuple(value.shape)} where {tuple(self.laid_out[name].shape)} is the "
                 "site's own. Write the site on a fixed support, scaled where it is used."
             )
-        self.log_det.append(transform.log_abs_det_jacobian(unconstrained, value).sum())
+        self.log_det[name] = transform.log_abs_det_jacobian(unconstrained, value)
         msg["value"] = value
         msg["done"] = True
 

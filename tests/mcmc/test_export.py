@@ -388,6 +388,74 @@ def test_energies_have_a_group_and_their_sites_no_log_likelihood():
     assert "pull" not in data["log_prior"]
 
 
+def test_a_factor_beside_summed_out_sites_has_its_energy_at_their_draws():
+    def model(y):
+        a = pyro.sample("a", dist.Bernoulli(0.5))
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        nu = pyro.sample("nu", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        ebm.energy_factor("alone", lambda m: 0.3 * m**4, mu)
+        ebm.energy_factor("joint", lambda a, m, n: a * m + n.sum(), a, mu, nu)
+        with pyro.plate("n", len(y)):
+            b = pyro.sample("b", dist.Bernoulli(0.5))
+            v = pyro.sample("v", dist.Normal(mu, 1.0))
+            ebm.energy_factor("each", lambda v, b: v.square() * (1 + b), v, b)
+            pyro.sample("y", dist.Normal(mu + a, 0.5), obs=y)
+
+    data = to_arviz(made_up(Target.from_model(model, DATA)))
+    x, energies = data["posterior"], data["energies"]
+    closely(energies["alone"], 0.3 * x["mu"].values ** 4)
+    closely(energies["joint"], x["a"].values * x["mu"].values + x["nu"].values.sum(-1))
+    closely(energies["each"], x["v"].values ** 2 * (1 + x["b"].values))
+
+
+def two_states(y):
+    a = pyro.sample("a", dist.Bernoulli(0.3))
+    b = pyro.sample("b", dist.Bernoulli(0.2 + 0.5 * a))
+    mu = pyro.sample("mu", dist.Normal(2.0 * b, 1.0))
+    pyro.sample("y", dist.Normal(mu + a, 0.5), obs=y)
+
+
+@pytest.mark.parametrize("sampled", ["", "a", "b", "ab"])
+def test_scalar_sites_are_exported_sampled_or_summed_out(sampled):
+    discrete = dict.fromkeys(sampled, "sample")
+    target = Target.freeze(two_states, (torch.tensor(0.5),), {}, discrete=discrete)
+    assert target.sampled == tuple(sampled)
+    positions = torch.zeros(2, 2000, target.dim)
+    data = to_arviz(made_up(target, positions))
+    for name in sampled:
+        assert (data["posterior"][name] == 0).all()
+    weights = {
+        (a, b): (0.7, 0.3)[a]
+        * abs(1 - b - (0.2, 0.7)[a])
+        * stats.norm(2 * b, 1).pdf(0.0)
+        * stats.norm(a, 0.5).pdf(0.5)
+        for a in (0, 1)
+        for b in (0, 1)
+        if ("a" not in sampled or a == 0) and ("b" not in sampled or b == 0)
+    }
+    drawn = np.stack([data["posterior"][name].values.ravel() for name in ("a", "b")], 1)
+    for path, weight in weights.items():
+        p = weight / sum(weights.values())
+        share = (drawn == path).all(1).mean()
+        assert abs(share - p) <= 4 * np.sqrt(p * (1 - p) / len(drawn)), (path, share, p)
+
+
+def test_data_outside_of_a_plate_have_their_own_shape():
+    def model(y):
+        mu = pyro.sample("mu", dist.Normal(0.0, 3.0))
+        pyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+        with poutine.mask(mask=torch.tensor([True, False, True, True, True])):
+            pyro.sample("w", dist.Normal(mu, 1.0), obs=y)
+
+    record = made_up(Target.from_model(model, DATA))
+    data = to_arviz(record, posterior_predictive=True)
+    closely(data["observed_data"]["y"], DATA)
+    mu = data["posterior"]["mu"].values[..., None]
+    closely(data["log_likelihood"]["y"], stats.norm(mu, 1.0).logpdf(DATA))
+    assert data["log_likelihood"]["w"].shape == (2, 3, 4)
+    assert data["posterior_predictive"]["y"].shape == (2, 3, 5)
+
+
 def test_the_prior_of_a_model_with_factors_comes_with_a_warning():
     def model():
         x = pyro.sample("x", dist.Normal(0.0, 1.0))

@@ -77,6 +77,22 @@ def test_indicators_coupled_across_a_plate_agree_with_enumeration():
         assert_agree(pair, np.array(both))
 
 
+def uniform_as_wide_as_a_state(y: Tensor):
+    k = pyro.sample("k", dist.Categorical(torch.tensor([0.5, 0.3, 0.2])))
+    u = pyro.sample("u", dist.Uniform(0.0, 1.0 + k))
+    pyro.sample("y", dist.Normal(u, 0.3), obs=y)
+
+
+def test_a_state_that_sets_a_support_has_its_posterior():
+    width, standard = np.arange(1.0, 4.0), dist.Normal(0.0, 1.0)
+    inside = [standard.cdf(torch.tensor([(w - 0.9) / 0.3, -0.9 / 0.3])) for w in width]
+    right = np.array([0.5, 0.3, 0.2]) / width * [float(high - low) for high, low in inside]
+    kernel = ebm.NUTS(uniform_as_wide_as_a_state, discrete={"k": "sample"})
+    mcmc = run(kernel, torch.tensor(0.9), draws=300, chains=32, warmup=60)
+    k = mcmc.get_samples(group_by_chain=True)["k"].numpy()
+    assert_agree((k[..., None] == np.arange(3)), right / right.sum())
+
+
 def mixture(x: Tensor):
     p = pyro.sample("p", dist.Beta(2.0, 2.0))
     loc = pyro.sample("loc", dist.Normal(torch.tensor([-1.5, 1.5]), 1.0).to_event(1))

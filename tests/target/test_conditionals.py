@@ -161,6 +161,19 @@ def labels():
         pyro.sample("y", dist.Normal(mu[s.long()], 1.0), obs=torch.tensor([[1.0, 0.0], [2.0, 1.0]]))
 
 
+def supports_in_a_plate():
+    with pyro.plate("n", 3):
+        z = pyro.sample("z", dist.Bernoulli(0.3))
+        u = pyro.sample("u", dist.Uniform(-z, 1.0 + 9.0 * z))
+        pyro.sample("y", dist.Normal(u, 1.0), obs=torch.ones(3))
+
+
+def support_of_a_vector():
+    k = pyro.sample("k", dist.Categorical(torch.tensor([0.5, 0.3, 0.2])))
+    upper = (1.0 + k) * torch.ones(4)
+    pyro.sample("u", dist.Uniform(torch.zeros(4), upper).to_event(1))
+
+
 # Models by name, with what is asked to be sampled and how many blocks there are.
 CASES: dict[str, tuple[Callable, dict[str, str], int]] = {
     "mixture": (mixture, {"z": "sample"}, 1),
@@ -180,6 +193,8 @@ CASES: dict[str, tuple[Callable, dict[str, str], int]] = {
     "gated outside of plates": (gated_outside_of_plates, {"t": "sample"}, 3),
     "picked outside of plates": (picked_outside_of_plates, {"t": "sample"}, 5),
     "labels": (labels, {}, 4),
+    "supports in a plate": (supports_in_a_plate, {"z": "sample"}, 1),
+    "support of a vector": (support_of_a_vector, {"k": "sample"}, 1),
     "discrete alone": (discrete_alone, {}, 3),
 }
 

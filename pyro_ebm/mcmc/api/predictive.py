@@ -129,7 +129,17 @@ class _Forward(Messenger):
                 )
             msg["value"], msg["done"] = value, True
         elif msg["is_observed"]:
+            if not msg["cond_indep_stack"]:
+                msg["fn"] = _as_long_as_data(msg["fn"], torch.as_tensor(msg["value"]))
             msg["is_observed"], msg["value"], msg["done"] = False, None, False
+
+
+def _as_long_as_data(fn: Any, value: Tensor) -> Any:
+    """A distribution outside of plates with the batch of its data, if that is larger."""
+    batch = value.shape[: value.dim() - fn.event_dim]
+    own = (1,) * (len(batch) - len(fn.batch_shape)) + tuple(fn.batch_shape)
+    fits = len(own) == len(batch) and all(o in (1, b) for o, b in zip(own, batch, strict=True))
+    return fn.expand(batch) if fits and own != tuple(batch) else fn
 
 
 def _cauchy(like: Tensor, median: float = 0.0, sigma: float = 1.0) -> Tensor:

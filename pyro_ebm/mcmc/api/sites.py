@@ -10,6 +10,7 @@ from pyro.distributions import ImproperUniform
 from pyro.poutine.util import site_is_factor, site_is_subsample
 from torch import Tensor
 
+from pyro_ebm.shapes import joint_shape
 from pyro_ebm.target.discrete import DiscreteProgram
 from pyro_ebm.target.layout import PlateFrame, vectorised_plates
 from pyro_ebm.target.masked import counted_points, counts, is_masked
@@ -64,8 +65,13 @@ def _facts(program: ModelProgram, name: str, node: Any) -> Facts:
     if program.marginalised:
         # Enumerated axes lie left of all plates, and what lies in none is not allowed beside them.
         batch = batch[len(batch) - max((-plate.dim for plate in plates), default=0) :]
+    kind = _kind(program, name, node)
+    if kind == "observed":
+        # As in Pyro, data outside of a plate may have more dimensions than their distribution.
+        value = torch.as_tensor(node["value"])
+        batch = joint_shape(batch, value.shape[: value.dim() - fn.event_dim])
     facts = Facts(
-        kind=_kind(program, name, node),
+        kind=kind,
         batch=batch,
         event=fn.event_shape,
         plates=plates,
@@ -87,7 +93,10 @@ def _counted(program: ModelProgram, name: str, node: Any, batch: torch.Size) -> 
         parents = program.dependencies([name], counts)[name]
     except Exception:  # vmap raises whatever the model's operations raise
         return None
-    return None if parents else counted_points(node).reshape((-1, *batch))[0]
+    if parents:
+        return None
+    points = counted_points(node)
+    return points.expand(joint_shape(points.shape, batch)).reshape((-1, *batch))[0]
 
 
 def _kind(program: ModelProgram, name: str, node: Any) -> str:
