@@ -16,8 +16,8 @@ _CHAINS, _FEWEST_CHAINS, _WARMUP = 64, 8, 150
 _ACCEPTANCE = 0.9
 # Draws of a chain beyond which more would seldom help.
 _MOST_DRAWS = 3200
-# Numbers of one evaluation beyond which more chains cost in proportion.
-_NUMBERS = 2**24
+# Numbers that an evaluation of all chains makes beyond which more chains cost in proportion.
+_NUMBERS = 2**26
 
 
 def sample(
@@ -59,7 +59,7 @@ def sample(
     chains = num_chains
     if chains is None:
         chains = _CHAINS
-        while chains > _FEWEST_CHAINS and chains * target.numbers_per_run > _NUMBERS:
+        while chains > _FEWEST_CHAINS and chains * target.numbers_in_memory > _NUMBERS:
             chains //= 2
     mcmc = MCMC(
         NUTS(target, target_accept_prob=_ACCEPTANCE)

@@ -196,9 +196,10 @@ class StoredGroup:
 
 def constrain_in_pieces(target: Target, coordinates: Tensor | None) -> Constrain:
     """The map from stored coordinates to sites, always evaluated for as many positions at once."""
-    numbers = _NUMBERS // max(1, target.numbers_per_run)
-    # No vector instruction is then left with fewer numbers than it takes.
-    size = max(64, min(_LARGEST_PIECE, numbers) // 64 * 64)
+    size = max(1, min(_LARGEST_PIECE, _NUMBERS // target.numbers_in_memory))
+    if size >= 64:
+        # No vector instruction is then left with fewer numbers than it takes.
+        size = size // 64 * 64
 
     def constrain(stored: Tensor) -> dict[str, Tensor]:
         pieces = [whole(piece) for piece in stored.to(target.device).split(size)]
