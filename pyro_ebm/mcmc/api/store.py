@@ -140,14 +140,17 @@ class RunStore:
         layout, about = contents.layout, contents.run.about
         constrain = constrain_in_pieces(target, options.coordinates)
         like = torch.empty((), dtype=target.dtype, device=target.device)
+        new = self._saved is None
 
         def draws(group: StoredGroup, rows: int, name: str) -> StoredDraws:
             before = _counts_in(contents, name)
             group.check(int(before.max()))
+            if not new:
+                # What a kill or a disk has damaged of that by which others read the arrays.
+                group.sync(min(rows, int(before.min())))
             kept = torch.from_numpy(before).to(target.device)
             return StoredDraws(rows, layout.coordinates, like, group, kept)
 
-        new = self._saved is None
         kind: dict[str, Any] = {"constrain": constrain, "create": new}
         self._groups = [StoredGroup(path, layout, derived=contents.derived(), **kind)]
         self.draws = draws(self._groups[0], num_samples, "kept")

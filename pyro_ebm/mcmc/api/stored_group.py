@@ -90,14 +90,16 @@ class StoredGroup:
         self.derived = np.zeros(chains, dtype=np.int64) if derived is None else derived
         rows = max(1, layout.warmup_rows if prefix else layout.rows)
 
+        if constrain is not None or create:
+            # Anew also where they are: they may be damaged, and nothing else is said in them.
+            for group in ("unconstrained", "sample_stats", *(["posterior"] * bool(layout.sites))):
+                write_metadata(path / f"{prefix}{group}", {"node_type": "group"})
+
         def array(
             group: str, name: str, shape: Sequence[int], dtype: str, axes: Sequence[str]
         ) -> ZarrArray:
-            folder = path / f"{prefix}{group}"
-            if create and not folder.exists():
-                write_metadata(folder, {"node_type": "group"})
             return ZarrArray(
-                folder / _file_name(name),
+                path / f"{prefix}{group}" / _file_name(name),
                 (chains, *shape),
                 np.dtype(dtype),
                 axes=("chain", *axes),
