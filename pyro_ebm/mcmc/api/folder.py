@@ -44,10 +44,10 @@ def check_free(path: Path, resume: str) -> None:
     :raises FileExistsError: something is there already.
     """
     if path.exists():
-        raise FileExistsError(
-            f"store={str(path)!r} exists already. Go on with the run in it by {resume}, or give a "
-            "new name."
-        )
+        # Every run has one that says what it is.
+        holds = any(path.glob("*.npz"))
+        way = f"Go on with the run in it by {resume}, or give" if holds else "It holds no run: give"
+        raise FileExistsError(f"store={str(path)!r} exists already. {way} a new name.")
 
 
 @contextlib.contextmanager

@@ -51,7 +51,7 @@ from .sharded import (
     tell_of_shards,
 )
 from .starts import Starts, given_starts, initial_starts, one_chain_of, starts_after, validate
-from .stopping import UntilESS
+from .stopping import UntilESS, check_stop
 from .store import RESUME, Contents, RunStore, StoreOptions, read_contents
 
 
@@ -145,6 +145,7 @@ class MCMC:
                 "Give initial_params or warmup_from, not both: both say where to start."
             )
         check_seconds("checkpoint_seconds", checkpoint_seconds)
+        check_stop(stop)
         if stop is not None and (store is not None or sites or save_params):
             raise ValueError(
                 "stop= looks at all coordinates in memory: leave out store= and sites=."

@@ -9,7 +9,7 @@ from .auto_kernel import auto_kernel
 from .diagnosis import diagnose, findings
 from .kernels import NUTS
 from .mcmc import MCMC
-from .stopping import UntilESS
+from .stopping import UntilESS, check_stop
 
 _CHAINS, _FEWEST_CHAINS, _WARMUP = 64, 8, 150
 # Nobody has looked at the model: some more gradients are spent against divergences.
@@ -52,8 +52,7 @@ def sample(
         UserWarning: what the diagnosis finds wrong with the draws, an end at `max_samples` before
             they were worth enough among it.
     """
-    if stop is not None and not isinstance(stop, UntilESS):
-        raise TypeError(f"expected stop to be UntilESS(...), got {stop!r}.")
+    check_stop(stop)
     rule = UntilESS() if stop is None else stop
     target = auto_kernel(model).target(args, kwargs, None)
     chains = num_chains
