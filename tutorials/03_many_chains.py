@@ -10,6 +10,7 @@
 # questions can be asked of them.
 
 # %%
+import tempfile
 import time
 from pathlib import Path
 
@@ -128,7 +129,9 @@ print(enough.posterior.attrs["diagnosis"])
 # ## Stop, and go on
 #
 # A run of hours is kept on disk. Here it is interrupted in the middle, as Ctrl-C does it; what all
-# chains have drawn by then can be read, and the run goes on as if nothing had been.
+# chains have drawn by then can be read, and the run goes on as if nothing had been. No run is ever
+# written over another, so that these two, which nobody needs afterwards, go to a new folder that
+# the system clears away some day.
 
 
 # %%
@@ -137,13 +140,14 @@ def interrupt(kernel, samples, stage, step):
         raise KeyboardInterrupt
 
 
+runs = Path(tempfile.mkdtemp())
 pyro.set_rng_seed(4)
-whole = run(32, 100, store=pictures / "whole.zarr")
+whole = run(32, 100, store=runs / "whole.zarr")
 pyro.set_rng_seed(4)
-run(32, 100, store=pictures / "stopped.zarr", hook_fn=interrupt)
-print(ebm.from_store(pictures / "stopped.zarr").posterior.sizes)
+run(32, 100, store=runs / "stopped.zarr", hook_fn=interrupt)
+print(ebm.from_store(runs / "stopped.zarr").posterior.sizes)
 
-resumed = ebm.MCMC.resume(pictures / "stopped.zarr", ebm.NUTS(schools))
+resumed = ebm.MCMC.resume(runs / "stopped.zarr", ebm.NUTS(schools))
 resumed.run(error, gain)
 same = torch.equal(resumed.get_samples()["spread"], whole.get_samples()["spread"])
 print(f"the same draws, one for one: {same}")

@@ -196,7 +196,7 @@ def _log_weights(
     target: Target, proposal: Base, positions: Tensor, log_density: Tensor | None
 ) -> Tensor:
     """log p - log q [n] in float64 at positions [dim, n]."""
-    size = max(1, _NUMBERS // target.numbers_per_run)
+    size = max(1, _NUMBERS // target.numbers_in_memory)
     found = []
     for start in range(0, positions.shape[1], size):
         part = positions[:, start : start + size].contiguous()

@@ -39,7 +39,7 @@ def draw_discrete(
         return {}
     batch = positions.shape[:-1]
     flat = target.to_unconstrained(positions.reshape(-1, target.dim))
-    chunk = max(1, _NUMBERS // target.numbers_per_run)
+    chunk = max(1, _NUMBERS // target.numbers_in_memory)
     parts = [_draw_rows(target, program, rows, generator) for rows in flat.split(chunk)]
     return {
         name: torch.cat([part[name] for part in parts]).reshape(batch + parts[0][name].shape[1:])

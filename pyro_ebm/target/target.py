@@ -35,6 +35,7 @@ from .in_c.density import DensityInC
 from .in_c.expressions import NotInC
 from .initial import discrete_positions, init_positions
 from .layout import Site, origin
+from .memory import counted
 from .program import ModelProgram, Program, Terms
 from .side import NO_SIDE, Side
 from .simple_programs import EnergyProgram, PotentialProgram
@@ -54,7 +55,7 @@ from .vectorize import (
     vectorized,
 )
 
-# Numbers held at once when draws are mapped back to sites.
+# Numbers held at once by evaluations that are not the steps of chains.
 _EVALUATE_NUMBERS = 2**24
 _PROBE_SEED = 20
 
@@ -68,6 +69,8 @@ class Target:
     are not. ``why_sampled`` says of discrete sites of a model that are sampled why they are; their
     coordinates, numbers of states, come behind all others. The target of a discrete energy has
     indices of states for its positions, and changes in place of a gradient (:mod:`.discrete`).
+    ``numbers_per_run`` are the numbers that one evaluation gives, by which its time is reckoned;
+    ``numbers_in_memory`` those that it makes on the way as well (:mod:`.memory`).
     """
 
     def __init__(self, program: Program) -> None:
@@ -82,11 +85,12 @@ class Target:
                 "evaluated exactly."
             )
         with torch.no_grad():
-            terms = program.run(origin(self.sites), Side())
+            terms, made = counted(lambda here: program.run(here, Side()), origin(self.sites))
         log_density = terms.log_density
         self.numbers_per_run = sum(torch.as_tensor(t).numel() for t in pytree.tree_leaves(terms))
         if isinstance(program, DiscreteProgram):
             self.numbers_per_run += self.dim * program.num_states
+        self.numbers_in_memory = self.numbers_per_run + made
         # At least that of every site: the log density has met them all.
         self.dtype, self.device = log_density.dtype, log_density.device
         self.why_not_vectorized = self._probe()
@@ -508,7 +512,7 @@ class Target:
             if isinstance(self.program, DiscreteProgram):
                 terms = self.program.terms(flat, rebuild(leaves))
             elif self.vectorized:
-                chunk = max(1, _EVALUATE_NUMBERS // self.numbers_per_run)
+                chunk = max(1, _EVALUATE_NUMBERS // self.numbers_in_memory)
                 terms = torch.func.vmap(single, chunk_size=chunk)(flat, *leaves)
             else:
                 runs = [single(*row) for row in zip(flat, *leaves, strict=True)]
@@ -532,7 +536,7 @@ class Target:
             return discrete_positions(self.program, num_points, generator=generator, side=side)
         return init_positions(
             self.program,
-            self._in_pieces,
+            self.in_pieces,
             num_points,
             strategy=strategy,
             generator=generator,
@@ -544,9 +548,10 @@ class Target:
     def _like(self) -> Tensor:
         return torch.empty((), dtype=self.dtype, device=self.device)
 
-    def _in_pieces(self, positions: Tensor, side: Side = NO_SIDE) -> tuple[Tensor, Tensor]:
-        """The log density and gradient of as many positions at a time as memory has room for."""
-        size = max(1, _EVALUATE_NUMBERS // self.numbers_per_run)
+    def in_pieces(self, positions: Tensor, side: Side = NO_SIDE) -> tuple[Tensor, Tensor]:
+        """Log density and gradient, or changes, of as many positions at a time as memory has room
+        for."""
+        size = max(1, _EVALUATE_NUMBERS // self.numbers_in_memory)
         if positions.shape[1] <= size or side is not NO_SIDE:
             return self._batched(positions, side)
         return in_pieces(self._batched, positions, size)

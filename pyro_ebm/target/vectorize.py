@@ -334,5 +334,9 @@ def probe(
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
-    tolerance = 1e3 * torch.finfo(a.dtype).eps
+    # A number written in a model is of torch's default dtype, and so are the terms of a site that
+    # has no other parameters, also where the data are float64. Sums over such terms run in another
+    # order under vmap, which the coarser of the two dtypes rounds.
+    rounding = max(torch.finfo(dtype).eps for dtype in (a.dtype, torch.get_default_dtype()))
+    tolerance = 1e3 * rounding
     return torch.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)

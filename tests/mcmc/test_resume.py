@@ -1,6 +1,7 @@
 """A run that was stopped, by whatever, goes on as if nothing had happened, draw for draw."""
 
 import errno
+import json
 import os
 import random
 import shutil
@@ -19,10 +20,13 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+import xarray as xr
 
 import pyro_ebm as ebm
 from pyro_ebm.mcmc import checkpoint
 from pyro_ebm.mcmc.api.identity import density_differs, digest, values_differ
+from pyro_ebm.mcmc.api.store import read_contents
+from pyro_ebm.mcmc.api.stored_group import StoredGroup
 from pyro_ebm.mcmc.api.zarr_array import ZarrArray
 from tests.disk import Killed, events
 
@@ -156,6 +160,75 @@ def test_every_kernel_goes_on_after_interrupts(kernel: str, tmp_path: Path):
     with pytest.warns(UserWarning, match="Interrupted"):
         again.run(SIGMA, Y)
     assert_is_part_of(resumed(path, kernel=make()), begun(20, make()), 20)
+
+
+ROUNDED = {"rtol": 1e-3, "atol": 1e-3}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["zarr.json", "posterior/zarr.json", "posterior/mu/zarr.json", "warmup_posterior/zarr.json"],
+)
+def test_metadata_that_are_cut_off_are_written_anew(name: str, tmp_path: Path):
+    """They follow from what the run knows of itself."""
+    path = tmp_path / "run.zarr"
+    begun(5, store=path, save_warmup=True)
+    whole = (path / name).read_text()
+    (path / name).write_text(whole[: len(whole) // 2])
+    resumed(path, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = xr.open_zarr(path, group="posterior", consolidated=False)
+    assert np.array_equal(found["mu"], ebm.from_store(path).posterior["mu"].values.T)
+    assert json.loads((path / name).read_text())["zarr_format"] == 3
+
+
+@pytest.mark.parametrize("stage", ["warmup", "sample"])
+def test_an_interrupt_names_the_folder_that_goes_on(stage: str, tmp_path: Path):
+    path = tmp_path / "run.zarr"
+    with pytest.warns(UserWarning, match=rf"Interrupted.* {path}.*MCMC\.resume"):
+        begun(20, store=path, hook_fn=interrupting(stage, 2))
+
+
+def test_a_run_goes_on_in_smaller_batches_and_is_watched(tmp_path: Path):
+    path, seen = tmp_path / "run.zarr", []
+    expected = begun(12)
+    with pytest.warns(UserWarning, match="Interrupted"):
+        begun(12, store=path, hook_fn=interrupting("warmup", 2))
+
+    def hook(kernel: Any, samples: torch.Tensor, stage: str, i: int) -> None:
+        seen.append(stage)
+
+    options = {"hook_fn": hook, "checkpoint_seconds": 0.0, "disable_progbar": True}
+    mcmc = ebm.MCMC.resume(path, ebm.NUTS(model), chain_batch_size=2, **options)
+    mcmc.run(SIGMA, Y)
+    assert "sample" in seen
+    assert mcmc.checkpoint_seconds == 0.0
+    assert mcmc.record.attrs["chain_batch_size"] == 2
+    torch.testing.assert_close(mcmc.record.positions, expected.record.positions, **ROUNDED)
+
+
+def test_a_number_of_draws_that_is_none_is_refused_before_the_run(tmp_path: Path):
+    with pytest.raises((ValueError, TypeError), match="num_samples"):
+        ebm.MCMC.resume(tmp_path, ebm.NUTS(model), num_samples=0)
+
+
+def test_draws_count_before_their_sites_are_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Sites may need more memory than there is, and then nothing is caught any more."""
+    path = tmp_path / "run.zarr"
+    expected = begun(12)
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StoredGroup, "_write_sites", killed)
+        with pytest.raises(Killed):
+            begun(12, store=path)
+    assert read_contents(path).num_draws == 12
+    assert torch.equal(resumed(path).record.positions, expected.record.positions)
 
 
 def test_thinned_draws_of_some_sites_and_many_chains_go_on(tmp_path: Path):

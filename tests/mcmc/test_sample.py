@@ -9,6 +9,7 @@ import torch
 
 import pyro_ebm as ebm
 from pyro_ebm.energies import DoubleWell
+from pyro_ebm.mcmc.api.stopping import check_stop
 from tests.models import load
 
 
@@ -90,5 +91,14 @@ def test_a_number_of_draws_that_is_none_is_refused(ess):
 def test_what_does_not_go_together_is_refused(tmp_path):
     with pytest.raises(ValueError, match="leave out store= and sites="):
         ebm.MCMC(ebm.NUTS(normal), 10, stop=ebm.UntilESS(), store=tmp_path / "run")
+    for stop in (1000, ebm.UntilESS):
+        with pytest.raises(TypeError, match=r"stop to be UntilESS"):
+            check_stop(stop)
     with pytest.raises(TypeError, match=r"stop to be UntilESS"):
         ebm.sample(normal, 1.0, stop=1000)
+
+
+@pytest.mark.parametrize("ess", [True, "a", None])
+def test_what_is_no_number_is_no_ess(ess):
+    with pytest.raises(TypeError):
+        ebm.UntilESS(ess)

@@ -1,6 +1,8 @@
 """Draws on disk are those in memory, at any pace of the chains, and are read without the model."""
 
+import errno
 import itertools
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -100,6 +102,48 @@ def test_an_array_of_rows_in_any_order_is_a_zarr_array(
     opened = zarr.open_array(tmp_path / "x", mode="r")
     assert np.array_equal(opened[:], values[:-3])
     assert opened.metadata.dimension_names == ("draw", "chain", "of")
+
+
+def filled_array(folder: Path, values: np.ndarray) -> ZarrArray:
+    rows, chains = values.shape
+    axes = {"axes": ("chain",), "rows": rows}
+    array = ZarrArray(folder, (chains,), values.dtype, create=True, **axes)
+    row, chain = (part.ravel() for part in np.indices((rows, chains)))
+    array.write(row, chain, values.ravel())
+    return array
+
+
+def test_a_file_that_a_kill_left_longer_is_closed_off_anew(tmp_path: Path):
+    """Readers of Zarr find the index at the end of the file."""
+    import zarr
+
+    values = np.random.default_rng(0).normal(size=(20, 3))
+    filled_array(tmp_path / "x", values).sync(20)
+    with (tmp_path / "x" / "c" / "0" / "0").open("ab") as file:
+        file.write(bytes(5 * file.tell() + 7))
+    opened = ZarrArray(tmp_path / "x", (3,), values.dtype, axes=("chain",), rows=20, create=False)
+    opened.sync(20)
+    assert np.array_equal(opened.read(20), values)
+    assert np.array_equal(zarr.open_array(tmp_path / "x", mode="r")[:], values)
+
+
+def test_a_full_disk_that_keeps_what_it_had_room_for_changes_no_array(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import zarr
+
+    values = np.random.default_rng(0).normal(size=(20, 3))
+    array = filled_array(tmp_path / "x", values)
+
+    def full(descriptor: int, offset: int, length: int) -> None:
+        os.truncate(descriptor, offset + length // 2)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space"):
+        array.write(np.array([30]), np.array([0]), np.array([1.0]))
+    array.sync(20)
+    assert np.array_equal(zarr.open_array(tmp_path / "x", mode="r")[:], values)
 
 
 @pytest.fixture(scope="module")
@@ -343,6 +387,20 @@ def test_a_store_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir("elsewhere")
     again.run()
     assert ebm.from_store(tmp_path / "run.zarr").posterior.sizes["draw"] == 8
+
+
+def test_the_folder_of_a_store_is_judged_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="file is a file"):
+        ebm.MCMC(ebm.NUTS(model), 5, store=tmp_path / "file" / "x")
+    for name in ("file", "empty"):
+        with pytest.raises(FileExistsError, match="holds no run: give a new name"):
+            ebm.MCMC(ebm.NUTS(model), 5, store=tmp_path / name).run(SIGMA, Y)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert ebm.MCMC(ebm.NUTS(model), 5, store="~/x.zarr").store == tmp_path / "x.zarr"
 
 
 def test_a_folder_without_a_run_is_no_store(tmp_path: Path):

@@ -56,6 +56,23 @@ def test_a_model_runs_in_its_own_dtype(make: Callable, dtype: torch.dtype, defau
     assert value.dtype == target.dtype == dtype
 
 
+def test_data_in_double_precision_under_priors_in_single_are_vectorised():
+    """Eight schools whose sum of float32 priors runs in another order under vmap."""
+    y = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0]).double()
+    sigma = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0]).double()
+
+    def schools() -> None:
+        mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+        tau = pyro.sample("tau", dist.HalfCauchy(5.0))
+        with pyro.plate("school", 8):
+            theta = pyro.sample("theta", dist.Normal(mu, tau))
+            pyro.sample("y", dist.Normal(theta, sigma), obs=y)
+
+    target = Target.from_model(schools)
+    assert target.dtype == DOUBLE
+    assert target.vectorized, target.why_not_vectorized
+
+
 @pytest.mark.parametrize("dtype", [SINGLE, DOUBLE])
 def test_a_bare_energy_runs_in_its_own_dtype(dtype: torch.dtype):
     target = Target.from_energy(nn.Linear(3, 1).to(dtype), event_shape=(3,))

@@ -13,7 +13,7 @@ def check_whole(name: str, value: Any, least: int) -> None:
     :raises ValueError: naming the argument.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value}.")
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
 
 
 def check_share(name: str, value: Any) -> None:
@@ -38,13 +38,18 @@ def check_seconds(name: str, value: Any) -> None:
 
 
 def folder_of(name: str, value: Any) -> Path:
-    """The absolute path of a folder, which stays the same when the working directory changes.
+    """The absolute path of a folder, which stays the same when the working directory changes; ``~``
+    is the home of the user.
 
     :raises TypeError: it is no path.
-    :raises ValueError: it is empty.
+    :raises ValueError: it is empty, or below a file.
     """
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"{name} must be the path of a folder, got {value!r}.")
     if not os.fspath(value):
         raise ValueError(f'{name} must be the path of a folder ("run.zarr"), got an empty one.')
-    return Path(value).absolute()
+    path = Path(value).expanduser().absolute()
+    above = next(parent for parent in path.parents if parent.exists())
+    if not above.is_dir():
+        raise ValueError(f"{name}={str(path)!r} cannot be a folder: {above} is a file.")
+    return path

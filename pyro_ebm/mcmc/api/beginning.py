@@ -155,8 +155,10 @@ def closed(result: Result, store: RunStore) -> Result:
             else ""
         )
         result.error.add_note(
-            f"What was drawn is in {store.path}{but}: from_store() reads it, and "
-            "MCMC.resume(path, kernel) goes on with the run."
+            f"What was drawn is in {store.path}{but}: from_store() reads it, and {RESUME} goes on "
+            "with the run."
+            if drawn
+            else f"The run is in {store.path}: {RESUME} goes on with it."
         )
     return result
 

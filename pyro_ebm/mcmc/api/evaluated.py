@@ -53,7 +53,7 @@ def evaluated(
     # Draw after draw, as they lie on disk.
     stored = positions.transpose(0, 1).reshape(draws * chains, -1)
     columns: tuple[dict[str, _Column], ...] = ({}, {}, {}, {})
-    for piece in stored.split(max(1, _NUMBERS // target.numbers_per_run)):
+    for piece in stored.split(max(1, _NUMBERS // target.numbers_in_memory)):
         rows = target.complete(piece, record.coordinates)
         found = _evaluate(record, rows, facts, log_likelihood=log_likelihood)
         for group, values in zip(columns, found, strict=True):

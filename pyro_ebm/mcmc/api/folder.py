@@ -44,10 +44,10 @@ def check_free(path: Path, resume: str) -> None:
     :raises FileExistsError: something is there already.
     """
     if path.exists():
-        raise FileExistsError(
-            f"store={str(path)!r} exists already. Go on with the run in it by {resume}, or give a "
-            "new name."
-        )
+        # Every run has one that says what it is.
+        holds = any(path.glob("*.npz"))
+        way = f"Go on with the run in it by {resume}, or give" if holds else "It holds no run: give"
+        raise FileExistsError(f"store={str(path)!r} exists already. {way} a new name.")
 
 
 @contextlib.contextmanager
@@ -73,7 +73,7 @@ def probes(target: Target, start: Tensor, sites: Collection[str]) -> dict[str, n
     """Log densities, gradients and values of sites at a few of the starts [dim, chains]."""
     chosen = torch.linspace(0, start.shape[1] - 1, min(start.shape[1], _PROBES)).long()
     points = start[:, chosen.to(start.device)].contiguous()
-    found = (points, *target.recorded(points))
+    found = (points, *target.in_pieces(points))
     values = {_PROBED + n: v for n, v in target.constrain(points.T).items() if n in sites}
     named = {**dict(zip(_PROBE, found, strict=True)), **values}
     return {name: value.cpu().numpy() for name, value in named.items()}
@@ -100,7 +100,7 @@ def check_same(path: Path, run: Saved, target: Target, now: Identity) -> None:
         points, old, old_gradient = (
             torch.from_numpy(run.arrays[name]).to(target.device) for name in _PROBE
         )
-        seen = density_differs((old, old_gradient), target.recorded(points))
+        seen = density_differs((old, old_gradient), target.in_pieces(points))
         found = [] if seen is None else [seen]
         known = {
             name.removeprefix(_PROBED): torch.from_numpy(value).to(target.device)

@@ -51,7 +51,7 @@ from .sharded import (
     tell_of_shards,
 )
 from .starts import Starts, given_starts, initial_starts, one_chain_of, starts_after, validate
-from .stopping import UntilESS
+from .stopping import UntilESS, check_stop
 from .store import RESUME, Contents, RunStore, StoreOptions, read_contents
 
 
@@ -145,6 +145,7 @@ class MCMC:
                 "Give initial_params or warmup_from, not both: both say where to start."
             )
         check_seconds("checkpoint_seconds", checkpoint_seconds)
+        check_stop(stop)
         if stop is not None and (store is not None or sites or save_params):
             raise ValueError(
                 "stop= looks at all coordinates in memory: leave out store= and sites=."
@@ -184,11 +185,18 @@ class MCMC:
         *,
         num_samples: int | None = None,
         executor: Executor | None = None,
+        disable_progbar: bool = False,
+        hook_fn: Callable | None = None,
+        checkpoint_seconds: float | int | None = None,
+        chain_batch_size: int | None = None,
     ) -> MCMC:
         """Go on with a run that was killed, interrupted, failed, or has finished.
 
         ``MCMC.resume("run.zarr", NUTS(model)).run(*args)`` makes the draws that the run would have
-        made, one for one. Other arguments are those that the run was begun with.
+        made, one for one. Other arguments are those that the run was begun with, but for four that
+        are the class's and change no draw: ``disable_progbar``, ``hook_fn``, ``checkpoint_seconds``
+        and ``chain_batch_size``, by which a run that has met the end of the memory goes on, with
+        draws that may differ by rounding. The last two are as before unless given.
 
         :param path: the ``store=`` of the run.
         :param kernel: the kernel, on the model, that the run was begun with.
@@ -201,15 +209,22 @@ class MCMC:
         """
         folder = folder_of("path", path)
         check_executor(executor)
+        if num_samples is not None:
+            check_whole("num_samples", num_samples, 1)
+        new: dict[str, Any] = {"disable_progbar": disable_progbar, "hook_fn": hook_fn}
+        if checkpoint_seconds is not None:
+            new["checkpoint_seconds"] = checkpoint_seconds
+        if chain_batch_size is not None:
+            new["chain_batch_size"] = chain_batch_size
         if is_sharded(folder):
-            known = resumed_options(folder, num_samples)
+            known = {**resumed_options(folder, num_samples), **new}
             mcmc = cls(kernel, store=folder, executor=executor or SerialExecutor(), **known)
             mcmc._resumes = True
             return mcmc
         if executor is not None:
             raise ValueError(f"{folder} is a run in one piece: resume it without executor=.")
         options, wanted = options_of(folder, read_contents(folder), num_samples)
-        mcmc = cls(kernel, wanted, store=folder, **options._asdict())
+        mcmc = cls(kernel, wanted, store=folder, **{**options._asdict(), **new})
         mcmc._resumes, mcmc._wanted = True, num_samples
         return mcmc
 

@@ -24,14 +24,17 @@ def outcome(result: Result, seconds: float) -> dict[str, Any]:
 def tell(result: Result, num_samples: int) -> None:
     """Warn of an interrupt, and raise what else ended a run early."""
     if isinstance(result.error, KeyboardInterrupt):
-        kept = result.draws.complete
-        warnings.warn(
-            f"Interrupted: {kept} of {num_samples} draws of every chain are kept, and "
-            "marked as partial."
-            if kept
-            else "Interrupted before the first draw of every chain: nothing is kept.",
-            stacklevel=3,
-        )
+        kept, notes = result.draws.complete, getattr(result.error, "__notes__", [])
+        told = "Interrupted before the first draw of every chain" + ("." if notes else "")
+        if kept:
+            told = (
+                f"Interrupted: {kept} of {num_samples} draws of every chain are kept, and marked "
+                "as partial."
+            )
+        elif not notes:
+            told += ": nothing is kept."
+        # Of a run on disk they name its folder.
+        warnings.warn(" ".join([told, *notes]), stacklevel=3)
     elif result.error is not None:
         raise result.error
     else:

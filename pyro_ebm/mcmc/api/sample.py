@@ -9,15 +9,15 @@ from .auto_kernel import auto_kernel
 from .diagnosis import diagnose, findings
 from .kernels import NUTS
 from .mcmc import MCMC
-from .stopping import UntilESS
+from .stopping import UntilESS, check_stop
 
 _CHAINS, _FEWEST_CHAINS, _WARMUP = 64, 8, 150
 # Nobody has looked at the model: some more gradients are spent against divergences.
 _ACCEPTANCE = 0.9
 # Draws of a chain beyond which more would seldom help.
 _MOST_DRAWS = 3200
-# Numbers of one evaluation beyond which more chains cost in proportion.
-_NUMBERS = 2**24
+# Numbers that an evaluation of all chains makes beyond which more chains cost in proportion.
+_NUMBERS = 2**26
 
 
 def sample(
@@ -52,14 +52,13 @@ def sample(
         UserWarning: what the diagnosis finds wrong with the draws, an end at `max_samples` before
             they were worth enough among it.
     """
-    if stop is not None and not isinstance(stop, UntilESS):
-        raise TypeError(f"expected stop to be UntilESS(...), got {stop!r}.")
+    check_stop(stop)
     rule = UntilESS() if stop is None else stop
     target = auto_kernel(model).target(args, kwargs, None)
     chains = num_chains
     if chains is None:
         chains = _CHAINS
-        while chains > _FEWEST_CHAINS and chains * target.numbers_per_run > _NUMBERS:
+        while chains > _FEWEST_CHAINS and chains * target.numbers_in_memory > _NUMBERS:
             chains //= 2
     mcmc = MCMC(
         NUTS(target, target_accept_prob=_ACCEPTANCE)

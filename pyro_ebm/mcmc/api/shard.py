@@ -81,10 +81,9 @@ def _new_or_left(shard: Shard) -> Any:
     folder = shard.folder
     if folder is not None and folder.exists():
         if has_begun(folder):
-            wanted = shard.options["num_samples"]
-            mcmc = shard.mcmc.resume(folder, shard.kernel, num_samples=wanted)
-            mcmc.disable_progbar = True
-            return mcmc
+            names = ("num_samples", "checkpoint_seconds", "chain_batch_size")
+            asked = {name: shard.options[name] for name in names}
+            return shard.mcmc.resume(folder, shard.kernel, disable_progbar=True, **asked)
         # The worker was killed before there was anything to go on from.
         with alone(folder):
             shutil.rmtree(folder)

@@ -68,7 +68,7 @@ def brought_near(target: Target, points: Tensor) -> Tensor:
     """
 
     def energy(positions: Tensor) -> tuple[Tensor, Tensor]:
-        value, gradient = target.log_density_and_gradient(positions)
+        value, gradient = target.in_pieces(positions)
         # States have no gradient, and stay.
         return -value, -gradient
 
@@ -155,7 +155,7 @@ def validate(target: Target, position: Tensor) -> None:
 
 def _check(target: Target, start: Tensor, whose: str) -> None:
     """A chain goes nowhere from a start [dim, chains] without a finite density and gradient."""
-    value, gradient = target.recorded(start)
+    value, gradient = target.in_pieces(start)
     good = value.isfinite()
     if target.num_states is None:
         good = good & gradient.isfinite().all(0)

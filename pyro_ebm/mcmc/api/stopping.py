@@ -10,6 +10,8 @@ chains.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -39,12 +41,15 @@ class UntilESS:
     functions.
 
     :param ess: effective draws of the worst coordinate, in the bulk and in the tails.
+    :raises TypeError: no number.
     :raises ValueError: not a positive number.
     """
 
     ess: float | int = 1000.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.ess, Real) or isinstance(self.ess, bool):
+            raise TypeError(f"expected ess to be a number of draws, got {self.ess!r}.")
         if not 0.0 < self.ess < float("inf"):
             raise ValueError(f"expected ess to be a positive number of draws, got {self.ess!r}.")
 
@@ -82,3 +87,12 @@ def _agree(draws: np.ndarray, superchain_ids: Tensor | None) -> bool:
     size = int(np.unique(ids, return_counts=True)[1].min())
     most = rhat_threshold(num_chains=chains, chains_per_superchain=size)
     return bool((nested_rhat(draws, ids) < most).all())
+
+
+def check_stop(stop: Any) -> None:
+    """Refuse what is no rule.
+
+    :raises TypeError: it is neither None nor :class:`UntilESS`.
+    """
+    if stop is not None and not isinstance(stop, UntilESS):
+        raise TypeError(f"expected stop to be UntilESS(...), got {stop!r}.")

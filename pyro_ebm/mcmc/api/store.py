@@ -140,14 +140,17 @@ class RunStore:
         layout, about = contents.layout, contents.run.about
         constrain = constrain_in_pieces(target, options.coordinates)
         like = torch.empty((), dtype=target.dtype, device=target.device)
+        new = self._saved is None
 
         def draws(group: StoredGroup, rows: int, name: str) -> StoredDraws:
             before = _counts_in(contents, name)
             group.check(int(before.max()))
+            if not new:
+                # What a kill or a disk has damaged of that by which others read the arrays.
+                group.sync(min(rows, int(before.min())))
             kept = torch.from_numpy(before).to(target.device)
             return StoredDraws(rows, layout.coordinates, like, group, kept)
 
-        new = self._saved is None
         kind: dict[str, Any] = {"constrain": constrain, "create": new}
         self._groups = [StoredGroup(path, layout, derived=contents.derived(), **kind)]
         self.draws = draws(self._groups[0], num_samples, "kept")
@@ -213,31 +216,39 @@ class RunStore:
         :raises OSError: the disk is full; the checkpoint before is then still there.
         :raises Exception: sites cannot be evaluated; all else is then written.
         """
+        self.draws.flush()
+        if self.warmup_draws is not None:
+            self.warmup_draws.flush()
+        # Sites may need more memory than there is: the draws shall have counted by then.
+        self._write(finished=False)
+        failed = self._derive()
+        if self.warmup_draws is not None:
+            failed = failed or self._derive(warmup=True)
+        self._write(finished=finished and failed is None)
+        self._last = time.monotonic()
+        if failed is not None:
+            raise failed
+
+    def _write(self, *, finished: bool) -> None:
+        """Write the latest state, and how many draws and sites there were then."""
         assert self._latest is not None
         state, kept, warmup_kept = self._latest
         arrays = checkpoint.flatten(state, "state") | {"kept": kept.cpu().numpy()}
-        self.draws.flush()
-        failed = self._derive()
         arrays["derived"] = np.minimum(self._groups[0].derived, arrays["kept"])
         self._groups[0].sync(min(self._planned, int(kept.min())))
         if self.warmup_draws is not None and warmup_kept is not None:
-            self.warmup_draws.flush()
-            failed = failed or self._derive(warmup=True)
             self._groups[1].sync(min(self.warmup_draws.rows, int(warmup_kept.min())))
             arrays["warmup_kept"] = warmup_kept.cpu().numpy()
             arrays["warmup_derived"] = np.minimum(self._groups[1].derived, arrays["warmup_kept"])
         about = {
             "num_samples": self._planned,
-            "finished": finished and failed is None and self._num_samples == self._planned,
+            "finished": finished and self._num_samples == self._planned,
             "sampling_time": self.sampling_time,
             "gradient_steps": state.num_steps,
             "warmup_gradient_steps": state.warmup_num_steps,
         }
         consolidate(self.path)
         checkpoint.write(self.path / _STATE, Saved(arrays, about))
-        self._last = time.monotonic()
-        if failed is not None:
-            raise failed
 
     def _derive(self, *, warmup: bool = False) -> Exception | None:
         """Fill in the sites; what keeps them from being evaluated."""

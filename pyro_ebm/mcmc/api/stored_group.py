@@ -90,14 +90,16 @@ class StoredGroup:
         self.derived = np.zeros(chains, dtype=np.int64) if derived is None else derived
         rows = max(1, layout.warmup_rows if prefix else layout.rows)
 
+        if constrain is not None or create:
+            # Anew also where they are: they may be damaged, and nothing else is said in them.
+            for group in ("unconstrained", "sample_stats", *(["posterior"] * bool(layout.sites))):
+                write_metadata(path / f"{prefix}{group}", {"node_type": "group"})
+
         def array(
             group: str, name: str, shape: Sequence[int], dtype: str, axes: Sequence[str]
         ) -> ZarrArray:
-            folder = path / f"{prefix}{group}"
-            if create and not folder.exists():
-                write_metadata(folder, {"node_type": "group"})
             return ZarrArray(
-                folder / _file_name(name),
+                path / f"{prefix}{group}" / _file_name(name),
                 (chains, *shape),
                 np.dtype(dtype),
                 axes=("chain", *axes),
@@ -196,9 +198,10 @@ class StoredGroup:
 
 def constrain_in_pieces(target: Target, coordinates: Tensor | None) -> Constrain:
     """The map from stored coordinates to sites, always evaluated for as many positions at once."""
-    numbers = _NUMBERS // max(1, target.numbers_per_run)
-    # No vector instruction is then left with fewer numbers than it takes.
-    size = max(64, min(_LARGEST_PIECE, numbers) // 64 * 64)
+    size = max(1, min(_LARGEST_PIECE, _NUMBERS // target.numbers_in_memory))
+    if size >= 64:
+        # No vector instruction is then left with fewer numbers than it takes.
+        size = size // 64 * 64
 
     def constrain(stored: Tensor) -> dict[str, Tensor]:
         pieces = [whole(piece) for piece in stored.to(target.device).split(size)]

@@ -114,6 +114,9 @@ class ZarrArray:
         """Make what is written survive a loss of power, and say that so many rows are complete."""
         if self._changed or not self._described:
             with self._file.open("rb+") as file:
+                if not self._described:
+                    # A kill while it grew may have left anything behind the rows.
+                    self._end(file)
                 os.fsync(file.fileno())
             sync_folder(self._file.parent)
             self._describe(min(rows, self._capacity))
@@ -126,18 +129,32 @@ class ZarrArray:
 
     def _grow(self, capacity: int) -> None:
         before, after = self._capacity * self._row_bytes, capacity * self._row_bytes
-        index = np.arange(capacity // self._chunk, dtype="<u8") * (self._chunk * self._row_bytes)
-        lengths = np.full_like(index, self._chunk * self._row_bytes)
-        entries = np.stack([index, lengths], axis=1).tobytes()
+        index_bytes = capacity // self._chunk * _INDEX_ENTRY
         with self._file.open("rb+") as file:
-            take_room(file, before, after + len(entries) - before)
+            size = file.seek(0, os.SEEK_END)
+            try:
+                take_room(file, before, after + index_bytes - before)
+            except OSError:
+                # Some file systems keep what they had room for; the index has to be the end.
+                file.truncate(size)
+                raise
             # Where the index was there are rows now.
             file.seek(before)
-            file.write(bytes(min(len(entries), after - before)))
-            file.seek(after)
-            file.write(entries)
-        self._capacity = capacity
+            file.write(bytes(min(index_bytes, after - before)))
+            self._capacity = capacity
+            self._end(file)
         self._describe(0)
+
+    def _end(self, file: BinaryIO) -> None:
+        """Let the file end with the index behind the rows that there is room for."""
+        chunk = self._chunk * self._row_bytes
+        index = np.arange(self._capacity // self._chunk, dtype="<u8") * chunk
+        entries = np.stack([index, np.full_like(index, chunk)], axis=1).tobytes()
+        end = self._capacity * self._row_bytes
+        file.seek(end)
+        file.write(entries)
+        file.truncate(end + len(entries))
+        file.flush()
 
     def _describe(self, rows: int) -> None:
         """Write the metadata of an array of so many rows."""
@@ -182,7 +199,10 @@ def write_metadata(folder: Path, contents: Mapping[str, Any]) -> None:
     """Write the ``zarr.json`` of an array or a group, at one stroke."""
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f"{_METADATA}.unfinished"
-    unfinished.write_text(json.dumps({"zarr_format": 3, "attributes": {}, **contents}))
+    with unfinished.open("w") as file:
+        json.dump({"zarr_format": 3, "attributes": {}, **contents}, file)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(unfinished, folder / _METADATA)
 
 
