@@ -298,6 +298,25 @@ def test_a_function_on_spins_is_an_energy_like_any_other():
     close(exact_enumeration(counts).energies, tensor([2.0, 3.0, 4.0]))
 
 
+def test_one_hot_rows_are_listed_as_the_states_that_they_stand_for():
+    # Four sites in a chain, with q states each: Potts spins in other clothes.
+    fields = torch.randn(4, 3, dtype=torch.float64)
+    chain = Potts.lattice((4,), 3, coupling=tensor(0.7), fields=fields, periodic=False)
+
+    def energy(x):
+        return -0.7 * (x[1:] * x[:-1]).sum() - (fields * x).sum()
+
+    rows = as_energy(energy, event_shape=(4, 3), support=constraints.one_hot)
+    wanted, found = (
+        exact_enumeration(chain, tensor([0.5, 2.0])),
+        exact_enumeration(rows, tensor([0.5, 2.0])),
+    )
+    for name in ("log_z", "mean_energy", "energy_variance", "entropy", "marginals", "energies"):
+        close(getattr(found, name), getattr(wanted, name), rtol=1e-6, atol=1e-6)
+    close(found.mean, found.marginals)
+    assert found.covariance.shape == (2, 12, 12)
+
+
 def test_bonds_name_their_parts():
     assert Bonds._fields == ("pairs", "strengths", "fields")
 
