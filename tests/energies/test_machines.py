@@ -3,6 +3,8 @@
 import math
 from functools import partial
 
+import jaxtyping
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -19,6 +21,7 @@ from pyro_ebm.energies import (
     Hopfield,
     Ising,
     LennardJones,
+    MuellerBrown,
     Potts,
     as_energy,
     blocks_of,
@@ -248,6 +251,41 @@ def graph(**settings):
     return ExponentialRandomGraph(4, **settings)
 
 
+def nodes(adjacency):
+    return adjacency.sum(-1)[:, :3]
+
+
+DYADS = torch.ones(4, 6)
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """As users call: what the annotations say is checked in tests alone."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_lattice_takes_whole_numbers_of_numpy():
+    assert Ising.lattice((np.int64(4), 4)).event_shape == (4, 4)
+    assert Ising.lattice(tuple(np.array([4, 3]))).log_normalizer() is not None
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Ising([[0.0, 1.0], [1.0, 0.0]]), "couplings to be a number or a"),
+        (lambda: Ising.lattice(4), "shape to be a sequence of the lengths"),
+        (lambda: Ising.lattice((4, 2.5)), "shape to be a sequence of the lengths"),
+        (lambda: MuellerBrown(lower=[0.0, 0.0]), "lower to be a tensor"),
+        (lambda: MuellerBrown(upper=1.0), "upper to be a tensor"),
+    ],
+)
+def test_arguments_of_another_type_are_named(make, said):
+    with pytest.raises(TypeError, match=said):
+        make()
+
+
 @pytest.mark.parametrize(
     ("make", "error", "said"),
     [
@@ -255,7 +293,10 @@ def graph(**settings):
         (lambda: Ising(torch.ones(3, 3)), ValueError, "zeros on the diagonal"),
         (lambda: Ising(torch.ones(3, 3).triu(1)), ValueError, "to be symmetric, .* couplings.mT"),
         (lambda: BoltzmannMachine(torch.ones(3, 3).triu(1)), ValueError, "weights to be symmetric"),
-        (lambda: Ising(torch.full((2, 2), math.nan)), ValueError, "to be finite"),
+        (lambda: Ising(torch.full((2, 2), math.nan)), ValueError, "couplings to be finite"),
+        (lambda: BoltzmannMachine(torch.full((2, 2), math.nan)), ValueError, "weights to be fin"),
+        (lambda: graph(statistics=[(nodes, 1.0)])(DYADS), ValueError, "statistic nodes .* got"),
+        (lambda: graph(statistics=[(len, 1.0)])(DYADS), TypeError, "statistic len .* int"),
         (lambda: Ising(torch.zeros(3, 3), torch.zeros(2)), ValueError, "fields to broadcast"),
         (lambda: BoltzmannMachine(torch.zeros(3, 3), torch.zeros(2)), ValueError, "biases to"),
         (lambda: Ising.lattice(()), ValueError, "lengths of a lattice"),
