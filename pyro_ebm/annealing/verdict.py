@@ -17,11 +17,20 @@ from torch import Tensor
 
 from .bennett import forward_discrepancy
 from .log_z import Backward
-from .weights import effective_sample_size
+from .weights import effective_sample_size, standard_error
 
 LEAST_ESS, LARGEST_KHAT, LARGEST_SHARE = 100.0, 0.7, 0.1
+# The tail is not judged while the largest weight is so few times their mean. Of a thousand weights
+# with a tail of k-hat 0.7 it would be about a hundred times. Weights within a few means are no
+# rare particles: each has a share of a few in n, and the error of their mean is known. Over a few
+# states they come in clusters, and of these k-hat tells nothing.
+_NO_TAIL = 4.0
 # Standard errors between forwards and backwards, and the largest error with which that says much.
 _APART, _BLUNT = 3.0, 0.5
+# Both ends share most of their error, and nearly all of it where weights are cut off rather than
+# spread: a gap far below the error that is stated would then count. It is no matter for log Z, and
+# may come from rounding or from draws that still move on; its error is at least this part of it.
+_PART = 0.1
 _ROUNDING = 1e-6
 _LEAST_OVERLAP = 0.02
 _FEWEST_DRAWS = 16
@@ -54,7 +63,7 @@ def weight_problems(log_weights: Tensor, khat: float) -> list[str]:
             f"the {n} weights are worth {ess:.0f} equal ones, fewer than {LEAST_ESS:.0f}; "
             "take more particles or more temperatures"
         )
-    if khat > LARGEST_KHAT:
+    if khat > LARGEST_KHAT and share * n > _NO_TAIL:
         found.append(
             f"the weights have a heavy tail (k-hat {khat:.2f}, above {LARGEST_KHAT}): their mean "
             "is carried by rare particles, and its error is not known; take a wider base"
@@ -104,6 +113,7 @@ def backward_problems(log_weights: Tensor, backward: Backward, num_independent: 
             "with draws of the target annealed backwards log Z is only known to "
             f"± {error:.2g}: the check against them is blunt"
         ]
+    error = max(error, _PART * standard_error(log_weights))
     if abs(difference) > _APART * error + _ROUNDING:
         return [
             "with draws of the target annealed backwards log Z comes out "

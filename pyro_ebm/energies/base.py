@@ -42,8 +42,9 @@ class Energy(nn.Module):
 
     A subclass calls `super().__init__(event_shape, support=...)` and writes
     `forward(x, *params)`, which sees exactly one batch axis: x of shape [N, *event], each param of
-    shape [N], and returns [N]. Calling the energy takes any batch shape. The other methods answer
-    None until a subclass knows better.
+    shape [N], and returns [N]. Calling the energy takes any batch shape. The formula is evaluated
+    outside of the support too, where the density is zero: `EnergyDistribution.log_prob` looks. The
+    other methods answer None until a subclass knows better.
 
     Args:
         event_shape: the shape of one configuration.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .checks import values_visible
 from .parameters import hold
-from .supports import as_event_shape
+from .supports import as_sizes
 
 
 class Bonds(NamedTuple):
@@ -65,7 +65,7 @@ class DenseCouplings(nn.Module):
 
     def __init__(self, matrix: Tensor, *, name: str = "couplings") -> None:
         super().__init__()
-        hold(self, {}, matrix=matrix)
+        hold(self, {}, names={"matrix": name}, matrix=matrix)
         shape = tuple(self.matrix.shape)
         if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
             raise ValueError(
@@ -121,7 +121,12 @@ class LatticeCouplings(nn.Module):
         self, shape: Sequence[int], strength: float | Tensor, *, periodic: bool = True
     ) -> None:
         super().__init__()
-        lengths = as_event_shape(shape)
+        lengths = as_sizes(shape)
+        if lengths is None:
+            raise TypeError(
+                "expected shape to be a sequence of the lengths of a lattice, such as (16, 16) or "
+                f"(16,) for a ring, got {shape!r}."
+            )
         if not lengths or 0 in lengths:
             raise ValueError(
                 f"expected the lengths of a lattice, such as (16, 16), got {tuple(lengths)}."

@@ -6,6 +6,7 @@ mean energy U, its variance T^2 C, the entropy S = (U + T log Z)/T, and the mome
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from .base import Energy, as_energy, evaluate_rows
 from .changes import checked_states
 from .checks import as_temperature
 from .parameters import spread_out
+from .states import is_one_hot
 
 MAX_CONFIGURATIONS = 2**22
 MAX_LISTED = 2**12
@@ -32,7 +34,8 @@ class Enumeration(NamedTuple):
         energy_variance: the variance of E, which is T^2 times the heat capacity, [*batch].
         entropy: S in nats, [*batch].
         marginals: the probability of each state of each site, states ascending,
-            [*batch, *event, K].
+            [*batch, *event, K]; of one-hot rows, whose event ends with their states, [*batch,
+            *event].
         mean: the mean of x, [*batch, *event].
         covariance: of the sites of the flattened event, [*batch, n, n].
         observable: the mean of what was asked for beside, [*batch, *shape]; else None.
@@ -85,7 +88,8 @@ def exact_enumeration(
             "log Z with AIS or ThermodynamicIntegration."
         )
     with torch.no_grad():
-        states = checked_states(listed).double()
+        one_hot = is_one_hot(listed.support)
+        states = None if one_hot else checked_states(listed).double()
         chunks = [evaluate_rows(listed, x).double() for x in _chunks(listed, count, chunk_size)]
         energies = torch.cat(chunks)
         _check_energies(listed, energies)
@@ -101,7 +105,9 @@ def exact_enumeration(
             # What is ruled out has no share: nought, where nought times infinity is no number.
             part = torch.where(part.isfinite(), part, 0.0)
             flat = x.double().reshape(len(x), -1)
-            found = (flat.unsqueeze(-1) == states.to(flat.device)).double().flatten(1)
+            found = flat  # one-hot rows say themselves which state each site is in
+            if states is not None:
+                found = (flat.unsqueeze(-1) == states.to(flat.device)).double().flatten(1)
             terms = [weights @ part, weights @ part.square(), weights @ found, weights @ flat]
             terms.append(torch.stack([(row.unsqueeze(-1) * flat).mT @ flat for row in weights]))
             if observable is not None:
@@ -119,7 +125,7 @@ def exact_enumeration(
         mean_energy.reshape(batch),
         (square - mean_energy.square()).clamp(min=0).reshape(batch),
         (mean_energy / levels.squeeze(-1) + log_z).reshape(batch),
-        marginals.reshape(*batch, *event, len(states)),
+        marginals.reshape(*batch, *event, *(() if states is None else states.shape)),
         mean.reshape(batch + event),
         covariance.reshape(*batch, *covariance.shape[-2:]),
         None if seen is None else seen.reshape(batch + seen.shape[1:]),
@@ -151,6 +157,9 @@ def count_configurations(energy: Energy) -> int:
     Raises:
         ValueError: a support that is not discrete and finite.
     """
+    if is_one_hot(energy.support):
+        *sites, states = energy.event_shape
+        return states ** math.prod(sites)
     return len(checked_states(energy)) ** energy.event_shape.numel()
 
 
@@ -167,6 +176,11 @@ def configurations(energy: Energy, index: Int[Tensor, " n"]) -> Float[Tensor, "n
     like = next(
         (t for t in [*energy.parameters(), *energy.buffers()] if t.is_floating_point()), None
     )
+    if is_one_hot(energy.support):
+        *sites, number = energy.event_shape
+        found = digits(index, number, math.prod(sites))
+        rows = torch.eye(number) if like is None else torch.eye(number).to(like)
+        return rows[found.to(rows.device)].reshape(len(index), *energy.event_shape)
     states = checked_states(energy, like)
     found = digits(index, len(states), energy.event_shape.numel())
     return states[found.to(states.device)].reshape(len(index), *energy.event_shape)

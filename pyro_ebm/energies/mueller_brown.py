@@ -39,6 +39,7 @@ class MuellerBrown(Energy):
         upper: the greatest (x, y), a tensor [2].
 
     Raises:
+        TypeError: bounds that are no tensors.
         ValueError: bounds of another shape, or not in order.
     """
 
@@ -54,6 +55,12 @@ class MuellerBrown(Energy):
         super().__init__((2,))
         lower = torch.tensor([-2.25, -1.3]) if lower is None else lower
         upper = torch.tensor([1.75, 3.1]) if upper is None else upper
+        for name, bound in (("lower", lower), ("upper", upper)):
+            if not isinstance(bound, Tensor):
+                raise TypeError(
+                    f"expected {name} to be a tensor [2], got {type(bound).__name__}. "
+                    "Wrap lists in torch.tensor(...)."
+                )
         if lower.shape != (2,) or upper.shape != (2,) or not bool((lower < upper).all()):
             raise ValueError(
                 f"expected lower and upper of shape (2,), lower < upper, got {lower} and {upper}."

@@ -6,8 +6,9 @@ Numbers take the dtype of the tensors beside them, or torch's default; an `nn.Pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +24,19 @@ nonnegative: Condition = ("not negative and finite", lambda value: (value >= 0) 
 finite: Condition = ("finite", torch.isfinite)
 
 
-def hold(module: nn.Module, conditions: dict[str, Condition], **values: object) -> None:
+def hold(
+    module: nn.Module,
+    conditions: dict[str, Condition],
+    *,
+    names: Mapping[str, str] = MappingProxyType({}),
+    **values: object,
+) -> None:
     """Register constants on a module, all of one dtype.
 
     Args:
         module: the energy.
         conditions: what is required of a constant, by name; finite when not listed.
+        names: what a constant is called in an error, where that is another name.
         values: the constants, by name: numbers or tensors.
 
     Raises:
@@ -36,13 +44,14 @@ def hold(module: nn.Module, conditions: dict[str, Condition], **values: object) 
         ValueError: a value breaks its condition (checked when values are visible).
     """
     for name, value in values.items():
+        called = names.get(name, name)
         if not isinstance(value, Tensor | Real) or isinstance(value, bool):
             raise TypeError(
-                f"expected {name} to be a number or a tensor, got {type(value).__name__}. "
+                f"expected {called} to be a number or a tensor, got {type(value).__name__}. "
                 "Wrap lists in torch.tensor(...)."
             )
         if isinstance(value, Tensor) and (value.is_complex() or value.dtype == torch.bool):
-            raise TypeError(f"expected {name} to be real, got a tensor of {value.dtype}.")
+            raise TypeError(f"expected {called} to be real, got a tensor of {value.dtype}.")
     floating = [v for v in values.values() if isinstance(v, Tensor) and v.is_floating_point()]
     dtype = floating[0].dtype if floating else torch.get_default_dtype()
     for other in floating[1:]:
@@ -55,7 +64,8 @@ def hold(module: nn.Module, conditions: dict[str, Condition], **values: object) 
         keep(module, name, tensor)
         said, condition = conditions.get(name, finite)
         if values_visible() and not bool(condition(tensor.detach()).all()):
-            raise ValueError(f"expected {name} to be {said}, got {tensor.detach()}.")
+            called = names.get(name, name)
+            raise ValueError(f"expected {called} to be {said}, got {tensor.detach()}.")
 
 
 def keep(module: nn.Module, name: str, value: Tensor | None) -> None:

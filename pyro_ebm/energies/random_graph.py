@@ -116,12 +116,19 @@ class ExponentialRandomGraph(Energy):
         return adjacency[..., self.dyads[0], self.dyads[1]]
 
     def statistics(self, x: Shaped[Tensor, "*batch dyads"]) -> Float[Tensor, "*batch k"]:
-        """s, in the order of `names`."""
+        """s, in the order of `names`.
+
+        Raises:
+            TypeError: a statistic that is no tensor.
+            ValueError: one that is not one number for each graph.
+        """
         graph = self.adjacency(x)
         batch = graph.shape[:-2]
         columns = [_COUNTS[name](graph) for name in self.names if name in _COUNTS]
         rows = graph.reshape(-1, *graph.shape[-2:])
-        columns += [function(rows).to(graph.dtype).reshape(batch) for function in self.functions]
+        columns += [
+            _counted(function, rows).to(graph.dtype).reshape(batch) for function in self.functions
+        ]
         return torch.stack(columns, -1)
 
     def forward(self, x: Shaped[Tensor, "n dyads"]) -> Float[Tensor, " n"]:
@@ -191,6 +198,22 @@ def _triangles(graph: Tensor) -> Tensor:
 
 def _edges(graph: Tensor) -> Tensor:
     return 0.5 * graph.sum((-2, -1))
+
+
+def _counted(function: Statistic, graphs: Tensor) -> Tensor:
+    found: Any = function(graphs)
+    name = getattr(function, "__name__", repr(function))
+    if not isinstance(found, Tensor):
+        raise TypeError(
+            f"expected the statistic {name} to return a tensor, got {type(found).__name__}."
+        )
+    if tuple(found.shape) != (len(graphs),):
+        raise ValueError(
+            f"expected the statistic {name} to give one number for each of {len(graphs)} adjacency "
+            f"matrices, shape ({len(graphs)},), got {tuple(found.shape)}. Sum over the two "
+            "dimensions of the nodes, and over no other: .sum((-2, -1))."
+        )
+    return found
 
 
 _COUNTS = {"edges": _edges, "two_stars": _two_stars, "triangles": _triangles}

@@ -28,6 +28,13 @@ spin = _Spin()
 """The support {-1, +1}."""
 
 
+def is_one_hot(support: Constraint) -> bool:
+    """Whether the last axis holds one number per state, a one and noughts."""
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return isinstance(support, type(constraints.one_hot))
+
+
 def states_of(support: Constraint) -> Tensor | None:
     """The values [K], ascending, that a single number of a discrete support can take.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -27,14 +28,22 @@ def as_event_shape(event_shape: object) -> torch.Size:
     Raises:
         TypeError: anything else.
     """
-    if isinstance(event_shape, Sequence) and all(
-        isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in event_shape
-    ):
-        return torch.Size(event_shape)
+    found = as_sizes(event_shape)
+    if found is not None:
+        return found
     raise TypeError(
         f"expected event_shape to be a sequence of sizes such as (3,), got {event_shape!r}. "
         "One number per configuration has event_shape ()."
     )
+
+
+def as_sizes(shape: object) -> torch.Size | None:
+    """Whole numbers from nought up, NumPy's too, as a `torch.Size`; None of anything else."""
+    if not isinstance(shape, Sequence) or not all(
+        isinstance(size, Integral) and not isinstance(size, bool) and size >= 0 for size in shape
+    ):
+        return None
+    return torch.Size([int(size) for size in shape])
 
 
 def as_support(support: object) -> Constraint:

@@ -42,7 +42,7 @@ class Minima(NamedTuple):
     def _row(self, index: int) -> tuple[str, str, str, str]:
         energy, count = float(self.energies[index]), int(self.counts[index])
         converged = "yes" if bool(self.converged[index]) else "no"
-        return f"{energy:.6g}", str(count), converged, self._position(index)
+        return _plain(energy, 6), str(count), converged, self._position(index)
 
     def _position(self, index: int) -> str:
         if isinstance(self.positions, Tensor):
@@ -51,8 +51,13 @@ class Minima(NamedTuple):
         return ", ".join(f"{name} {_numbers(value[index])}" for name, value in parts)
 
 
+def _plain(number: float, digits: int) -> str:
+    """So many digits; zero has no sign, which tells nothing of a minimum."""
+    return f"{number + 0.0:.{digits}g}"
+
+
 def _numbers(value: Tensor) -> str:
-    shown = [f"{float(number):.4g}" for number in value.reshape(-1)[:_NUMBERS]]
+    shown = [_plain(float(number), 4) for number in value.reshape(-1)[:_NUMBERS]]
     if not value.dim():
         return shown[0]
     more = ", ..." if value.numel() > _NUMBERS else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import NamedTuple
 
 
@@ -39,7 +40,7 @@ Strategy = SimulatedAnnealing | BasinHopping
 def check_strategy(strategy: object, *, discrete: bool) -> None:
     """Refuse a strategy that does not suit, and numbers out of range.
 
-    :raises TypeError: something else, or a strategy for the other kind of energy.
+    :raises TypeError: something else, or a strategy for the other kind of energy; no numbers.
     :raises ValueError: numbers out of range.
     """
     wanted = SimulatedAnnealing if discrete else BasinHopping
@@ -55,6 +56,11 @@ def check_strategy(strategy: object, *, discrete: bool) -> None:
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise ValueError(f"expected a whole number of at least 1 in {strategy!r}.")
     if isinstance(strategy, BasinHopping):
-        for positive in (strategy.step_size, strategy.temperature):
-            if positive is not None and not 0.0 < positive < math.inf:
-                raise ValueError(f"expected positive numbers in {strategy!r}.")
+        for name in ("step_size", "temperature"):
+            positive = getattr(strategy, name)
+            if positive is None and name == "temperature":
+                continue
+            if not isinstance(positive, Real) or isinstance(positive, bool):
+                raise TypeError(f"expected {name} to be a number in {strategy!r}.")
+            if not 0.0 < positive < math.inf:
+                raise ValueError(f"expected {name} to be positive and finite in {strategy!r}.")

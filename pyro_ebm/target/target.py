@@ -82,7 +82,9 @@ class Target:
             raise ValueError(
                 "The model has no continuous latent site, so there is nothing to sample. A model "
                 "whose sites are all observed or enumerated has a log density that can be "
-                "evaluated exactly."
+                "evaluated exactly. For draws of discrete sites take MCMC(Gibbs(model)); for all "
+                "else write minus their log joint density as an energy on a discrete support: "
+                "EnergyDistribution(energy, event_shape, support=...), or exact_enumeration."
             )
         with torch.no_grad():
             terms, made = counted(lambda here: program.run(here, Side()), origin(self.sites))

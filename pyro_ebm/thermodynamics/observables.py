@@ -17,6 +17,8 @@ from pyro_ebm.target.discrete import DiscreteProgram
 Derived = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 # Names of moments that only serve others begin with this.
 HIDDEN = "_"
+# Names of standard errors end with this.
+_ERROR = "_error"
 
 _RESERVED = {
     *("temperature", "log_z", "free_energy", "internal_energy", "entropy", "heat_capacity", "ess"),
@@ -36,9 +38,16 @@ def check_observables(observables: Any) -> dict[str, Callable[..., Tensor]]:
         isinstance(name, str) and callable(function) for name, function in observables.items()
     ):
         raise TypeError(f"expected observables to be {{name: function}}, got {observables!r}.")
-    taken = sorted(name for name in observables if name in _RESERVED or name.startswith(HIDDEN))
+    taken = sorted(
+        name
+        for name in observables
+        if name in _RESERVED or name.startswith(HIDDEN) or name.endswith(_ERROR)
+    )
     if taken:
-        raise ValueError(f"expected other names of observables, got {taken}, which are taken.")
+        raise ValueError(
+            f"expected other names of observables, got {taken}, which are taken: those of the "
+            f"dataset itself, and all that begin with {HIDDEN!r} or end with {_ERROR!r}."
+        )
     return dict(observables)
 
 

@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 
+from pyro_ebm.annealing.log_z import Backward
+from pyro_ebm.annealing.verdict import backward_problems, weight_problems
 from pyro_ebm.annealing.weights import (
     effective_sample_size,
     local_barrier,
@@ -89,6 +91,32 @@ def test_khat_finds_tails_without_a_mean():
     uniform = torch.rand(4000, dtype=torch.float64)
     assert pareto_khat(-0.3 * uniform.log()) < 0.5
     assert pareto_khat(-1.2 * uniform.log()) > 0.9
+
+
+def test_a_tail_is_judged_only_where_weights_are_many_times_their_mean():
+    generator = torch.Generator().manual_seed(0)
+    uniform = torch.rand(1024, dtype=torch.float64, generator=generator)
+    heavy = -1.2 * uniform.log()
+    said = weight_problems(heavy, pareto_khat(heavy))
+    assert any("heavy tail" in problem for problem in said)
+    # Ten free spins in a weak field: a few values, each a little blurred.
+    up = (torch.rand(10, 1024, generator=generator) < 0.5).double().sum(0)
+    few = 0.05 * up.clamp(min=7) + 1e-3 * uniform
+    assert pareto_khat(few) > 0.7
+    assert weight_problems(few, pareto_khat(few)) == []
+
+
+def test_a_gap_between_both_ends_counts_from_a_third_of_the_stated_error():
+    # Weights that are cut off: a sixth of the particles carries nothing, the others are alike.
+    generator = torch.Generator().manual_seed(0)
+    noise = 0.01 * torch.randn(1280, dtype=torch.float64, generator=generator)
+    forward, works = noise[:1024].clone(), noise[1024:]
+    forward[:164] = -30.0
+    for gap, problems in ((0.0, 0), (1.0, 0), (3.0, 1)):
+        # Bennett's ratio of both moves by a quarter of what the works do.
+        moved = works + gap * standard_error(forward)
+        found = backward_problems(forward, Backward(moved, 0.0, 0.0, 0.0, 0.0), 256.0)
+        assert len(found) == problems, found
 
 
 def test_khat_of_equal_weights_is_minus_infinity_and_of_few_not_known():

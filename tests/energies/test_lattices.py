@@ -3,8 +3,10 @@
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
+from scipy.special import logsumexp
 
 from pyro_ebm.energies import XY, Ising, Potts, exact_enumeration
 from pyro_ebm.energies.couplings import LatticeCouplings
@@ -152,6 +154,37 @@ def test_rotors_have_their_bessel_functions(length, coupling, ring, chain):
             XY.lattice((length,), periodic=periodic).double().log_normalizer(1 / coupling),
             tensor(figure),
         )
+
+
+# Angles between neighbours on a fine grid: a sum of positive terms, for three and five rotors.
+@pytest.mark.parametrize("length", [3, 5])
+@pytest.mark.parametrize("temperature", [2.0, 0.3, 0.05, 0.03, 0.02, 1e-3])
+def test_a_frustrated_ring_of_rotors_is_its_quadrature(length, temperature):
+    angle = np.arange(1024) * (2 * np.pi / 1024)
+    pair = -np.cos(angle[:, None] - angle) / temperature
+    chain = pair[0]  # the first rotor points one way
+    for _ in range(length - 2):
+        chain = logsumexp(chain[:, None] + pair, axis=0)
+    wanted = logsumexp(chain + pair[0])
+    wanted += length * math.log(2 * math.pi) - (length - 1) * math.log(1024)
+    for dtype in (torch.float32, torch.float64):
+        rotors = XY.lattice((length,), torch.tensor(-1.0, dtype=dtype))
+        log_z = rotors.log_normalizer(temperature)
+        torch.testing.assert_close(log_z, torch.tensor(wanted, dtype=dtype))
+
+
+def test_the_energy_of_a_frustrated_ring_of_rotors_is_the_slope_of_its_log_z():
+    # At low temperature all angles are pi/3 apart, with half a temperature for each of two modes.
+    temperature = torch.tensor([1e-3, 2e-3], dtype=torch.float64, requires_grad=True)
+    log_z = XY.lattice((3,), tensor(-1.0)).log_normalizer(temperature)
+    (slope,) = torch.autograd.grad(log_z.sum(), temperature)
+    energy = (temperature.square() * slope).detach()
+    torch.testing.assert_close(energy, -1.5 + temperature.detach(), atol=3e-6, rtol=0)
+
+
+def test_log_z_of_rotors_is_unknown_where_its_series_is_too_long():
+    for ring in (XY.lattice((3,), -1.0), XY.lattice((4,), -1.0), XY.lattice((3,), periodic=False)):
+        assert ring.log_normalizer(1e-6) is None
 
 
 def test_two_rotors_are_bound_once():

@@ -3,6 +3,8 @@
 import math
 from functools import partial
 
+import jaxtyping
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -19,6 +21,7 @@ from pyro_ebm.energies import (
     Hopfield,
     Ising,
     LennardJones,
+    MuellerBrown,
     Potts,
     as_energy,
     blocks_of,
@@ -248,6 +251,41 @@ def graph(**settings):
     return ExponentialRandomGraph(4, **settings)
 
 
+def nodes(adjacency):
+    return adjacency.sum(-1)[:, :3]
+
+
+DYADS = torch.ones(4, 6)
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """As users call: what the annotations say is checked in tests alone."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_lattice_takes_whole_numbers_of_numpy():
+    assert Ising.lattice((np.int64(4), 4)).event_shape == (4, 4)
+    assert Ising.lattice(tuple(np.array([4, 3]))).log_normalizer() is not None
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Ising([[0.0, 1.0], [1.0, 0.0]]), "couplings to be a number or a"),
+        (lambda: Ising.lattice(4), "shape to be a sequence of the lengths"),
+        (lambda: Ising.lattice((4, 2.5)), "shape to be a sequence of the lengths"),
+        (lambda: MuellerBrown(lower=[0.0, 0.0]), "lower to be a tensor"),
+        (lambda: MuellerBrown(upper=1.0), "upper to be a tensor"),
+    ],
+)
+def test_arguments_of_another_type_are_named(make, said):
+    with pytest.raises(TypeError, match=said):
+        make()
+
+
 @pytest.mark.parametrize(
     ("make", "error", "said"),
     [
@@ -255,7 +293,10 @@ def graph(**settings):
         (lambda: Ising(torch.ones(3, 3)), ValueError, "zeros on the diagonal"),
         (lambda: Ising(torch.ones(3, 3).triu(1)), ValueError, "to be symmetric, .* couplings.mT"),
         (lambda: BoltzmannMachine(torch.ones(3, 3).triu(1)), ValueError, "weights to be symmetric"),
-        (lambda: Ising(torch.full((2, 2), math.nan)), ValueError, "to be finite"),
+        (lambda: Ising(torch.full((2, 2), math.nan)), ValueError, "couplings to be finite"),
+        (lambda: BoltzmannMachine(torch.full((2, 2), math.nan)), ValueError, "weights to be fin"),
+        (lambda: graph(statistics=[(nodes, 1.0)])(DYADS), ValueError, "statistic nodes .* got"),
+        (lambda: graph(statistics=[(len, 1.0)])(DYADS), TypeError, "statistic len .* int"),
         (lambda: Ising(torch.zeros(3, 3), torch.zeros(2)), ValueError, "fields to broadcast"),
         (lambda: BoltzmannMachine(torch.zeros(3, 3), torch.zeros(2)), ValueError, "biases to"),
         (lambda: Ising.lattice(()), ValueError, "lengths of a lattice"),
@@ -296,6 +337,25 @@ def test_a_function_on_spins_is_an_energy_like_any_other():
     close(exact.log_z.double(), tensor(math.log(8 * math.cosh(2.0))), rtol=1e-6, atol=1e-6)
     counts = as_energy(lambda k: k, support=constraints.integer_interval(2, 4))
     close(exact_enumeration(counts).energies, tensor([2.0, 3.0, 4.0]))
+
+
+def test_one_hot_rows_are_listed_as_the_states_that_they_stand_for():
+    # Four sites in a chain, with q states each: Potts spins in other clothes.
+    fields = torch.randn(4, 3, dtype=torch.float64)
+    chain = Potts.lattice((4,), 3, coupling=tensor(0.7), fields=fields, periodic=False)
+
+    def energy(x):
+        return -0.7 * (x[1:] * x[:-1]).sum() - (fields * x).sum()
+
+    rows = as_energy(energy, event_shape=(4, 3), support=constraints.one_hot)
+    wanted, found = (
+        exact_enumeration(chain, tensor([0.5, 2.0])),
+        exact_enumeration(rows, tensor([0.5, 2.0])),
+    )
+    for name in ("log_z", "mean_energy", "energy_variance", "entropy", "marginals", "energies"):
+        close(getattr(found, name), getattr(wanted, name), rtol=1e-6, atol=1e-6)
+    close(found.mean, found.marginals)
+    assert found.covariance.shape == (2, 12, 12)
 
 
 def test_bonds_name_their_parts():

@@ -80,3 +80,17 @@ def test_small_searches_run_on_one_thread():
     finally:
         torch.set_num_threads(before)
     assert 1 in seen
+
+
+@pytest.mark.parametrize(
+    ("strategy", "error", "said"),
+    [
+        (ebm.BasinHopping(5, "a"), TypeError, "step_size to be a number"),  # pyright: ignore[reportArgumentType]
+        (ebm.BasinHopping(5, temperature="a"), TypeError, "temperature to be"),  # pyright: ignore[reportArgumentType]
+        (ebm.BasinHopping(5, temperature=0.0), ValueError, "temperature to be positive"),
+        (ebm.BasinHopping(5, step_size=None), TypeError, "step_size to be a"),  # pyright: ignore[reportArgumentType]
+    ],
+)
+def test_numbers_of_a_strategy_are_named_where_they_are_none(strategy, error, said):
+    with pytest.raises(error, match=said):
+        ebm.minimize(ebm.LennardJones(3), strategy=strategy)

@@ -385,6 +385,12 @@ def test_the_table_is_short_and_lowest_first():
     assert "x 2" in repr(ebm.minimize(of(dist.Gamma(3.0, 1.0))))
 
 
+def test_zero_is_printed_without_a_sign():
+    nought = torch.tensor([-0.0])
+    found = ebm.Minima(nought[:, None], nought, torch.tensor([4]), torch.tensor([True]))
+    assert repr(found).splitlines()[2].split() == ["0", "4", "yes", "[0]"]
+
+
 @pytest.mark.parametrize(
     ("call", "error", "said"),
     [

@@ -164,6 +164,20 @@ def test_seeds_repeat_and_pictures_are_drawn():
             "are taken",
         ),
         (
+            lambda e: ebm.thermodynamics(
+                e, [1.0], observables={"a": lambda x: x[:, 0], "a_error": lambda x: x[:, 1]}
+            ),
+            ValueError,
+            "'a_error'.* are taken",
+        ),
+        (
+            lambda e: ebm.thermodynamics(
+                e, [1.0], observables={"entropy_error": lambda x: x[:, 0]}
+            ),
+            ValueError,
+            "'entropy_error'.* are taken",
+        ),
+        (
             lambda e: ebm.thermodynamics(e, [1.0], observables={"all": lambda x: x}),
             ValueError,
             "one number for each",
