@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "pyro_ebm"
 # The most specific prefix counts. `pyro_ebm/__init__.py` stands above all.
 LAYERS = {
     "pyro_ebm": 8,
+    "pyro_ebm.c_compiler": 1,
     "pyro_ebm.cache": 1,
     "pyro_ebm.recording": 1,
     "pyro_ebm.shapes": 1,

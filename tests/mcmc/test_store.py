@@ -330,7 +330,7 @@ def test_memory_does_not_grow_with_the_draws(tmp_path: Path):
 
 def test_nothing_is_written_over(tmp_path: Path):
     (tmp_path / "mine").mkdir()
-    with pytest.raises(FileExistsError, match=r"resume"):
+    with pytest.raises(FileExistsError, match="holds no run"):
         begun(5, store=tmp_path / "mine")
 
 
