@@ -65,7 +65,7 @@ class DenseCouplings(nn.Module):
 
     def __init__(self, matrix: Tensor, *, name: str = "couplings") -> None:
         super().__init__()
-        hold(self, {}, names={"matrix": name}, matrix=matrix)
+        hold(self, {}, {"matrix": name}, matrix=matrix)
         shape = tuple(self.matrix.shape)
         if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
             raise ValueError(

@@ -27,8 +27,8 @@ finite: Condition = ("finite", torch.isfinite)
 def hold(
     module: nn.Module,
     conditions: dict[str, Condition],
-    *,
     names: Mapping[str, str] = MappingProxyType({}),
+    /,
     **values: object,
 ) -> None:
     """Register constants on a module, all of one dtype.

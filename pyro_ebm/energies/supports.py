@@ -40,7 +40,8 @@ def as_event_shape(event_shape: object) -> torch.Size:
 def as_sizes(shape: object) -> torch.Size | None:
     """Whole numbers from nought up, NumPy's too, as a `torch.Size`; None of anything else."""
     if not isinstance(shape, Sequence) or not all(
-        isinstance(size, Integral) and not isinstance(size, bool) and size >= 0 for size in shape
+        isinstance(size, Integral) and not isinstance(size, bool) and int(size) >= 0
+        for size in shape
     ):
         return None
     return torch.Size([int(size) for size in shape])

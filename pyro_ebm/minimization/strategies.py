@@ -62,5 +62,5 @@ def check_strategy(strategy: object, *, discrete: bool) -> None:
                 continue
             if not isinstance(positive, Real) or isinstance(positive, bool):
                 raise TypeError(f"expected {name} to be a number in {strategy!r}.")
-            if not 0.0 < positive < math.inf:
+            if not 0.0 < float(positive) < math.inf:
                 raise ValueError(f"expected {name} to be positive and finite in {strategy!r}.")
