@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pyro_ebm.target import Target
+from pyro_ebm.target.initial import check_log_densities
 
 from .dispersed import Dispersed, disperse
 from .dispersed_states import disperse_states
@@ -25,6 +26,9 @@ from .same_base import check_same_base
 from .search import search
 from .states import independent_sites
 from .verdict import sentence, support_problems, weight_problems
+
+# Draws of a base over states whose energies are looked at.
+_LOOKED_AT = 256
 
 
 class Start(NamedTuple):
@@ -154,6 +158,7 @@ def _over_states(
     """The same over the states of a discrete target, from independent sites unless given.
 
     :raises TypeError: a base that is no such.
+    :raises ValueError: energies of states that are -inf or NaN.
     """
     base = independent_sites(target) if isinstance(wanted.base, str) else wanted.base
     if not isinstance(base, Base):
@@ -166,6 +171,9 @@ def _over_states(
     moves = wanted.moves if isinstance(wanted.moves, DiscreteMoves) else DiscreteMoves()
     stages.begin("base")
     path = geometric(target, base)
+    # Of its own, so that a look changes no draw.
+    looking = torch.Generator(target.device).manual_seed(_LOOKED_AT)
+    check_log_densities(target.evaluate(path.sample(_LOOKED_AT, looking).T).log_density)
     chosen = pilot(path, moves, wanted.num_particles, generator, run=stages.run)
     details |= {"base": chosen.description, "dtype": str(target.dtype)}
     stages.begin("chains")

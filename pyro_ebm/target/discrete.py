@@ -14,6 +14,7 @@ reject by the log density may use them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 
 import torch
 from jaxtyping import Float
@@ -94,6 +95,8 @@ class DiscreteProgram:
                     "without: leave exact_changes at None."
                 )
             self.exact = not differentiable or bool(few if exact_changes is None else exact_changes)
+        if self.energy.interactions is not None and self.dim:
+            self._check_interactions(self.energy.interactions)
 
     def with_exact_changes(self) -> DiscreteProgram:
         """The same energy with exact changes, whatever they cost."""
@@ -272,6 +275,41 @@ class DiscreteProgram:
                         f"{float(given[wrong, site, state][0]):.6g} at site {site}, state {state} "
                         f"where the difference is {float(right[wrong][0]):.6g}."
                     )
+
+    def _check_interactions(self, pairs: Tensor) -> None:
+        """Look at a few configurations whether two sites that are no pair do not interact.
+
+        Then the energies of both changed, each alone and neither add up crosswise.
+
+        :raises ValueError: they do interact.
+        """
+        generator = torch.Generator(self._like.device).manual_seed(_CHECKED_STATES)
+        start = self.starts(_CHECKED_STATES, generator).T
+        other = (start + 1) % self.num_states
+        among = torch.linspace(0, self.dim - 1, min(self.dim, _CHECKED_SITES)).long().tolist()
+        known = {frozenset(pair) for pair in pairs.tolist()}
+        apart = [(i, j) for i, j in combinations(among, 2) if frozenset((i, j)) not in known]
+        if not apart:
+            return
+        corners = []
+        for changed in ((), (0,), (1,), (0, 1)):
+            moved = start.repeat(len(apart), 1, 1)
+            for row, pair in enumerate(apart):
+                for end in changed:
+                    moved[row, :, pair[end]] = other[:, pair[end]]
+            corners.append(evaluate(self.energy, self.values(moved.reshape(-1, self.dim))))
+        neither, first, second, both = (part.reshape(len(apart), -1) for part in corners)
+        crosswise = both + neither - first - second
+        size = sum(part.abs() for part in (neither, first, second, both))
+        scale = 1e4 * torch.finfo(crosswise.dtype).eps * (1 + size)
+        wrong = (crosswise.isfinite() & (crosswise.abs() > scale)).any(1)
+        if bool(wrong.any()):
+            i, j = apart[int(wrong.nonzero()[0, 0])]
+            raise ValueError(
+                f"expected interactions of {type(self.energy).__name__} to name all pairs of sites "
+                f"that interact, got none of sites {i} and {j}, whose energy is not a sum of one "
+                "of each. Name the pair, or give None where interactions are not known."
+            )
 
 
 def _is_one_hot(support: Constraint) -> bool:

@@ -27,9 +27,12 @@ from pyro_ebm.shapes import unconstrained_shape
 
 from .discrete import DiscreteProgram
 from .program import ModelProgram, Program, Side
+from .side import NO_SIDE
 from .vectorize import BatchedDensity
 
 MAX_TRIES = 100
+# Random states whose energies are looked at before a few of them become starts.
+_LOOKED_AT = 64
 
 
 def init_positions(
@@ -68,19 +71,19 @@ def discrete_positions(
 ) -> Tensor:
     """Random states [dim, num_points] that the density does not rule out.
 
-    :raises ValueError: when none are found in 100 tries; a log density of +inf.
+    :raises ValueError: when none are found in 100 tries; a log density of +inf, or none at all.
     """
+    if side is NO_SIDE:
+        # Of its own, so that a look changes no start.
+        looking = torch.Generator(generator.device).manual_seed(_LOOKED_AT)
+        looked = program.starts(_LOOKED_AT, looking)
+        check_log_densities(program.terms(looked.T).log_density)
     positions = program.starts(num_points, generator)
     tries = 1
     while True:
         value = program.terms(positions.T, side).log_density
+        check_log_densities(value)
         good = value.isfinite()
-        if bool((value == torch.inf).any()):
-            raise ValueError(
-                "expected energies that are finite, or +inf where a configuration is ruled out, "
-                f"got -inf at {int((value == torch.inf).sum())} of {num_points} random states: "
-                "they would have all probability. Check the energy's sign and its logarithms."
-            )
         if bool(good.all()):
             return positions
         if tries == MAX_TRIES:
@@ -91,6 +94,24 @@ def discrete_positions(
             )
         positions = torch.where(good, positions, program.starts(num_points, generator))
         tries += 1
+
+
+def check_log_densities(value: Tensor) -> None:
+    """Refuse energies of states that are neither finite nor +inf.
+
+    :param value: log densities of random states.
+    :raises ValueError: such energies.
+    """
+    for wrong, name, why in (
+        (value == torch.inf, "-inf", "they would have all probability"),
+        (value.isnan(), "NaN", "they have no probability that could be told"),
+    ):
+        if bool(wrong.any()):
+            raise ValueError(
+                "expected energies that are finite, or +inf where a configuration is ruled out, "
+                f"got {name} at {int(wrong.sum())} of {len(value)} random states: {why}. Check the "
+                "energy's sign, its logarithms and its divisions."
+            )
 
 
 def _no_start(value: Tensor, gradient: Tensor, good: Tensor) -> str:

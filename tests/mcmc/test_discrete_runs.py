@@ -389,3 +389,35 @@ def test_chains_in_batches_make_the_same_draws(kernel: str):
         mcmc = run(KERNELS[kernel](energy), 10, 30, num_chains=7, chain_batch_size=size)
         draws.append(mcmc.record.positions)
     assert torch.equal(*draws)
+
+
+class Unconnected(Levels):
+    """Levels in a row that are said not to interact."""
+
+    @property
+    def interactions(self) -> Tensor:
+        return torch.zeros(0, 2, dtype=torch.long)
+
+
+def test_interactions_that_an_energy_leaves_out_are_missed():
+    with pytest.raises(ValueError, match="expected interactions of Unconnected to name all pairs"):
+        ebm.Target.from_energy(Unconnected(4))
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda energy: ebm.MCMC(ebm.Gibbs(energy), num_samples=5, warmup_steps=5).run(),
+        lambda energy: ebm.AIS(energy, disable_progbar=True).run(),
+        lambda energy: ebm.SMC(energy, disable_progbar=True).run(),
+        lambda energy: ebm.minimize(energy),
+    ],
+    ids=["Gibbs", "AIS", "SMC", "minimize"],
+)
+def test_energies_of_states_are_numbers_or_rule_out(value, use):
+    def energy(x):
+        return torch.where(x.sum() == 3, value, x.sum())
+
+    with pytest.raises(ValueError, match=f"got {'NaN' if math.isnan(value) else value} at"):
+        use(ebm.as_energy(energy, event_shape=(3,), support=ebm.spin))
