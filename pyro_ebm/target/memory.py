@@ -18,11 +18,16 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 
 def counted(function: Callable[[Tensor], Any], position: Tensor) -> tuple[Any, int]:
-    """What a function gives at a position, and how many numbers hang on the position until then."""
+    """What a function gives at a position, and how many numbers hang on the position until then.
+
+    None are counted where it looks at values, which cannot be done while it is watched.
+    """
     counter = _Counter(position)
-    with counter:
-        found = function(position)
-    return found, counter.numbers
+    try:
+        with counter:
+            return function(position), counter.numbers
+    except RuntimeError:
+        return function(position), 0
 
 
 class _Counter(TorchDispatchMode):

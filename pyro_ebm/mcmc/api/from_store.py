@@ -157,8 +157,9 @@ def _sampled(folder: Path, contents: Contents, prefix: str, rows: int) -> Groups
     ready = min(rows, int(contents.derived(prefix).min()))
     if ready < rows:
         warnings.warn(
-            f"{folder}: of {rows} draws of every chain {ready} have values of sites, as the model "
-            f"could not be evaluated. All are in {prefix}unconstrained_posterior and "
+            f"{folder}: of {rows} draws of every chain {ready} have values of sites, as the run "
+            f"ended before the model was evaluated there. All are in "
+            f"{prefix}unconstrained_posterior and "
             f"{prefix}sample_stats; MCMC.resume(path, kernel).run() fills in the sites.",
             stacklevel=3,
         )
