@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_ebm.c_compiler import made_from_text
+from pyro_ebm.c_compiler import NoLibrary, made_from_text
 from pyro_ebm.recording import recorded
 
 from ..compiled import close
@@ -30,6 +30,8 @@ _BLOCK_BYTES = 128
 _LEAST_LANES = 4
 # Bytes for what a block of chains has on its way, where fewer chains can do with them.
 _MOST_MEMORY = 2**28
+# A thousand take the compiler a second.
+_MOST_STEPS = 20_000
 # Positions at which results are compared with torch's.
 _COMPARED = 32
 
@@ -52,6 +54,8 @@ class DensityInC:
                 raise NotInC(str(error)) from error
         graph.graph.eliminate_dead_code()
         self._program = read(graph, position)
+        if len(self._program.steps) > _MOST_STEPS:
+            raise NotInC("more operations than are compiled in seconds")
         value, gradient = self._program.outputs
         if value.shape != () or gradient.shape != position.shape:
             raise NotInC("a density of other shapes")
@@ -61,31 +65,40 @@ class DensityInC:
     ) -> CompiledDensity | None:
         """Compiled for as many chains as these [dim, chains], and good for more.
 
-        :param reference: the same function as torch computes it; None is given, with a warning,
-            where the results at some of the positions differ.
-        :raises NoLibrary: no C compiler.
+        :param reference: the same function as torch computes it.
+        :returns: None, with a warning, where its results at some of the positions are others, or
+            the code cannot be compiled.
         """
         lanes = _LEAST_LANES
         while lanes < positions.shape[1] and lanes * positions.dtype.itemsize < _BLOCK_BYTES:
             lanes *= 2
-        while lanes > _LEAST_LANES and source(self._program, lanes)[1] > _MOST_MEMORY:
-            lanes //= 2
-        made, some = CompiledDensity(self._program, lanes), positions[:, :_COMPARED]
+        try:
+            made = CompiledDensity(self._program, lanes)
+            while lanes > _LEAST_LANES and made.num_bytes > _MOST_MEMORY:
+                lanes //= 2
+                made = CompiledDensity(self._program, lanes)
+        except NoLibrary as error:
+            return _not_used(f"is not compiled ({error})")
+        some = positions[:, :_COMPARED]
         pairs = zip(made(some), reference(some), strict=True)
-        if all(close(found, right) for found, right in pairs):
-            return made
-        warnings.warn(
-            "The density as compiled in C differs from what torch computes, and is not used: the "
-            "same answers, slower. Please report the model.",
-            stacklevel=4,
-        )
-        return None
+        if not all(close(found, right) for found, right in pairs):
+            return _not_used("differs from what torch computes")
+        return made
+
+
+def _not_used(why: str) -> None:
+    warnings.warn(
+        f"The density as written in C {why}, and is not used: the same answers, slower. Please "
+        "report the model.",
+        stacklevel=4,
+    )
 
 
 class CompiledDensity:
     """Log density [chains] and gradient [dim, chains] of positions [dim, chains].
 
-    :param lanes: of so many chains at a time.
+    :param lanes: of so many chains at a time, for which it holds ``num_bytes`` in memory.
+    :raises NoLibrary: no C compiler, or one that fails.
     """
 
     compiled = True
@@ -102,6 +115,7 @@ class CompiledDensity:
             torch.empty(size + ALIGNED, dtype=torch.uint8, device="cpu")
             for size in (chain_bytes, common_bytes)
         ]
+        self.num_bytes = chain_bytes
         # Not owned: addresses in what is.
         self._work = [-(-part.data_ptr() // ALIGNED) * ALIGNED for part in self._memory]
         self._dtype, self._dim = program.position.dtype, program.position.size
