@@ -137,6 +137,14 @@ def test_an_index_that_has_come_to_lie_outside_is_an_error():
         density(torch.ones(5, 2, dtype=torch.float64))
 
 
+def test_an_index_that_is_computed_is_looked_at_too():
+    index = torch.tensor([1, 5])
+    density = compiled(lambda z: z[index - 1].square().sum(), 5)
+    index[1] = 7
+    with pytest.raises(IndexError, match="outside"):
+        density(torch.ones(5, 2, dtype=torch.float64))
+
+
 def test_data_of_another_shape_are_refused():
     data = torch.ones(5, dtype=torch.float64)
     density = compiled(lambda z: (data * z).sum(), 5)

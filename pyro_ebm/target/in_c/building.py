@@ -34,18 +34,14 @@ class Build:
         self.known: set[Node] = set()
 
     def array(self, node: Any) -> Array:
-        while node in self.replaced:
-            node = self.replaced[node]
-        found = self.arrays.get(node)
+        found = self.arrays.get(self.root(node))
         if not isinstance(found, Array):
             raise NotInC(f"{node} as an operand")
         return found
 
     def example(self, value: Any) -> Any:
         if isinstance(value, Node):
-            while value in self.replaced:
-                value = self.replaced[value]
-            return self.examples[value]
+            return self.examples[self.root(value)]
         if isinstance(value, (list, tuple)):
             return type(value)(self.example(each) for each in value)
         return value
@@ -104,6 +100,15 @@ class Build:
             array = self.pointwise("{0}", array.dtype, [array], array.shape)
         result = self.result(array.dtype, shape, array)
         return self._add(Reduction(result, (array,), kind=kind))
+
+    def check(self, chosen: Array, source: Array, size: int) -> None:
+        """Have it looked at every call whether indices lie within an axis of that length.
+
+        :raises NotInC: they are computed, and would be used before they could be looked at.
+        """
+        if chosen.store is not None and chosen.store.held is None and not source.per_chain:
+            raise NotInC("data picked by indices that are computed")
+        self.checked.append((chosen, size))
 
     def block(self, result: Array, inputs: Sequence[Array], write: Callable) -> Array:
         return self._add(Block(result, tuple(inputs), write=write))

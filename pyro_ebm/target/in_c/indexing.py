@@ -40,15 +40,17 @@ def indexed(build: Build, call: Call, example: Any) -> Array | None:
         raise NotInC(f"{name} with indices that are no plain data")
     shape = torch.broadcast_shapes(*(each.shape for each in chosen_ones))
     wide = [each.expanded(shape) for each in chosen_ones]
+    puts = name.endswith(("index_put", "index_add"))
+    values = build.array(call.at(3 if name == "index_add" else 2)) if puts else source
     for i, each in enumerate(chosen_ones):
-        build.checked.append((each, source.shape[first + i]))
-    if not name.endswith(("index_put", "index_add")):
+        build.check(each, values, source.shape[first + i])
+    if not puts:
         result = build.result(example.dtype, example.shape, source, *wide)
         return build.block(
             result, [source, *wide], lambda: blocks.picked(result, source, wide, first=first)
         )
     inner = source.shape[:first] + tuple(shape) + source.shape[first + len(wide) :]
-    values = build.array(call.at(3 if name == "index_add" else 2)).expanded(inner)
+    values = values.expanded(inner)
     adding = name == "index_add" or bool(call.given("accumulate", False))
     result = build.result(example.dtype, example.shape, source, values, *wide)
 
@@ -88,7 +90,8 @@ def _gathered(build: Build, call: Call, example: Tensor) -> Array:
         if low < -size or high >= size:
             raise NotInC(f"{call.name} with indices that are no plain data")
     else:
-        build.checked.append((chosen, size))
+        moved = source if call.base_name == "gather" else call.at(3)
+        build.check(chosen, build.array(moved) if isinstance(moved, Node) else source, size)
     if call.base_name == "gather":
         call.given("sparse_grad")
         result = build.result(example.dtype, example.shape, source, chosen)

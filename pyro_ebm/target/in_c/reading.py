@@ -282,8 +282,6 @@ class _Reader:
             )
         return constant_like(Array(None, example.dtype, (), ()), example, value)
 
-    # Steps.
-
 
 def _memory(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()

@@ -35,14 +35,16 @@ def source(program: Program, lanes_in_block: int) -> tuple[str, int, int]:
         '#define LANES _Pragma("omp simd") for (int l = 0; l < B; l++)',
         "#define PART static ALONE",
         *functions,
-        *_check(program),
+        *writer.check("check_given", [pair for pair in program.checked if _is_given(pair[0])]),
+        *writer.check("check_computed", [p for p in program.checked if not _is_given(p[0])]),
         writer.output(program),
         "int density(const void *given, long chains, void *values_, void *gradients_,",
         "            const void *const *held, char *chain, char *common) {",
         f"const {number} *positions = given;",
         f"{number} *values = values_, *gradients = gradients_;",
-        "if (check(held, common)) return 1;",
+        "if (check_given(held, common)) return 1;",
         *[f"common_{i}(held, chain, common);" for i in range(len(common))],
+        "if (check_computed(held, common)) return 1;",
         "for (long first = 0; first < chains; first += B) {",
         "const long n = chains - first < B ? chains - first : B;",
         f"{number} *x = ({number} *)(chain + {chain_places[program.position]});",
@@ -58,17 +60,8 @@ def source(program: Program, lanes_in_block: int) -> tuple[str, int, int]:
     return "\n".join(text) + "\n", chain_bytes, common_bytes
 
 
-def _check(program: Program) -> list[str]:
-    """Whether all indices lie in their arrays."""
-    lines = ["static int check(const void *const *held, const char *common) {"]
-    for array, size in program.checked:
-        assert array.store is not None or array.constant is not None
-        lines.append("{")
-        if array.store is not None and array.store.held is not None:
-            lines.append(_declared_held(array.store))
-            lines += in_range(array, size)
-        lines.append("}")
-    return [*lines, "return 0;", "}"]
+def _is_given(array: Array) -> bool:
+    return array.store is None or array.store.held is not None
 
 
 def _declared_held(store: Store) -> str:
@@ -86,6 +79,15 @@ class _Writer:
         head = f"PART void {name}(const void *const *held, char *chain, char *common) {{"
         body = part.write() if isinstance(part, Block) else self._loop(part)
         return "\n".join([head, *self._declared(stores_of(part)), *body, "}"])
+
+    def check(self, name: str, pairs: Sequence[tuple[Array, int]]) -> list[str]:
+        """A function that tells whether indices lie outside of axes of such lengths."""
+        stores = [array.store for array, _ in pairs if array.store is not None]
+        lines = [f"static int {name}(const void *const *held, const char *common) {{"]
+        lines += self._declared(stores)
+        for array, size in pairs:
+            lines += in_range(array, size)
+        return [*lines, "return 0;", "}"]
 
     def output(self, program: Program) -> str:
         """The function that hands over the results of a block."""
