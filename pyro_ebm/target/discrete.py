@@ -25,7 +25,7 @@ from torch.utils import _pytree as pytree
 
 from pyro_ebm.energies import Bonds, Energy, blocks_of, evaluate
 from pyro_ebm.energies.changes import enumerated_changes
-from pyro_ebm.energies.states import spin, states_of
+from pyro_ebm.energies.states import is_one_hot, spin, states_of
 from pyro_ebm.energies.supports import elementwise
 from pyro_ebm.normalizers import like_of
 
@@ -61,7 +61,7 @@ class DiscreteProgram:
         like = like_of(energy)
         self.energy, self.temperature = energy, temperature.to(like)
         shape = torch.Size(energy.event_shape)
-        self.one_hot = _is_one_hot(energy.support)
+        self.one_hot = is_one_hot(energy.support)
         if self.one_hot:
             self.num_states, sites = shape[-1], shape[:-1]
             self._lowest = torch.zeros_like(like)
@@ -310,12 +310,6 @@ class DiscreteProgram:
                 f"that interact, got none of sites {i} and {j}, whose energy is not a sum of one "
                 "of each. Name the pair, or give None where interactions are not known."
             )
-
-
-def _is_one_hot(support: Constraint) -> bool:
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    return isinstance(support, type(constraints.one_hot))
 
 
 def _is_integer(support: Constraint) -> bool:
