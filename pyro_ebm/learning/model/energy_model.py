@@ -82,7 +82,8 @@ class EnergyModel(Estimator):
     :param random_state: None, a seed, or a generator of NumPy or torch.
 
     :ivar energy_: the energy learned, of rows of coordinates.
-    :ivar trained_: what :func:`.fit` gave back, None with ``num_steps=0``.
+    :ivar trained_: what :func:`.fit` gave back, None with ``num_steps=0``; it tells whether the net
+        was taken back because rows held out were no likelier with it.
     :ivar base_: the mixture.
     :ivar columns_: what the columns are.
     :ivar temperature_: T, with ``temperature_error_``.
@@ -338,14 +339,16 @@ class EnergyModel(Estimator):
         energy = energy_of(recipe, base, states, event, num_rows=len(rows))
         self.energy_: Energy = energy.to(rows)
         self.trained_: Trained | None = None
+        self._is_mixture = not self.num_steps and isinstance(self.energy, str)
         if not self.num_steps:
             return
-        self.trained_ = learn_rows(self.energy_, whole, states, recipe)
+        learned = learn_rows(self.energy_, whole, states, recipe, generator=stream)
         for _ in range(_ROUNDS - 1 if some else 0):
             filled = filled_rows(
                 self.energy_, rows, base, num_draws=1, transitions=_FILL, generator=stream
             )
-            self.trained_ = learn_rows(self.energy_, filled.draws[0], states, recipe)
+            learned = learn_rows(self.energy_, filled.draws[0], states, recipe, generator=stream)
+        self.trained_, self._is_mixture = learned
 
     def _settle(self, rows: Tensor, stream: torch.Generator) -> None:
         """The temperature, what energy is usual, and rows to begin chains from."""
@@ -359,7 +362,7 @@ class EnergyModel(Estimator):
             self._num_states,
             self.base_,
             whole[torch.randperm(len(whole), generator=stream, device=stream.device)[:PARTICLES]],
-            is_mixture=self.trained_ is None and isinstance(self.energy, str),
+            is_mixture=self._is_mixture,
         )
         self.temperature_, self.temperature_error_ = 1.0, 0.0
         if isinstance(self.temperature, float | int):

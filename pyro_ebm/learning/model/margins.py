@@ -25,9 +25,12 @@ from torch import Tensor
 # Kernels of a column at most, and knots of the table that the inverse begins from.
 _KERNELS, _KNOTS = 400, 1024
 _WIDE_SHARE, _WIDE = 0.01, 3.0
+# What the middle half of a normal spans, in standard deviations; and the least that the middle half
+# of a column is taken to have of its standard deviation.
+_MIDDLE_HALF, _NARROWEST = 1.349, 0.1
 # Beyond this many standard deviations a double cannot tell.
 _FURTHEST = 37.0
-_NEWTON = 6
+_NEWTON, _EXACT = 6, 1e-13
 _ROWS = 1024
 
 
@@ -79,14 +82,16 @@ class NormalMargins(NamedTuple):
         far = (x - self.center) / self.wide
         small = math.log1p(-_WIDE_SHARE), math.log(_WIDE_SHARE)
 
+        # Where all kernels are nothing the wide normal is all there is, and is known by logarithms.
         def both(kernels: Tensor, wide: Tensor) -> Tensor:
-            mean = kernels.logsumexp(1) - math.log(len(self.points))
-            return torch.logaddexp(mean + small[0], wide + small[1])
+            return torch.logaddexp(kernels.mean(1).log() + small[0], wide + small[1])
 
-        below = both(torch.special.log_ndtr(apart), torch.special.log_ndtr(far))
-        above = both(torch.special.log_ndtr(-apart), torch.special.log_ndtr(-far))
+        root = apart * math.sqrt(0.5)
+        below = both(0.5 * (-root).erfc(), torch.special.log_ndtr(far))
+        above = both(0.5 * root.erfc(), torch.special.log_ndtr(-far))
         z = torch.where(below < above, _quantile(below), -_quantile(above))
-        density = both(_log_phi(apart) - self.width.log(), _log_phi(far) - self.wide.log())
+        heights = (-root.square()).exp() / (self.width * math.sqrt(2.0 * math.pi))
+        density = both(heights, _log_phi(far) - self.wide.log())
         return z, density - _log_phi(z)
 
     def _solved(self, z: Tensor) -> Tensor:
@@ -98,6 +103,8 @@ class NormalMargins(NamedTuple):
         x = low + share * (high - low)
         for _ in range(_NEWTON):
             found, log_slope = self._moved(x)
+            if bool(((found - z).abs() <= _EXACT * (1.0 + z.abs())).all()):
+                break
             # What lies on the other side of a value is a new border.
             low, high = torch.where(found <= z, x, low), torch.where(found >= z, x, high)
             step = x - (found - z) * (-log_slope).exp()
@@ -122,7 +129,10 @@ def normal_margins(x: Float[Tensor, "n columns"]) -> NormalMargins:
     number = max(2, min(_KERNELS, int((~x.isnan()).sum(0).min())))
     levels = (torch.arange(number, dtype=x.dtype, device=x.device) + 0.5) / number
     points = x.nanquantile(levels, 0)
-    width = plain.scale * number ** (-0.2)
+    quarters = x.nanquantile(torch.tensor([0.25, 0.75]).to(x), 0)
+    middle = (quarters[1] - quarters[0]) / _MIDDLE_HALF
+    spread = middle.clamp(_NARROWEST * plain.scale, plain.scale)
+    width = 0.9 * spread * number ** (-0.2)
     wide = _WIDE * plain.scale
     # Knots where coordinates are even, in the middle, and evenly spaced out to the furthest.
     reach = torch.linspace(-1.0, 1.0, _KNOTS, dtype=x.dtype, device=x.device)

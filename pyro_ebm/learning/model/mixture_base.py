@@ -5,12 +5,14 @@ probabilities, independent of all else; columns depend on one another through th
 through the covariance. It is normalised and can be drawn from, so that a net added to it,
 E(x) = net(x) - log base(x), has little left to learn, and log Z can be annealed from it.
 
-It is fitted by expectation maximisation. Covariances lean towards their pooled one, and
-probabilities towards those of all rows, as far as few rows demand; how many components there are is
-chosen by the log likelihood of rows left out.
+It is fitted by expectation maximisation. Covariances lean towards their pooled one, larger or
+smaller as a whole, and probabilities towards those of all rows, as far as few rows demand; how many
+components there are is chosen by the log likelihood of rows left out. Where rows are few the
+mixture is the mean of several, each fitted to rows drawn from them with replacement.
 
 Source: Dempster, Laird, Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm;
-Ledoit, Wolf (2004), A well-conditioned estimator for large-dimensional covariance matrices.
+Ledoit, Wolf (2004), A well-conditioned estimator for large-dimensional covariance matrices; Breiman
+(1996), Bagging predictors.
 """
 
 from __future__ import annotations
@@ -31,7 +33,12 @@ _MOST_ROWS = 5_000
 # What a component takes of all rows' probabilities, in rows; and of the pooled covariance, as a
 # share of all rows.
 _PRIOR_ROWS = 2.0
-_LEANS = (10.0, 1.0, 0.1)
+_LEANS = (10.0, 3.0, 1.0, 0.3, 0.1)
+# Rows that say how large a component is against the pooled covariance.
+_SIZE_ROWS = 5.0
+# Mixtures that few rows are fitted by, and what they may cost together: components times the
+# entries of a covariance.
+_BAGS, _FEW_ROWS, _BAGS_COST = 10, 1_000, 10**5
 _FLOOR = 1e-3
 _WIDER = 0.3
 _CHEAP = 10**6
@@ -182,7 +189,30 @@ def fit_mixture(
         error = behind.std(1) / math.sqrt(scores.shape[1])
         near = behind.mean(1) <= error
         chosen = choices[int(near.nonzero()[0, 0])]
-    return _fitted(rows, num_states, chosen, generator).to(like)
+    return _bagged(rows, num_states, chosen, generator).to(like)
+
+
+def _bagged(
+    rows: Tensor, num_states: Sequence[int], choice: tuple[int, float], generator: torch.Generator
+) -> MixtureBase:
+    """One mixture of many rows; of few the mean of several."""
+    entries = max(sum(count == 0 for count in num_states), 1) ** 2
+    number = min(_BAGS, _BAGS_COST // (choice[0] * entries)) if len(rows) <= _FEW_ROWS else 1
+    if number < 2:
+        return _fitted(rows, num_states, choice, generator)
+    parts = []
+    for _ in range(number):
+        drawn = torch.randint(
+            len(rows), (len(rows),), generator=generator, device=generator.device
+        ).to(rows.device)
+        parts.append(_fitted(rows[drawn], num_states, choice, generator))
+    return MixtureBase(
+        num_states,
+        torch.cat([part.log_weights for part in parts]) - math.log(number),
+        torch.cat([part.mean for part in parts]),
+        torch.cat([part.factor for part in parts]),
+        log_probabilities=torch.cat([part.log_probabilities for part in parts]),
+    )
 
 
 def _fitted(
@@ -246,8 +276,8 @@ def _maximised(rows: Tensor, num_states: Sequence[int], share: Tensor, lean: flo
 
 
 def _factors(x: Tensor, share: Tensor, mean: Tensor, lean: float) -> Tensor:
-    """Cholesky factors [K, c, c] of covariances that lean towards the pooled one; deviations [K, c]
-    in many dimensions."""
+    """Cholesky factors [K, c, c] of covariances that lean towards the pooled one, each as large as
+    its rows say; deviations [K, c] in many dimensions."""
     dim, total = x.shape[1], share.sum(0) + 1e-6
     prior = lean * len(x) / share.shape[1] + dim
     if dim > _DENSE_UP_TO:
@@ -258,7 +288,10 @@ def _factors(x: Tensor, share: Tensor, mean: Tensor, lean: float) -> Tensor:
     scatter = torch.stack(
         [(part * (x - middle).T) @ (x - middle) for part, middle in zip(share.T, mean, strict=True)]
     )
-    covariance = scatter + prior * _shrunk(scatter.sum(0) / total.sum(), len(x))
+    pooled = _shrunk(scatter.sum(0) / total.sum(), len(x))
+    spread = (scatter * torch.linalg.inv(pooled)).sum((1, 2)) / max(dim, 1)
+    size = (spread + _SIZE_ROWS) / (total + _SIZE_ROWS)
+    covariance = scatter + prior * size[:, None, None] * pooled
     return torch.linalg.cholesky(covariance / (total[:, None, None] + prior))
 
 

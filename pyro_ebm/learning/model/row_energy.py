@@ -147,6 +147,11 @@ class RowEnergy(Energy):
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x).squeeze(-1) - self.base.log_prob(x)
 
+    def forget(self) -> None:
+        """Take back what the net has learned: its last layer is zero again."""
+        last = [part for part in self.net.modules() if isinstance(part, nn.Linear)][-1]
+        _zeroed(last)
+
 
 def _zeroed(layer: nn.Linear) -> nn.Linear:
     nn.init.zeros_(layer.weight)

@@ -267,3 +267,22 @@ def test_waves_are_shown_of_few_columns_with_many_rows():
     assert many(rows).shape == (5, many.size) == (5, 2 + 256)
     assert torch.equal(few(rows), rows)
     assert (wide.size, states.size) == (13, 5)
+
+
+def test_a_net_that_rows_held_out_do_not_support_is_taken_back():
+    stream = np.random.RandomState(0)
+    model = ebm.EnergyModel(num_steps=200, random_state=0).fit(stream.randn(80, 3))
+    assert "taken back" in model.trained_.why
+    rows = torch.as_tensor(stream.randn(10, 3), dtype=torch.get_default_dtype())
+    torch.testing.assert_close(-model.energy_(rows), model.base_.log_prob(rows))
+    assert model.log_z_.log_z == model.log_z_.std_error == 0.0
+
+
+def test_a_net_that_rows_held_out_support_stays():
+    angle = np.random.RandomState(0).rand(2_000) * 2.0 * np.pi
+    ring = np.stack([np.cos(angle), np.sin(angle)], 1)
+    ring += 0.05 * np.random.RandomState(1).randn(2_000, 2)
+    model = ebm.EnergyModel(components=1, num_steps=300, random_state=0).fit(ring)
+    alone = ebm.EnergyModel(components=1, num_steps=0, random_state=0).fit(ring)
+    assert "taken back" not in model.trained_.why
+    assert model.score(ring) > alone.score(ring) + 0.5
