@@ -6,11 +6,13 @@ particle, and the weight follows, which is annealed importance sampling along th
     log w += E_before(x) - E_now(x),   then x moves by a kernel that leaves the present p invariant.
 
 So the negative phase is unbiased for as long as the weights are even, they are resampled when they
-are not, and their mean carries log Z along: learning knows its log likelihood in nats. As the
-parameters follow the very particles that weigh them, this log Z is a little low, by hundredths of a
-nat at small learning rates and tenths at large ones, which its error does not say: a figure to
-quote is that of :func:`.held_out_log_likelihood`. It begins with an estimate of log Z and draws of
-the energy as it was before learning.
+are not, and their mean carries log Z along: learning knows its log likelihood in nats. It begins
+with an estimate of log Z and draws of the energy as it was before learning.
+
+The parameters follow the particles of the negative phase, and raise the energy where these happen
+to be; log Z from the same particles would be low, by whole nats at large learning rates. So a
+second set of particles, which no gradient sees, weighs the way of the parameters: on a way that
+does not depend on them the mean of the weights is unbiased.
 
 Source: Carbone, Hua, Coste, Vanden-Eijnden (2023), Efficient training of energy-based models using
 Jarzynski equality.
@@ -33,9 +35,10 @@ from pyro_ebm.mcmc.api.arguments import check_share, check_whole
 
 from .chains import Chains, ChainState
 from .objective import Bound, Judged, Objective
+from .stand_in import stand_in
 
 
-class Particles(NamedTuple):
+class Weighed(NamedTuple):
     """Chains with weights: ``log_weights`` [n] add up to log Z with ``log_z``; ``energy`` [n] is
     that of each under the parameters at which it was last moved. ``variance`` adds up that of log Z
     as the weights tell it."""
@@ -47,11 +50,28 @@ class Particles(NamedTuple):
     variance: Tensor
 
 
+class Particles(NamedTuple):
+    """``learning`` are the particles of the negative phase, ``judging`` those of log Z."""
+
+    learning: Weighed
+    judging: Weighed
+
+    @property
+    def chains(self) -> ChainState:
+        """The chains of the negative phase."""
+        return self.learning.chains
+
+    @property
+    def log_weights(self) -> Tensor:
+        """Their log weights [n]."""
+        return self.learning.log_weights
+
+
 @dataclass(frozen=True)
 class AnnealedLikelihood(Objective):
     """Maximum likelihood with a negative phase of weighted particles, which keeps log Z known.
 
-    :param num_particles: how many.
+    :param num_particles: of the negative phase; there are as many for log Z.
     :param steps: transitions of every particle at a step of learning.
     :param resample_below: the share of effective particles below which they are resampled.
     :param sampler: makes the kernel, as of :class:`.ContrastiveDivergence`; it has to leave p
@@ -93,16 +113,57 @@ class _Bound(Bound):
             )
 
     def begin(self, batch: Tensor, generator: torch.Generator) -> Particles:
-        rows = torch.arange(self.options.num_particles, device=batch.device) % len(batch)
-        state = self.chains.begin(batch[rows], generator)
-        draws, log_z, error = self._drawn(generator)
-        state = state._replace(positions=self.chains.positions_of(draws, generator))
-        weights = torch.zeros(len(draws), dtype=torch.float64, device=draws.device)
-        energy = self._energies(draws)
-        log_z_now, variance = weights.new_tensor(log_z), weights.new_tensor(error**2)
-        return Particles(state, weights, energy, log_z_now, variance)
+        number = self.options.num_particles
+        draws, log_z, error = self._drawn(2 * number, generator)
+        return Particles(
+            *(self._begun(batch, part, log_z, error, generator) for part in draws.split(number))
+        )
 
     def judge(self, batch: Tensor, state: Particles, generator: torch.Generator) -> Judged:
+        judging, _, _ = self._moved(state.judging, generator)
+        learning, acceptance, ess = self._moved(state.learning, generator)
+        negatives = self.chains.values(learning.chains.positions)
+        share = learning.log_weights.softmax(0)
+        data_energy, negative_energy = self.energy(batch), self.energy(negatives)
+        loss = data_energy.mean() - (share.to(negative_energy) * negative_energy).sum()
+        report = {"acceptance": acceptance, "ess": ess}
+        return Judged(loss, Particles(learning, judging), data_energy, negative_energy, report)
+
+    def negatives(self, state: Particles) -> Tensor:
+        return self.chains.values(state.chains.positions)
+
+    def log_z(self, state: Particles) -> tuple[float, float]:
+        judging = state.judging
+        now = self._energies(self.chains.values(judging.chains.positions))
+        log_weights = judging.log_weights + (judging.energy - now)
+        found = float(judging.log_z + log_weights.logsumexp(0)) - math.log(len(log_weights))
+        more = 1.0 / effective_sample_size(log_weights) - 1.0 / len(log_weights)
+        return found, math.sqrt(max(0.0, float(judging.variance) + more))
+
+    def held_out(self, rows: Tensor, state: Particles, generator: torch.Generator) -> float:
+        known = self.energy.log_normalizer(1.0)
+        log_z = self.log_z(state)[0] if known is None else float(known.detach())
+        return float(self._energies(rows).mean()) + log_z
+
+    def watched(self, rows: Tensor, state: Particles, generator: torch.Generator) -> float | None:
+        # Particles that cannot follow do not know log Z, nor how wrong they are.
+        if self.energy.log_normalizer(1.0) is not None:
+            return self.held_out(rows, state, generator)
+        return stand_in(self.energy, rows, generator, any_temperature=False)
+
+    def _begun(
+        self, batch: Tensor, draws: Tensor, log_z: float, error: float, generator: torch.Generator
+    ) -> Weighed:
+        rows = torch.arange(len(draws), device=batch.device) % len(batch)
+        state = self.chains.begin(batch[rows], generator)
+        state = state._replace(positions=self.chains.positions_of(draws, generator))
+        weights = torch.zeros(len(draws), dtype=torch.float64, device=draws.device)
+        log_z_now, variance = weights.new_tensor(log_z), weights.new_tensor(error**2)
+        return Weighed(state, weights, self._energies(draws), log_z_now, variance)
+
+    def _moved(self, state: Weighed, generator: torch.Generator) -> tuple[Weighed, float, float]:
+        """Particles under the present parameters, with their acceptance rate, and the share of
+        them that their weights were worth."""
         chains = self.chains
         before = chains.values(state.chains.positions)
         # The parameters have moved since: the weights take that in.
@@ -117,34 +178,16 @@ class _Bound(Bound):
             moving = moving._replace(positions=moving.positions[:, kept].contiguous())
             log_weights = torch.zeros_like(log_weights)
         moving, acceptance = chains.move(moving, self.options.steps, generator)
-        negatives = chains.values(moving.positions)
-        share = log_weights.softmax(0)
-        data_energy, negative_energy = self.energy(batch), self.energy(negatives)
-        loss = data_energy.mean() - (share.to(negative_energy) * negative_energy).sum()
-        new = Particles(moving, log_weights, negative_energy.detach().double(), log_z, variance)
-        report = {"acceptance": acceptance, "ess": ess}
-        return Judged(loss, new, data_energy, negative_energy, report)
-
-    def negatives(self, state: Particles) -> Tensor:
-        return self.chains.values(state.chains.positions)
-
-    def log_z(self, state: Particles) -> tuple[float, float]:
-        now = self._energies(self.negatives(state))
-        log_weights = state.log_weights + (state.energy - now)
-        found = float(state.log_z + log_weights.logsumexp(0)) - math.log(len(log_weights))
-        more = 1.0 / effective_sample_size(log_weights) - 1.0 / len(log_weights)
-        return found, math.sqrt(max(0.0, float(state.variance) + more))
-
-    def held_out(self, rows: Tensor, state: Particles, generator: torch.Generator) -> float:
-        return float(self._energies(rows).mean()) + self.log_z(state)[0]
+        energy = self._energies(chains.values(moving.positions))
+        return Weighed(moving, log_weights, energy, log_z, variance), acceptance, ess
 
     def _energies(self, x: Tensor) -> Tensor:
         with torch.no_grad():
             return self.energy(x).double()
 
-    def _drawn(self, generator: torch.Generator) -> tuple[Tensor, float, float]:
+    def _drawn(self, number: int, generator: torch.Generator) -> tuple[Tensor, float, float]:
         """Draws of the energy before learning, with its log Z and the error of that."""
-        number, energy = self.options.num_particles, self.energy
+        energy = self.energy
         given = self.options.log_z
         with torch.no_grad():
             known = energy.log_normalizer(1.0) if isinstance(given, str) else torch.tensor(given)

@@ -20,6 +20,7 @@ from pyro_ebm.mcmc.api.arguments import check_whole
 
 from .chains import Chains, ChainState
 from .objective import Bound, Judged, Objective
+from .stand_in import stand_in
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ class _Bound(Bound):
         state, acceptance = self.chains.move(state, self.options.steps, generator)
         negatives = self.chains.values(state.positions)
         return contrast(self.energy, batch, negatives, state, {"acceptance": acceptance})
+
+    def held_out(self, rows: Tensor, state: Any, generator: torch.Generator) -> float | None:
+        return stand_in(self.energy, rows, generator, any_temperature=self.chains.biased)
 
 
 def contrast(

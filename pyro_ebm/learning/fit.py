@@ -9,13 +9,13 @@ the last good look.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from os import PathLike
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from pyro_ebm.energies import Energy
 from pyro_ebm.mcmc.api.arguments import check_share, check_whole
@@ -73,8 +73,9 @@ def fit(
     :param ema: a decay such as 0.999: the energy ends with the exponential moving average of its
         parameters.
     :param patience: learning ends when so many looks in a row have not bettered the loss of the
-        rows held out, with the parameters of the best look, as it does after all steps. For
-        objectives that have such a loss, and not with ``ema``.
+        rows held out, with the parameters of the best look, as it does after all steps. Contrastive
+        divergence has no such loss, and takes pseudo-likelihood (states) or denoising (real
+        numbers) in its place. Not with ``ema``.
     :param look_every: steps between two looks; a hundredth of the run unless given.
     :param store: a folder, which must not be there yet: the run goes there while it goes on, and
         :func:`resume_fit` takes it up again after any stop.
@@ -205,7 +206,7 @@ def _learned(
 ) -> Trained:
     with torch.enable_grad():
         splitting = torch.Generator().manual_seed(seed)
-        split = split_rows(data, held_out, splitting)
+        split = _cast(split_rows(data, held_out, splitting), data, energy)
         source = batches(split.training, options.batch_size, splitting)
         first = next(source)
         taken = energy_for(energy, first)
@@ -225,6 +226,13 @@ def _learned(
                     f"got {rows.dtype} on {rows.device}. Write data.to(device, dtype)."
                 )
             energy_for(taken, rows)
+        if isinstance(split.training, DataLoader):
+            source = _inside(source, taken)
+        if options.patience is not None and split.held_out is None:
+            raise ValueError(
+                f"expected rows held out, by which patience={options.patience} says when to stop, "
+                "got none. Give held_out=, a share or rows (rows, of a DataLoader)."
+            )
         chosen = _objective(objective, taken)
         about = _about(taken, chosen, split)
         if kept is not None:
@@ -240,6 +248,22 @@ def _learned(
                 for _ in range(kept.step - 1):
                     next(source)
         return run.go(source, first, folder, seed, disable_progbar=disable_progbar)
+
+
+def _cast(split: Split, data: Any, energy: Any) -> Split:
+    """Rows in the numbers of the energy, where they did not come as tensors: NumPy's have 64 bits
+    unless somebody wished otherwise."""
+    like = next(iter(energy.parameters()), None) if isinstance(energy, nn.Module) else None
+    if like is None or isinstance(data, Tensor | TensorDataset | DataLoader):
+        return split
+    return Split(*(None if rows is None else rows.to(like) for rows in split))
+
+
+def _inside(source: Iterator[Tensor], energy: Energy) -> Iterator[Tensor]:
+    """Batches, each of which is looked at before it is learned from."""
+    for batch in source:
+        energy_for(energy, batch)
+        yield batch
 
 
 def _objective(objective: Any, energy: Energy) -> Objective:

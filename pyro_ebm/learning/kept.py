@@ -33,6 +33,7 @@ class Kept(NamedTuple):
     more: list[tuple[float, float]]
     energies: list[Tensor]
     kept_negatives: list[Tensor]
+    probed: Tensor
 
     def filled(self, example: Any) -> Any:
         """The state of the objective, as a nest like the example.
@@ -102,6 +103,7 @@ class Folder:
         """The folder of an earlier run, and its last state.
 
         :raises FileNotFoundError: no state was kept there.
+        :raises ValueError: it was kept by another version.
         """
         folder = cls(Path(path), seconds)
         file = folder.path / _FILE
@@ -110,7 +112,13 @@ class Folder:
                 f"expected a run of fit(..., store={str(path)!r}) with a state in {folder.path}, "
                 "found none."
             )
-        return folder, Kept(**torch.load(file, weights_only=True))
+        found = torch.load(file, weights_only=True)
+        if set(found) != set(Kept._fields):
+            raise ValueError(
+                f"expected a run kept by this version in {folder.path}, found one of another. "
+                "Begin anew with fit(..., store=)."
+            )
+        return folder, Kept(**found)
 
     def due(self) -> bool:
         """Whether it is time for another state."""

@@ -67,6 +67,11 @@ class Bound(ABC):
         says nothing."""
         return None
 
+    def watched(self, rows: Tensor, state: Any, generator: torch.Generator) -> float | None:
+        """A loss of rows by which it is told what parameters are good; that held out, unless this
+        can be wrong where learning goes wrong."""
+        return self.held_out(rows, state, generator)
+
     def log_z(self, state: Any) -> tuple[float, float] | None:
         """log Z of the energy as it is, with a standard error, where learning knows it."""
         return None

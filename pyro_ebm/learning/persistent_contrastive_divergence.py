@@ -23,6 +23,7 @@ from pyro_ebm.mcmc.api.arguments import check_whole
 from .chains import Chains, ChainState
 from .contrastive_divergence import contrast
 from .objective import Bound, Judged, Objective
+from .stand_in import stand_in
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,9 @@ class _Bound(Bound):
             positions[:, which] = moving.positions
             moving = moving._replace(positions=positions)
         return contrast(self.energy, batch, negatives, moving, {"acceptance": acceptance})
+
+    def held_out(self, rows: Tensor, state: Any, generator: torch.Generator) -> float | None:
+        return stand_in(self.energy, rows, generator, any_temperature=self.chains.biased)
 
     def negatives(self, state: ChainState) -> Tensor:
         return self.chains.values(state.positions)

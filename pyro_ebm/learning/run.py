@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,21 +15,26 @@ from tqdm.auto import tqdm
 from pyro_ebm.energies import Energy
 
 from .chains import ChainState
+from .interrupts import uninterrupted
 from .kept import Folder, Kept
 from .objective import Bound, Judged
+from .optimizers import check_like, optimizer_of, scheduler_of
 from .rows import Split
 from .trained import Trained
-from .watch import Look, advice, divergence, doubt, ran_away
+from .watch import Look, advice, divergence, doubt, ended_worse, ran_away
 
 # Chains that are kept at the last looks, and looks of which they are.
 _KEPT_CHAINS, _KEPT_LOOKS = 64, 100
-# Rows of the data whose energies are compared with those held out.
+# Rows of the data whose energies are compared with those held out, and rows that are watched.
 _COMPARED = 2_000
+_WATCHED = 10_000
+# Rows by which an energy is known again.
+_PROBED = 8
 _NAN = math.nan
 
 
 class DivergedWarning(UserWarning):
-    """Learning diverged, and the parameters are those of the last good look."""
+    """Learning diverged, and the parameters are the last good ones."""
 
 
 class Options(NamedTuple):
@@ -70,12 +75,18 @@ class LearningRun:
     def begin(self, batch: Tensor, optimizer: Any, scheduler: Any) -> None:
         """The state before the first step."""
         self.state = self.bound.begin(batch, self.generator)
+        # By these rows learning is judged: those held out, or else some of those learned from.
+        rows = self.split.held_out
+        if rows is None and isinstance(self.split.training, Tensor):
+            rows = self.split.training
+        self.watched = (batch if rows is None else rows)[:_WATCHED]
+        self.start = self._watched_loss()
         own = self.bound.parameters(self.state)
-        self.optimizer = _optimizer(optimizer, self.parameters, own)
-        self.scheduler = None if scheduler is None else scheduler(self.optimizer)
+        self.optimizer = optimizer_of(optimizer, self.parameters, own)
+        self.scheduler = scheduler_of(scheduler, self.optimizer)
         if self.options.ema is not None:
             self.average = _copied(self.parameters)
-        self._remember(math.nan)
+        self._remember(self.start)
 
     def go(
         self,
@@ -99,27 +110,27 @@ class LearningRun:
         try:
             while self.step < self.options.num_steps:
                 batch = next(source) if batch is None else batch
-                judged, norm = self._step(batch)
-                finite = math.isfinite(norm)
-                if not finite or self.step % self.options.look_every == 0 or self._last:
-                    self._look(batch, judged, norm)
-                    reason = divergence(self.looks, self.energy.event_shape.numel())
-                    reason = reason or self._away()
-                    if reason is not None:
-                        diverged, why = True, f"learning diverged at step {self.step}: {reason}"
-                        break
-                    if doubt(self.looks, self.energy.event_shape.numel()) is None:
-                        self._remember(self.looks[-1].held_out)
-                    if self._stale():
-                        why = f"the held-out loss was best at {self.best:.4g}, and got no better"
-                        if folder is not None:
-                            folder.write(self.saved(seed))
-                        break
-                    bar.set_postfix_str(_told(self.looks[-1]))
-                if folder is not None and (folder.due() or self._last):
-                    folder.write(self.saved(seed))
+                judged, norm = self._gradient(batch)
+                with uninterrupted():
+                    self._move(judged, norm)
+                    looked = norm != norm or self.step % self.options.look_every == 0 or self._last
+                    if looked:
+                        self._look(batch, judged, norm)
+                        reason = self._divergence()
+                        if reason is not None:
+                            diverged, why = True, f"learning diverged at step {self.step}: {reason}"
+                            break
+                        if doubt(self.looks, self.start, self._dim) is None:
+                            self._remember(self.looks[-1].watched)
+                        bar.set_postfix_str(_told(self.looks[-1]))
+                    stale = looked and self._stale()
+                    if folder is not None and (folder.due() or self._last or stale):
+                        folder.write(self.saved(seed))
+                    bar.update()
+                if stale:
+                    why = f"the held-out loss was best at {self.best:.4g}, and got no better"
+                    break
                 batch = None
-                bar.update()
         except KeyboardInterrupt:
             why = f"it was interrupted after {self.step} of {self.options.num_steps} steps"
             if folder is not None:
@@ -132,9 +143,30 @@ class LearningRun:
     def _last(self) -> bool:
         return self.step >= self.options.num_steps
 
-    def _step(self, batch: Tensor) -> tuple[Judged, float]:
-        """One step of the optimiser; none where the gradient is not finite."""
-        judged = self.bound.judge(batch, self.state, self.generator)
+    @property
+    def _dim(self) -> int:
+        return self.energy.event_shape.numel()
+
+    def _divergence(self) -> str | None:
+        reason = divergence(self.looks, self.start, self._dim) or self._away()
+        # A penalty is meant to cost some of the loss.
+        if reason is None and self._last and not self.options.energy_penalty:
+            reason = ended_worse(self.looks, self.start)
+        return reason
+
+    def _gradient(self, batch: Tensor) -> tuple[Judged, float]:
+        """What the objective says of a batch, and the norm of the gradient, NaN where it or the
+        loss is not finite; an interruption leaves all as it was before."""
+        before = self.generator.get_state()
+        try:
+            judged = self.bound.judge(batch, self.state, self.generator)
+            norm = self._backward(batch, judged)
+        except KeyboardInterrupt:
+            self.generator.set_state(before)
+            raise
+        return judged, norm
+
+    def _backward(self, batch: Tensor, judged: Judged) -> float:
         loss = judged.loss
         if self.options.energy_penalty:
             data_energy = judged.data_energy
@@ -150,17 +182,20 @@ class LearningRun:
         learned = [p for group in groups for p in group["params"] if p.grad is not None]
         clip = math.inf if self.options.gradient_clip is None else self.options.gradient_clip
         norm = float(torch.nn.utils.clip_grad_norm_(learned, clip))
+        return norm if math.isfinite(norm) and math.isfinite(float(loss.detach())) else _NAN
+
+    def _move(self, judged: Judged, norm: float) -> None:
+        """One step of the optimiser; none where the gradient is not finite."""
         self.state = judged.state
         self.step += 1
-        if math.isfinite(norm) and math.isfinite(float(loss.detach())):
-            self.optimizer.step()
-            if self.scheduler is not None:
-                self.scheduler.step()
-            if self.average is not None and self.options.ema is not None:
-                for mean, now in zip(self.average, self.parameters, strict=True):
-                    mean.lerp_(now.detach(), 1.0 - self.options.ema)
-            return judged, norm
-        return judged, math.nan
+        if math.isnan(norm):
+            return
+        self.optimizer.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
+        if self.average is not None and self.options.ema is not None:
+            for mean, now in zip(self.average, self.parameters, strict=True):
+                mean.lerp_(now.detach(), 1.0 - self.options.ema)
 
     def _look(self, batch: Tensor, judged: Judged, norm: float) -> None:
         with torch.no_grad():
@@ -172,9 +207,20 @@ class LearningRun:
             spread = float(energy.std()) if len(energy) > 1 else 0.0
         acceptance = judged.report.get("acceptance", _NAN)
         loss = float(judged.loss.detach())
+        watched = self._watched_loss()
         held_out, difference, nats = self._scored()
         self.looks.append(
-            Look(self.step, loss, norm, float(energy.mean()), gap, spread, held_out, acceptance)
+            Look(
+                self.step,
+                loss,
+                norm,
+                float(energy.mean()),
+                gap,
+                spread,
+                held_out,
+                acceptance,
+                watched,
+            )
         )
         self.more.append((difference, nats))
         negatives = self.bound.negatives(self.state)
@@ -183,6 +229,12 @@ class LearningRun:
             self.kept_negatives = [*self.kept_negatives[1 - _KEPT_LOOKS :], few]
             with torch.no_grad():
                 self.energies = [*self.energies[1 - _KEPT_LOOKS :], self.energy(few)]
+
+    def _watched_loss(self) -> float:
+        """The loss of the rows that learning is watched by; NaN where the objective has none."""
+        same = torch.Generator(self.watched.device).manual_seed(0)
+        found = self.bound.watched(self.watched, self.state, same)
+        return _NAN if found is None else found
 
     def _scored(self) -> tuple[float, float, float]:
         """Of the rows held out: the loss, how far their energy is above the others', and nats."""
@@ -218,12 +270,13 @@ class LearningRun:
             )
         return None
 
-    def _remember(self, held_out: float) -> None:
-        """Keep the parameters of the best look by the held-out loss, else of the last but one."""
-        if math.isnan(held_out):
+    def _remember(self, watched: float) -> None:
+        """Keep the parameters that are best by the loss they are watched by; without one, those of
+        the last look but one."""
+        if math.isnan(self.start):
             self.good = [*self.good[-1:], _copied(self.parameters)]
-        elif held_out < self.best:
-            self.best, self.good = held_out, [_copied(self.parameters)]
+        elif watched < self.best:
+            self.best, self.good = watched, [_copied(self.parameters)]
 
     def _stale(self) -> bool:
         """Whether the loss of the rows held out has not got better for as many looks as it may."""
@@ -231,14 +284,14 @@ class LearningRun:
         if patience is None or not math.isfinite(self.best):
             return False
         return len(self.looks) > patience and all(
-            look.held_out > self.best for look in self.looks[-patience:]
+            not look.watched <= self.best for look in self.looks[-patience:]
         )
 
     def _finished(self, why: str, diverged: bool) -> Trained:
         if diverged:
             _put(self.parameters, self.good[0])
             why += (
-                ". The parameters are those of the last good look. Take a learning rate ten times "
+                ". The parameters are the last good ones. Take a learning rate ten times "
                 "smaller; gradient_clip=1.0 and energy_penalty=0.01 help too"
             )
             warnings.warn(why[0].upper() + why[1:] + ".", DivergedWarning, stacklevel=5)
@@ -248,7 +301,7 @@ class LearningRun:
         if best and not diverged:
             _put(self.parameters, self.good[0])
         dim = self.energy.event_shape.numel()
-        told = [] if diverged else advice(self.looks, self.energies, dim, best=best)
+        told = advice(self.looks, self.start, self.energies, dim=dim, best=best or diverged)
         # Of parameters that have been put back, or averaged, only the energy itself knows log Z.
         moved = diverged or best or self.average is not None
         with torch.no_grad():
@@ -296,13 +349,23 @@ class LearningRun:
             more=self.more,
             energies=self.energies,
             kept_negatives=self.kept_negatives,
+            probed=self._probed(),
         )
+
+    def _probed(self) -> Tensor:
+        """Energies of some rows, by which the energy is known again."""
+        with torch.no_grad():
+            return self.energy(self.watched[:_PROBED]).double().cpu()
 
     def restore(self, kept: Kept) -> None:
         """Take up an earlier state of the same run.
 
-        :raises ValueError: the state of the objective has another form.
+        :raises ValueError: the state of the objective has another form; another optimiser, or
+            another energy.
         """
+        schedule = None if self.scheduler is None else self.scheduler.state_dict()
+        check_like("scheduler", schedule, kept.scheduler)
+        check_like("optimizer", self.optimizer.state_dict(), kept.optimizer)
         learned = list(self.bound.parameters(self.state))
         self.state = kept.filled(self.state)
         with torch.no_grad():
@@ -311,6 +374,11 @@ class LearningRun:
                 old.copy_(new)
         self.state = kept.with_learned(self.state, self.bound.parameters(self.state), learned)
         _put(self.parameters, kept.parameters)
+        if not torch.allclose(self._probed(), kept.probed, rtol=1e-3, atol=1e-3, equal_nan=True):
+            raise ValueError(
+                "expected the energy that the run was begun with, got one that gives other "
+                "energies with the same parameters: its base or another constant differs."
+            )
         self.optimizer.load_state_dict(kept.optimizer)
         if self.scheduler is not None and kept.scheduler is not None:
             self.scheduler.load_state_dict(kept.scheduler)
@@ -324,31 +392,6 @@ class LearningRun:
         self.looks = [Look(int(look[0]), *look[1:]) for look in kept.looks]
         self.more = [(a, b) for a, b in kept.more]
         self.energies, self.kept_negatives = kept.energies, kept.kept_negatives
-
-
-def _optimizer(given: Any, parameters: list[Tensor], own: Sequence[Tensor]) -> Any:
-    """The optimiser of the energy's parameters and of the objective's own.
-
-    These are no weights: a decay that pulls log Z to zero would make it wrong.
-    """
-    if given is None:
-        made: Any = torch.optim.Adam(parameters, lr=1e-3)
-    elif isinstance(given, torch.optim.Optimizer):
-        made = given
-    else:
-        made = given(list(parameters)) if callable(given) else None
-    if not isinstance(made, torch.optim.Optimizer):
-        raise TypeError(
-            "expected optimizer to be a torch optimizer, or to make one from a list of parameters, "
-            f"such as lambda p: torch.optim.Adam(p, lr=1e-3); got {type(given).__name__}."
-        )
-    held = {id(p) for group in made.param_groups for p in group["params"]}
-    decay = {"weight_decay": 0.0} if "weight_decay" in made.defaults else {}
-    for tensors, options in ((parameters, {}), (own, decay)):
-        missing = [p for p in tensors if id(p) not in held]
-        if missing:
-            made.add_param_group({"params": missing, **options})
-    return made
 
 
 def _told(look: Look) -> str:

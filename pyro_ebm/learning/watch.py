@@ -2,8 +2,9 @@
 
 Divergence is what no further step mends: numbers that are not finite, chains beyond a thousand
 widths of the data, energies of data and chains further apart than any sampling error explains, a
-held-out loss far above its best. Other findings are warnings, told once at the end with what to do:
-chains that lag behind the energy, that never accept, or that keep to themselves.
+held-out loss far above its best, or in the end above that of the start. Other findings are
+warnings, told once at the end with what to do: chains that lag behind the energy, that never
+accept, or that keep to themselves.
 """
 
 from __future__ import annotations
@@ -22,10 +23,14 @@ _LAGS, _DIVERGED = 5.0, 100.0
 _AWAY = 1e3
 # A held-out loss that has risen by so many times what learning had gained, and at least one.
 _RISEN = 10.0
+# By how much the loss at the end is worse than at the start, as a share of one and of itself.
+_WORSE = 0.02
 # Looks in a row that have to be bad.
 _PATIENCE = 3
 # The share of what was gained on held-out rows that may be lost again.
 _LOST = 0.2
+# The share that the loss may jump by from look to look.
+_JUMPS = 0.1
 # The share of what was gained on held-out rows that the last quarter of the looks still adds, and
 # that many standard errors, where it is not over.
 _STILL_GAINING, _CERTAIN = 0.05, 4.0
@@ -38,7 +43,8 @@ class Look(NamedTuple):
     """What was seen at one look.
 
     ``gap`` is the mean energy of the chains over that of the data, ``spread`` the standard
-    deviation of the energies of the data; ``held_out`` the loss of the rows held out.
+    deviation of the energies of the data; ``held_out`` the loss of the rows held out; ``watched``
+    that of the rows by which learning is watched, which are the same where there are any.
     """
 
     step: int
@@ -49,21 +55,36 @@ class Look(NamedTuple):
     spread: float
     held_out: float
     acceptance: float
+    watched: float
 
 
-def divergence(looks: list[Look], dim: int) -> str | None:
-    """Why learning has diverged, a sentence; None while it has not."""
+def divergence(looks: list[Look], start: float, dim: int) -> str | None:
+    """Why learning has diverged, a sentence; None while it has not.
+
+    :param start: the loss that it is watched by before the first step.
+    """
     now = looks[-1]
     if not (math.isfinite(now.loss) and math.isfinite(now.gradient_norm)):
         return f"the loss was {now.loss:g} and the norm of its gradient {now.gradient_norm:g}"
     if len(looks) < _PATIENCE:
         return None
     # One bad look may mend itself.
-    reasons = [doubt(looks[: len(looks) - back], dim) for back in range(_PATIENCE)]
+    reasons = [doubt(looks[: len(looks) - back], start, dim) for back in range(_PATIENCE)]
     return reasons[0] if all(reasons) else None
 
 
-def doubt(looks: list[Look], dim: int) -> str | None:
+def ended_worse(looks: list[Look], start: float) -> str | None:
+    """Whether what was learned is worse than what was there before, a sentence; None if not."""
+    if len(looks) < _PATIENCE or math.isnan(start):
+        return None
+    last = [look.watched for look in looks[-_PATIENCE:]]
+    # Small steps around what was good from the first are no loss.
+    if all(not loss <= start + _WORSE * (1.0 + abs(start)) for loss in last):
+        return f"the loss ended at {last[-1]:.4g}, where it was {start:.4g} before the first step"
+    return None
+
+
+def doubt(looks: list[Look], start: float, dim: int) -> str | None:
     """What is wrong at the last look, a sentence; None where it is a good one."""
     now = looks[-1]
     if not math.isnan(now.acceptance) and not math.isnan(now.gap):
@@ -73,12 +94,10 @@ def doubt(looks: list[Look], dim: int) -> str | None:
                 f"the energies of chains and data were {abs(now.gap):.3g} apart, where those of "
                 f"the data spread by {now.spread:.3g}"
             )
-    scored = [look.held_out for look in looks if not math.isnan(look.held_out)]
-    if len(scored) > 1 and not math.isnan(now.held_out):
-        best = min(scored)
-        gained = max(1.0, scored[0] - best)
-        if not now.held_out <= best + _RISEN * gained:
-            return f"the held-out loss was {now.held_out:.4g} after a best of {best:.4g}"
+    if not math.isnan(start):
+        best = min([start, *(look.watched for look in looks if look.watched == look.watched)])
+        if not now.watched <= best + _RISEN * max(1.0, start - best):
+            return f"the loss of rows set aside was {now.watched:.4g} after a best of {best:.4g}"
     return None
 
 
@@ -88,11 +107,14 @@ def ran_away(positions: Tensor, center: Tensor, scale: Tensor) -> bool:
     return not bool((off < _AWAY).all())
 
 
-def advice(looks: list[Look], energies: list[Tensor], dim: int, *, best: bool) -> list[str]:
-    """Sentences on what to mend, of a run that has not diverged.
+def advice(
+    looks: list[Look], start: float, energies: list[Tensor], *, dim: int, best: bool
+) -> list[str]:
+    """Sentences on what to mend.
 
+    :param start: the loss that it is watched by before the first step.
     :param energies: of the lasting chains at each look [n].
-    :param best: whether the parameters are those of the best look.
+    :param best: whether the parameters are put back to those of the best look.
     """
     found = []
     recent = looks[-_RECENT:]
@@ -103,16 +125,22 @@ def advice(looks: list[Look], energies: list[Tensor], dim: int, *, best: bool) -
             f"The chains lag behind: their energies stay {float(np.median(gaps)):.3g} from those "
             "of the data. Take more transitions (steps=), or a smaller learning rate."
         )
-    scored = [look.held_out for look in looks if math.isfinite(look.held_out)]
-    if len(scored) > 2:
+    scored = [start, *(look.watched for look in looks if math.isfinite(look.watched))]
+    if math.isfinite(start) and len(scored) > 3 and not best:
         last, least = float(np.median(scored[-3:])), min(scored)
-        if not best and last - least > _LOST * (scored[0] - least):
+        jumps = float(np.median(np.abs(np.diff(scored[-_RECENT:]))))
+        if last - least > _LOST * (start - least):
             found.append(
                 f"The held-out loss ended at {last:.4g}, after a best of {least:.4g} and "
-                f"{scored[0]:.4g} at the first look: the learning rate is too high, or the energy "
+                f"{start:.4g} before the first step: the learning rate is too high, or the energy "
                 "learns rows by heart. Take smaller steps, or fewer."
             )
-    gain = still_gaining(scored)
+        elif jumps > _JUMPS * (start - least):
+            found.append(
+                f"The held-out loss still jumps by {jumps:.3g} from look to look: the learning "
+                "rate is too high. Take a smaller one, or a scheduler that lowers it."
+            )
+    gain = still_gaining(scored[1:])
     if gain is not None:
         found.append(
             f"It was not at its end: over the last quarter of the steps the held-out loss still "

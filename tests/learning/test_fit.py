@@ -1,6 +1,8 @@
 """The loop of learning: what it repeats, keeps, notices, and refuses."""
 
+import functools
 import math
+import signal
 
 import numpy as np
 import pytest
@@ -282,3 +284,112 @@ def test_patience_ends_with_the_parameters_of_the_best_look():
     assert bound.held_out(few[30:], None, same) == pytest.approx(result.history["held_out"].min())
     with pytest.raises(ValueError, match="patience or ema"):
         ebm.fit(gaussian(), rows(), patience=3, ema=0.9)
+
+
+TOO_FAST = {name: each for name, each in OBJECTIVES.items() if name not in ("exact", "langevin")}
+
+
+@pytest.mark.parametrize("name", TOO_FAST)
+def test_a_learning_rate_far_too_high_ends_no_worse_than_it_began(name):
+    torch.manual_seed(1)
+    energy = ebm.Tilted(Net(), Independent(Normal(torch.zeros(2), 2.0), 1))
+    data = rows(400)
+    judge = ebm.DenoisingScoreMatching(0.3).bind(energy)
+    same = torch.Generator().manual_seed(0)
+    before = judge.held_out(data, None, same)
+    with pytest.warns(ebm.DivergedWarning, match="ten times smaller"):
+        result = learned(energy, data, TOO_FAST[name], steps=200,
+                         optimizer=lambda p: torch.optim.Adam(p, lr=10.0))  # fmt: skip
+    assert result.diverged
+    assert judge.held_out(data, None, same.manual_seed(0)) <= before + 0.1
+
+
+def test_log_z_that_is_carried_along_holds_at_a_high_rate():
+    torch.manual_seed(1)
+    energy = ebm.Tilted(Net(), Independent(Normal(torch.zeros(2), 2.0), 1))
+    objective = ebm.AnnealedLikelihood(num_particles=512)
+    result = learned(energy, rows(1000), objective, steps=300,
+                     optimizer=lambda p: torch.optim.Adam(p, lr=0.01))  # fmt: skip
+    axis = torch.linspace(-12.0, 12.0, 481)
+    grid = torch.cartesian_prod(axis, axis)
+    with torch.no_grad():
+        exact = float((-energy(grid)).double().logsumexp(0)) + 2.0 * math.log(0.05)
+    assert abs(result.log_z - exact) < 4.0 * result.log_z_error
+
+
+def test_an_optimiser_of_some_parameters_leaves_the_others():
+    energy = Net()
+    first = energy.net[0].weight.detach().clone()
+    last = energy.net[2].weight.detach().clone()
+    learned(energy, rows(), ebm.DenoisingScoreMatching(0.2),
+            optimizer=torch.optim.Adam(energy.net[2].parameters(), lr=1e-2))  # fmt: skip
+    assert torch.equal(energy.net[0].weight, first)
+    assert not torch.equal(energy.net[2].weight, last)
+    with pytest.raises(ValueError, match="holds none of them"):
+        learned(Net(), rows(), optimizer=torch.optim.Adam(Net().parameters()))
+
+
+def test_optimisers_and_schedulers_that_want_a_loss_are_refused():
+    with pytest.raises(TypeError, match="LBFGS"):
+        learned(Net(), rows(), ebm.DenoisingScoreMatching(0.2), optimizer=torch.optim.LBFGS)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau
+    with pytest.raises(TypeError, match="patience="):
+        learned(Net(), rows(), ebm.DenoisingScoreMatching(0.2), scheduler=plateau)
+
+
+def test_patience_wants_rows_held_out():
+    with pytest.raises(ValueError, match="Give held_out="):
+        learned(Net(), rows(), ebm.DenoisingScoreMatching(0.2), patience=3, held_out=None)
+
+
+def test_every_batch_of_a_loader_is_looked_at():
+    states = torch.ones(40, 3)
+    states[30:] = 0.5
+    machine = ebm.RBM(*(nn.Parameter(0.1 * torch.randn(n)) for n in ((3, 2), (3,), (2,))))
+    with pytest.raises(ValueError, match="outside"):
+        learned(machine.marginal(), DataLoader(TensorDataset(states), 10), ebm.PseudoLikelihood())
+
+
+def test_an_interruption_within_a_step_changes_nothing(tmp_path):
+    class Interrupted(torch.optim.Adam):
+        steps = 0
+
+        def step(self, *args):
+            Interrupted.steps += 1
+            if Interrupted.steps == 30:
+                signal.raise_signal(signal.SIGINT)
+            return super().step(*args)
+
+    objective, data = ebm.PersistentContrastiveDivergence(), rows()
+    whole, stopped, other = gaussian(), gaussian(), gaussian()
+    learned(whole, data, objective)
+    store = tmp_path / "run"
+    first = learned(stopped, data, objective, store=store,
+                    optimizer=lambda p: Interrupted(p, lr=1e-3))  # fmt: skip
+    assert "interrupted after 30" in first.why
+    ebm.resume_fit(store, other, data, objective, disable_progbar=True)
+    assert torch.equal(values(whole), values(other))
+
+
+def test_a_run_goes_on_as_it_was_begun_or_not_at_all(tmp_path):
+    def tilted(scale):
+        return ebm.Tilted(Net(), Independent(Normal(torch.zeros(2), scale), 1))
+
+    store, objective = tmp_path / "run", ebm.DenoisingScoreMatching(0.2)
+    learned(tilted(2.0), rows(), objective, store=store)
+    go_on = functools.partial(
+        ebm.resume_fit, store, num_steps=90, objective=objective, disable_progbar=True
+    )
+    with pytest.raises(ValueError, match="other energies"):
+        go_on(tilted(1.0), rows())
+    with pytest.raises(ValueError, match="optimizer that the run"):
+        go_on(tilted(2.0), rows(), optimizer=lambda p: torch.optim.SGD(p, lr=0.1))
+    with pytest.raises(ValueError, match="scheduler that the run"):
+        go_on(tilted(2.0), rows(),
+              scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 10))  # fmt: skip
+    assert go_on(tilted(2.0), rows()).history["step"][-1] == 90
+
+
+def test_arrays_take_the_precision_of_the_energy():
+    result = learned(Net(), rows().double().numpy(), ebm.DenoisingScoreMatching(0.2))
+    assert result.history["step"][-1] == 60

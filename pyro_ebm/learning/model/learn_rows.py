@@ -151,7 +151,7 @@ def learn_rows(
         optimizer=optimizer,
         scheduler=lambda made: torch.optim.lr_scheduler.CosineAnnealingLR(made, steps),
         held_out=held_out,
-        patience=recipe.patience,
+        patience=recipe.patience if recipe.held_out else None,
         gradient_clip=10.0,
         disable_progbar=True,
     )
