@@ -4,6 +4,7 @@ import math
 import sys
 from functools import partial
 
+import pandas
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -115,8 +116,8 @@ def test_nothing_is_left_in_pyros_store_and_nothing_in_it_is_changed():
 
 
 def test_patience_ends_a_fit_and_the_best_state_is_kept():
-    rows = torch.randn(40, 2)
-    wild = partial(torch.optim.Adam, lr=0.3)
+    rows = bent(40)
+    wild = partial(torch.optim.Adam, lr=0.1)
     found = ebm.fit_flow(
         rows, small(), epochs=200, patience=5, optimizer=wild, disable_progbar=True
     )
@@ -206,11 +207,26 @@ def test_a_fitted_flow_is_a_site_a_base_and_a_tilted_energys_base(fitted):
     assert abs(found.log_z - float(normal.log_normalizer())) < 4 * found.std_error < 1.0
 
 
+def test_rows_may_be_arrays_and_data_frames():
+    def fit(rows, held_out):
+        generator = torch.Generator().manual_seed(1)
+        return ebm.fit_flow(
+            rows, small(), held_out=held_out, epochs=1, generator=generator, disable_progbar=True
+        )
+
+    rows, held_out = bent(50).double(), bent(20).double()
+    wanted = fit(rows, held_out)
+    assert fit(rows.numpy(), held_out.numpy()).held_out == wanted.held_out
+    assert fit(pandas.DataFrame(rows.numpy()), held_out).held_out == wanted.held_out
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "error", "said"),
     [
         (torch.ones(20, 2).long(), {}, TypeError, "real numbers"),
-        ([[1.0, 2.0]], {}, TypeError, "got list"),
+        (torch.ones(20, 2).long().numpy(), {}, TypeError, "got torch.int64"),
+        ([["one", "two"]], {}, TypeError, "lists of real numbers"),
+        ([[1.0, 2.0]], {}, ValueError, "at least 10 rows"),
         (torch.randn(20), {}, ValueError, r"data\[:, None\]"),
         (torch.randn(20, 3, 3), {}, ValueError, r"data\.flatten\(1\)"),
         (torch.randn(20, 2) / 0, {}, ValueError, "finite"),
