@@ -87,7 +87,7 @@ def fit_latent_model(
     step_size, spread = StepSize(), Spread(0.0, 0.0)
     looks: list[LatentLook] = []
     best = Kept.of(0, model, lasting)
-    why, lost = f"all {last} steps were made", None
+    why, lost, made = f"all {last} steps were made", None, 0
     bar: Any = tqdm(total=last, disable=True if disable_progbar else None, leave=False)
     # Numbers that run away are told in one sentence at the end; rows have been checked before.
     with bar, pyro.validation_enabled(False):
@@ -118,17 +118,18 @@ def fit_latent_model(
                     )
                 if step < last:
                     optimiser.step()
+                    made += 1
                     bar.update()
                     if not _finite(learned):
                         lost = "a parameter was no number"
                         break
         except KeyboardInterrupt:
-            why = f"it was interrupted after {bar.n} of {last} steps"
+            why = f"it was interrupted after {made} of {last} steps"
     if lost is not None:
         best.put_back(model)
         lasting = best.latents
         why = (
-            f"learning diverged at step {bar.n}: {lost}. The parameters are those of "
+            f"learning diverged at step {made}: {lost}. The parameters are those of "
             f"{f'step {best.step}' if best.step else 'the start'}, the best. Take a learning rate "
             "ten times smaller"
         )

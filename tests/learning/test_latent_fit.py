@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import pyro_ebm as ebm
+from pyro_ebm.learning import latent_fit
 from pyro_ebm.learning.latent_watch import LatentLook, Spread, is_best, loss_of_all
 from tests.learning.test_latents import linear_model
 
@@ -39,11 +40,29 @@ def test_a_learning_rate_that_loses_all_ends_early_with_the_best_parameters(amor
         )
     assert fitted.diverged
     assert "Take a learning rate ten times smaller" in fitted.why
+    made = int(fitted.why.removeprefix("learning diverged at step ").partition(":")[0])
+    assert max(1, fitted.history["step"][-1]) <= made < 50
     assert len(fitted.history["step"]) < 50
     assert all(bool(p.isfinite().all()) for p in model.parameters())
     assert model.prior.negatives.values.isfinite().all()
     assert fitted.latents is None or fitted.latents.isfinite().all()
     assert model.sample(5).values.isfinite().all()
+
+
+def test_an_interrupt_says_how_far_learning_went(monkeypatch):
+    rows, model = one_factor()
+    whole, calls = latent_fit._infer, []
+
+    def interrupted(*given, **options):
+        calls.append(given)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return whole(*given, **options)
+
+    monkeypatch.setattr(latent_fit, "_infer", interrupted)
+    fitted = model.fit(rows, num_steps=9, disable_progbar=True)
+    assert fitted.why == "it was interrupted after 3 of 9 steps"
+    assert not fitted.diverged
 
 
 def test_what_is_put_back_is_as_it_was():
