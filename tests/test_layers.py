@@ -14,6 +14,7 @@ LAYERS = {
     "pyro_ebm": 8,
     "pyro_ebm.c_compiler": 1,
     "pyro_ebm.cache": 1,
+    "pyro_ebm.numeric": 1,
     "pyro_ebm.recording": 1,
     "pyro_ebm.shapes": 1,
     "pyro_ebm.energies": 1,

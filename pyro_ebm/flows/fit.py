@@ -41,11 +41,13 @@ def fit_flow(
 ) -> FittedFlow:
     """Fit a flow to rows, or to the draws of a run, by maximum likelihood.
 
-    On Ctrl-C the best state so far is given back. The flow given is copied, and not changed.
+    On Ctrl-C the best state so far is given back. Where no epoch is better than the start, as
+    the learning rate is too high, a :class:`.DivergedWarning` says so. The flow given is copied,
+    and not changed.
 
-    :param data: rows [n, dim] of real numbers; or a finished :class:`MCMC` run, of which the flow
-        learns the unconstrained coordinates in the order of ``Target.sites``, as ``base=`` of
-        :class:`AIS` and :func:`transported` take it.
+    :param data: rows [n, dim] of real numbers, a tensor, an array or a data frame; or a finished
+        :class:`MCMC` run, of which the flow learns the unconstrained coordinates in the order of
+        ``Target.sites``, as ``base=`` of :class:`AIS` and :func:`transported` take it.
     :param flow: a flow of zuko's with ``dim`` features and no context; coupling splines unless
         given. It sees standardised columns.
     :param held_out: the fraction of rows that decides when to stop, drawn at random, or such rows.

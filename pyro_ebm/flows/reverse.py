@@ -46,7 +46,9 @@ def fit_flow_to_target(
 ) -> FittedFlow:
     """Fit a flow to the unconstrained density of a model, an energy or a Target.
 
-    On Ctrl-C the best state so far is given back. The flow given is copied, and not changed.
+    On Ctrl-C the best state so far is given back. Where no epoch is better than the start, as
+    the learning rate is too high, a :class:`.DivergedWarning` says so. The flow given is copied,
+    and not changed.
 
     :param model: a Pyro model, whose arguments follow; or an EnergyDistribution, Energy or
         Target.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pyro_ebm.mcmc.api import MCMC
+from pyro_ebm.numeric import as_numbers
 
 _LEAST_ROWS = 10
 
@@ -43,7 +44,7 @@ def split_rows(data: Any, held_out: Any, generator: torch.Generator) -> Rows:
     """
     rows = _run_rows(data) if isinstance(data, MCMC) else _checked("data", data)[None]
     dim = rows.shape[-1]
-    if isinstance(held_out, Tensor):
+    if not isinstance(held_out, bool | int | float | str | None):
         kept = _checked("held_out", held_out)
         if kept.shape[1] != dim:
             raise ValueError(f"expected held_out= of {dim} columns, got {kept.shape[1]}.")
@@ -78,12 +79,12 @@ def _enough(rows: Tensor) -> Tensor:
 
 
 def _checked(name: str, data: Any) -> Tensor:
-    if not isinstance(data, Tensor) or not data.is_floating_point():
-        kind = data.dtype if isinstance(data, Tensor) else type(data).__name__
+    data = as_numbers(name, data)
+    if not data.is_floating_point():
         raise TypeError(
-            f"expected {name} to be a tensor of real numbers [n, dim] or a finished MCMC run, got "
-            f"{kind}. Counts and labels have no density: add uniform noise to counts, or leave "
-            "them out."
+            f"expected {name} of real numbers [n, dim], got {data.dtype}. Counts and labels have "
+            "no density: add uniform noise to counts, or leave them out. Whole numbers that "
+            "measure something are real ones: turn them into floats."
         )
     if data.dim() != 2 or data.shape[1] == 0:
         way_out = "data[:, None] for one column" if data.dim() < 2 else "data.flatten(1)"
@@ -96,7 +97,7 @@ def _checked(name: str, data: Any) -> Tensor:
             f"expected finite numbers, got others in {len(bad)} rows of {name}, the first of them "
             f"{int(bad[0])}. Leave these rows out."
         )
-    return data.detach()
+    return data
 
 
 def _run_rows(run: MCMC) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -12,8 +13,17 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from pyro_ebm.learning.run import DivergedWarning
+
 INTERRUPTED = "it was interrupted"
 NOT_FINITE = "the loss is not finite any more; a smaller learning rate may help"
+NO_BETTER = (
+    "no epoch was better than the start, which is given back; take a learning rate ten times "
+    "smaller, unless the flow was a fitted one"
+)
+# Nats a row by which what is held out ends worse than at the start where steps were too large; an
+# epoch of small ones may miss it too, by next to nothing.
+_WORSE = 1.0
 
 # Of parameters a torch optimiser: torch.optim.Adam, or functools.partial of it with settings.
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -54,10 +64,29 @@ def check_count(name: str, value: Any) -> None:
         raise ValueError(f"expected {name} to be a positive whole number, got {value!r}.")
 
 
-def optimizer_of(flow: nn.Module, make: MakeOptimizer | None) -> torch.optim.Optimizer:
-    """The optimiser of a flow: Adam with a learning rate of 0.001 unless another is made."""
+def optimizer_of(flow: nn.Module, make: Any) -> torch.optim.Optimizer:
+    """The optimiser of a flow: Adam with a learning rate of 0.001 unless another is made.
+
+    :raises TypeError: what makes none, or one that has to evaluate the loss itself.
+    """
     parameters = list(flow.parameters())
-    return torch.optim.Adam(parameters, lr=1e-3) if make is None else make(parameters)
+    if make is None:
+        return torch.optim.Adam(parameters, lr=1e-3)
+    made = make(parameters) if callable(make) else None
+    if not isinstance(made, torch.optim.Optimizer):
+        told = ", which holds the parameters of something else: the flow given is copied"
+        raise TypeError(
+            "expected optimizer to make one from a list of parameters, such as lambda p: "
+            f"torch.optim.Adam(p, lr=1e-3), got {type(make).__name__}"
+            f"{told if isinstance(make, torch.optim.Optimizer) else ''}."
+        )
+    if isinstance(made, torch.optim.LBFGS):
+        raise TypeError(
+            "expected an optimiser that steps along a gradient, got LBFGS, which evaluates the "
+            "loss again and again within a step, and every batch has another. Take torch.optim."
+            "Adam or torch.optim.SGD."
+        )
+    return made
 
 
 def train(
@@ -72,7 +101,7 @@ def train(
     """Train a module until its plan ends, and put its best state back.
 
     :param losses: one epoch: gives a loss for every step, of which the gradient is followed.
-    :param judge: what the module is judged by after an epoch, lower is better.
+    :param judge: what the module is judged by after an epoch, in nats, lower is better.
     """
     best, value = 0, judge()
     state = copy.deepcopy(flow.state_dict())
@@ -102,6 +131,10 @@ def train(
         except KeyboardInterrupt:
             stopped = INTERRUPTED
     flow.load_state_dict(state)
+    if best == 0 and history and stopped != INTERRUPTED:
+        stopped = f"{stopped}: {NO_BETTER}"
+        if not history[-1][1] < value + _WORSE:
+            warnings.warn(f"{stopped[0].upper()}{stopped[1:]}.", DivergedWarning, stacklevel=3)
     columns = torch.tensor(history, dtype=torch.float64).reshape(-1, 2)
     return Trained(columns[:, 0], columns[:, 1], value, best, stopped)
 

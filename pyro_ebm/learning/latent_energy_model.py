@@ -23,24 +23,21 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
-from jaxtyping import Bool, Shaped
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from pyro_ebm.annealing import AIS
-from pyro_ebm.diagnostics import ess_mean, split_rhat
 from pyro_ebm.distribution import EnergyDistribution
 from pyro_ebm.energies import Energy, MLPEnergy, Tilted
 from pyro_ebm.mcmc.api.arguments import check_whole
 
 from .latent_fit import FittedLatents, LatentOptions, fit_latent_model
+from .latent_rows import observed_rows, rows_for
 from .latents import Generated, Latents, LikelihoodBound
 from .learned_energy import LearnedEnergy
 from .likelihoods import GaussianLikelihood
-from .posterior_chains import StepSize, move_latents
-from .rows import as_rows
+from .posterior_draws import posterior_draws
 
-# Draws of the prior among which chains choose where to start, and rows weighed at a time.
-_CANDIDATES, _ROWS = 512, 64
 # Proposals of the importance-weighted bound are this much wider than the posterior draws.
 _WIDER = 1.2
 
@@ -161,18 +158,24 @@ class LatentEnergyModel(nn.Module):
     ) -> FittedLatents:
         """Learn decoder, energy and encoder together, in place.
 
-        :param data: rows [n, *event], a tensor or an array.
+        Where the learning rate is too high what was gained is lost again: learning ends then, with
+        the parameters of the best look and a :class:`DivergedWarning`.
+
+        :param data: rows [n, *event], a tensor, an array, a data frame or lists of numbers; they
+            are taken in the dtype and to the device of the parameters.
         :param num_steps: steps of the optimiser.
         :param batch_size: rows of a batch.
-        :param optimizer: makes the optimiser from a list of parameters; Adam at 1e-3 unless given.
+        :param optimizer: makes the optimiser from a list of parameters, or is one; Adam at 1e-3
+            unless given.
         :param posterior_steps: without an encoder, transitions of the chains over the latents of a
             row, each time that it is in a batch.
         :param disable_progbar: no progress bar.
         :returns: how it went.
-        :raises TypeError, ValueError: data that are no rows, or options outside of their range.
+        :raises TypeError, ValueError: data that are no rows of the decoder, or outside of the
+            likelihood's support; options outside of their range.
         """
         options = LatentOptions(num_steps, batch_size, posterior_steps)
-        rows = as_rows(data)
+        rows = rows_for(self, data)
         return fit_latent_model(self, rows, optimizer, options, disable_progbar=disable_progbar)
 
     def sample(self, number: int) -> Generated:
@@ -187,50 +190,32 @@ class LatentEnergyModel(nn.Module):
         self,
         data: Any,
         *,
-        observed: Bool[Tensor, ...] | None = None,
+        observed: Any = None,
         num_samples: int = 100,
         warmup_steps: int = 100,
         num_chains: int = 4,
     ) -> Latents:
         """Posterior draws of the latents of rows, by HMC from draws of the prior that suit them.
 
-        :param data: rows [n, *event].
-        :param observed: which entries are known, [*event] or [n, *event]; all unless given.
+        :param data: rows [n, *event], as :meth:`fit` takes them.
+        :param observed: which entries are known, booleans [*event] or [n, *event]; all unless
+            given. The others may be NaN.
         :param num_samples: draws of a chain.
         :param warmup_steps: transitions before them, in which the step size is adapted.
         :param num_chains: chains of each row.
+        :raises TypeError, ValueError: data as of :meth:`fit`; a mask that is none of theirs.
         """
         check_whole("num_samples", num_samples, 1)
         check_whole("num_chains", num_chains, 1)
-        rows = as_rows(data)
-        if observed is not None and not observed.dtype == torch.bool:
-            raise TypeError(f"expected observed to be a mask of booleans, got {observed.dtype}.")
-        generator = torch.Generator(rows.device).manual_seed(int(torch.randint(2**62, ())))
-        mask = None if observed is None else observed.expand(rows.shape)
-        z = self._starts(rows, mask, num_chains, generator).flatten(0, 1)
-        whole = rows.repeat(num_chains, *[1] * (rows.dim() - 1))
-        every = None if mask is None else mask.repeat(num_chains, *[1] * (rows.dim() - 1))
-
-        def log_joint(latents: Tensor) -> Tensor:
-            return self.log_joint(whole, latents, every)
-
-        moved = move_latents(
-            log_joint, z, StepSize(), transitions=warmup_steps, generator=generator
+        rows, mask = observed_rows(self, data, observed)
+        return posterior_draws(
+            self,
+            rows,
+            mask,
+            num_samples=num_samples,
+            warmup_steps=warmup_steps,
+            num_chains=num_chains,
         )
-        draws, acceptance = [], 0.0
-        for _ in range(num_samples):
-            moved = move_latents(
-                log_joint,
-                moved.latents,
-                moved.step_size,
-                transitions=1,
-                generator=generator,
-                adapt=False,
-            )
-            draws.append(moved.latents)
-            acceptance += moved.acceptance / num_samples
-        stacked = torch.stack(draws).unflatten(1, (num_chains, len(rows))).transpose(0, 1)
-        return Latents(stacked, split_rhat(stacked), ess_mean(stacked), acceptance)
 
     def reconstruct(self, data: Any, **options: Any) -> Tensor:
         """The posterior mean of every entry of rows [n, *event]; of those that are missing too.
@@ -252,7 +237,7 @@ class LatentEnergyModel(nn.Module):
         :param num_particles: K.
         """
         check_whole("num_particles", num_particles, 1)
-        rows = as_rows(data)
+        rows = rows_for(self, data)
         log_z, error, reliable, why = self._log_z()
         with torch.no_grad():
             proposal: Any = self.encoded(rows) if self.encoder is not None else self._fitted(rows)
@@ -279,22 +264,3 @@ class LatentEnergyModel(nn.Module):
         floor = 1e-6 * torch.eye(self.latent_dim).to(covariance)
         factor = _WIDER * torch.linalg.cholesky(covariance + floor)
         return dist.MultivariateNormal(draws.mean(0), scale_tril=factor)
-
-    def _starts(
-        self, rows: Tensor, observed: Tensor | None, number: int, generator: torch.Generator
-    ) -> Tensor:
-        """Latents [number, n, d]: of many draws of the prior, those that suit each row by chance
-        of their likelihoods."""
-        with torch.no_grad():
-            candidates = self.prior.sample((_CANDIDATES,))
-            given = self.given(candidates)
-            starts = []
-            for first in range(0, len(rows), _ROWS):
-                part = rows[first : first + _ROWS, None]
-                entries = given.log_prob(part)
-                if observed is not None:
-                    entries = torch.where(observed[first : first + _ROWS, None], entries, 0.0)
-                shares = entries.flatten(2).sum(2).softmax(1)
-                which = torch.multinomial(shares, number, True, generator=generator)
-                starts.append(candidates[which])
-            return torch.cat(starts).transpose(0, 1)

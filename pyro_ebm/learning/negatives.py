@@ -86,6 +86,14 @@ class Negatives:
             self.constant = float(self.log_normalizer())
         self.moves += 1
 
+    def kept(self) -> tuple[Any, ...]:
+        """What :meth:`put_back` takes: the chains, and the parameters that they last moved for."""
+        return self.state, self._seen, self.constant
+
+    def put_back(self, kept: tuple[Any, ...]) -> None:
+        """The chains as they were, for parameters that are put back too."""
+        self.state, self._seen, self.constant = kept
+
     @property
     def values(self) -> Shaped[Tensor, "m ..."]:
         """Configurations of the chains as they are, [m, *event]; of a small discrete energy whose

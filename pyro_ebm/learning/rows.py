@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
+
+from pyro_ebm.numeric import Table, as_numbers
 
 # Rows held out, at most: more say little more of a mean.
 _MOST_HELD_OUT = 10_000
@@ -30,21 +31,14 @@ def as_tensor(name: str, rows: object) -> Tensor:
     """Rows [n, *event] as a tensor without gradient, in the dtype that they have.
 
     :param name: what to call them in an error.
-    :raises TypeError: neither a tensor nor an array of real numbers.
+    :raises TypeError: neither a tensor, an array, a data frame nor lists of real numbers.
     :raises ValueError: no row, or a number that is not finite.
     """
-    if isinstance(rows, np.ndarray) and rows.dtype.kind in "biuf":
-        rows = torch.as_tensor(np.ascontiguousarray(rows))
-    if not isinstance(rows, Tensor) or rows.is_complex():
-        kind = getattr(rows, "dtype", type(rows).__name__)
-        raise TypeError(
-            f"expected {name} to be a tensor or a numpy array of real numbers, got {kind}."
-        )
-    if rows.dim() < 1 or not rows.numel():
+    value = as_numbers(name, rows)
+    if value.dim() < 1 or not value.numel():
         raise ValueError(
-            f"expected {name} [n, *event] with a row at least, got shape {tuple(rows.shape)}."
+            f"expected {name} [n, *event] with a row at least, got shape {tuple(value.shape)}."
         )
-    value = rows.detach()
     finite = value.reshape(len(value), -1).isfinite().all(1)
     if not bool(finite.all()):
         raise ValueError(
@@ -61,13 +55,15 @@ def flat(rows: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n size"]:
 
 
 def as_rows(data: Any, name: str = "data") -> Tensor:
-    """Rows [n, *event] to learn from, in numbers with a fraction.
+    """Rows [n, *event] to learn from, in numbers with a fraction; those of a data frame, which are
+    doubles whatever net they are for, in torch's default dtype.
 
     :param data: as :func:`as_tensor` takes it, or a TensorDataset.
     :raises TypeError, ValueError: as :func:`as_tensor`.
     """
     rows = as_tensor(name, data.tensors[0] if isinstance(data, TensorDataset) else data)
-    return rows if rows.is_floating_point() else rows.to(torch.get_default_dtype())
+    kept = rows.is_floating_point() and not isinstance(data, Table)
+    return rows if kept else rows.to(torch.get_default_dtype())
 
 
 def split_rows(data: Any, held_out: Any, generator: torch.Generator) -> Split:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyro_ebm.annealing import LogZ
 from pyro_ebm.annealing.start import check_whole
+from pyro_ebm.numeric import as_numbers
 
 from .anneal import ISLAND, Moves
 from .evidence import posterior
@@ -20,7 +21,7 @@ from .pyro_model import mixture_model
 from .relabel import orders
 from .reseed import Reseed
 from .result import MixturePosterior
-from .rows import as_numbers, as_rows
+from .rows import as_rows
 
 if TYPE_CHECKING:
     from .selection import Selection
@@ -78,7 +79,7 @@ class GaussianMixture:
             self._hyper(rows),
             self.num_components,
             equal_variance=self.equal_variance,
-            scalar=as_numbers(data).dim() == 1,
+            scalar=as_numbers("data", data).dim() == 1,
         )
 
     def fit(self, data: Any) -> MixturePosterior:
@@ -120,7 +121,7 @@ class GaussianMixture:
             *(part.to(given) for part in (weight, mean, covariance)),
             rows=given,
             evidence=evidence,
-            scalar=as_numbers(data).dim() == 1,
+            scalar=as_numbers("data", data).dim() == 1,
             diagonal=not hyper.full,
             attrs={"seed": seed, "equal_variance": self.equal_variance},
         )

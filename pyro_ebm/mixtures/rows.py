@@ -4,32 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-
-def as_numbers(data: Any) -> Tensor:
-    """A tensor of what is one or makes one: an array, a table or a column of pandas.
-
-    :raises TypeError: anything else.
-    """
-    values = np.array(data.to_numpy()) if hasattr(data, "to_numpy") else data
-    try:
-        return torch.as_tensor(values).detach()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"expected data of numbers, got {type(data).__name__}: {error}") from error
+from pyro_ebm.numeric import as_numbers
 
 
 def as_rows(data: Any) -> Tensor:
     """The data as [n, d], in their own floating type.
 
     :param data: [n] or [n, d]: a tensor, or what makes one.
+    :raises TypeError: no numbers.
     :raises ValueError: another shape, fewer than two rows, missing or infinite numbers, a column
         without variance.
     """
-    rows = as_numbers(data)
-    if rows.dtype == torch.bool or rows.is_complex():
+    rows = as_numbers("data", data)
+    if rows.dtype == torch.bool:
         raise ValueError(f"expected data of real numbers, got {rows.dtype}.")
     if not rows.is_floating_point():
         rows = rows.to(torch.get_default_dtype())

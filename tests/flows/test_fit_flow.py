@@ -4,6 +4,7 @@ import math
 import sys
 from functools import partial
 
+import pandas
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -115,8 +116,8 @@ def test_nothing_is_left_in_pyros_store_and_nothing_in_it_is_changed():
 
 
 def test_patience_ends_a_fit_and_the_best_state_is_kept():
-    rows = torch.randn(40, 2)
-    wild = partial(torch.optim.Adam, lr=0.3)
+    rows = bent(40)
+    wild = partial(torch.optim.Adam, lr=0.1)
     found = ebm.fit_flow(
         rows, small(), epochs=200, patience=5, optimizer=wild, disable_progbar=True
     )
@@ -142,10 +143,41 @@ def test_an_interrupt_gives_what_is_there(monkeypatch):
 
 def test_a_loss_that_is_not_finite_ends_training_in_the_best_state():
     wild = partial(torch.optim.SGD, lr=1e8)
-    found = ebm.fit_flow(bent(100), small(), epochs=9, optimizer=wild, disable_progbar=True)
-    assert found.stopped == training.NOT_FINITE
+    with pytest.warns(ebm.DivergedWarning, match="not finite any more"):
+        found = ebm.fit_flow(bent(100), small(), epochs=9, optimizer=wild, disable_progbar=True)
+    assert found.stopped.startswith(training.NOT_FINITE)
     assert math.isfinite(found.held_out)
     assert all(bool(p.isfinite().all()) for p in found.distribution.flow.parameters())
+
+
+def test_a_learning_rate_that_betters_nothing_is_told_and_the_start_given_back():
+    wild = partial(torch.optim.Adam, lr=10.0)
+    options = {"flow": small(), "epochs": 3, "optimizer": wild, "disable_progbar": True}
+    banana = ebm.Banana(scale=1.0, curvature=0.5, width=0.5)
+    for fit in (
+        lambda: ebm.fit_flow(bent(100), **options),
+        lambda: ebm.fit_flow_to_target(banana, steps=2, **options),
+    ):
+        with pytest.warns(ebm.DivergedWarning, match="no epoch was better"):
+            found = fit()
+        assert found.best == 0
+        assert found.stopped.startswith("all 3 epochs are done: no epoch was better than the start")
+        assert "ten times smaller" in found.stopped
+        pairs = zip(found.distribution.flow.parameters(), small().parameters(), strict=True)
+        assert all(torch.equal(kept, start) for kept, start in pairs)
+
+
+def test_an_optimiser_that_cannot_train_a_flow_is_refused():
+    for optimizer, said in (
+        (torch.optim.LBFGS, r"got LBFGS.* Take torch\.optim\.Adam or torch\.optim\.SGD"),
+        (torch.optim.Adam([torch.zeros(1)]), "got Adam, which holds the parameters of something"),
+        (lambda parameters: None, "expected optimizer to make one"),
+        (0.1, "got float"),
+    ):
+        with pytest.raises(TypeError, match=said):
+            training.optimizer_of(small(), optimizer)
+    with pytest.raises(TypeError, match="LBFGS"):
+        ebm.fit_flow(bent(50), small(), optimizer=torch.optim.LBFGS, disable_progbar=True)
 
 
 def test_a_fit_to_a_density_finds_it_with_its_log_z():
@@ -206,11 +238,26 @@ def test_a_fitted_flow_is_a_site_a_base_and_a_tilted_energys_base(fitted):
     assert abs(found.log_z - float(normal.log_normalizer())) < 4 * found.std_error < 1.0
 
 
+def test_rows_may_be_arrays_and_data_frames():
+    def fit(rows, held_out):
+        generator = torch.Generator().manual_seed(1)
+        return ebm.fit_flow(
+            rows, small(), held_out=held_out, epochs=1, generator=generator, disable_progbar=True
+        )
+
+    rows, held_out = bent(50).double(), bent(20).double()
+    wanted = fit(rows, held_out)
+    assert fit(rows.numpy(), held_out.numpy()).held_out == wanted.held_out
+    assert fit(pandas.DataFrame(rows.numpy()), held_out).held_out == wanted.held_out
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "error", "said"),
     [
         (torch.ones(20, 2).long(), {}, TypeError, "real numbers"),
-        ([[1.0, 2.0]], {}, TypeError, "got list"),
+        (torch.ones(20, 2).long().numpy(), {}, TypeError, "got torch.int64"),
+        ([["one", "two"]], {}, TypeError, "lists of real numbers"),
+        ([[1.0, 2.0]], {}, ValueError, "at least 10 rows"),
         (torch.randn(20), {}, ValueError, r"data\[:, None\]"),
         (torch.randn(20, 3, 3), {}, ValueError, r"data\.flatten\(1\)"),
         (torch.randn(20, 2) / 0, {}, ValueError, "finite"),

@@ -234,7 +234,7 @@ def test_things_of_another_kind_are_refused():
     with pytest.raises(TypeError, match="optimizer"):
         learned(gaussian(), rows(), optimizer=3)
     with pytest.raises(TypeError, match="data"):
-        learned(gaussian(), [1.0, 2.0])
+        learned(gaussian(), ["one", "two"])
     with pytest.raises(TypeError, match="discrete states"):
         learned(gaussian(), rows(), ebm.ContrastiveDivergence(sampler=ebm.Gibbs))
     rbm = ebm.RBM(nn.Parameter(torch.zeros(2, 3)))

@@ -1,10 +1,13 @@
 """Data as every measure takes them: rows of numbers, a configuration each.
 
-Rows come as tensors or arrays [n, *event]; an image is an event like any other. What compares
-rows sees them flat, in float64; what evaluates an energy sees them as that energy does.
+Rows come as tensors, arrays [n, *event], data frames or lists; an image is an event like any other.
+What compares rows sees them flat, in float64; what evaluates an energy sees them as it does.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +15,12 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from pyro_ebm.energies import Energy, as_energy
+from pyro_ebm.numeric import Table
 
 from ..rows import as_tensor, flat
 
-# [n, *event], a tensor or an array.
-Rows = Shaped[Tensor, "..."] | Shaped[np.ndarray, "..."]
+# [n, *event], a tensor, an array, a data frame or lists of numbers.
+Rows = Shaped[Tensor, "..."] | Shaped[np.ndarray, "..."] | Table | Sequence[Any]
 
 # Rows that the median of all distances is told from.
 _MOST_FOR_MEDIAN = 1000
@@ -27,7 +31,7 @@ def flat_alike(least: int = 1, **groups: object) -> list[Float[Tensor, "n size"]
 
     :param least: how many each must have.
     :param groups: the rows by the names of the arguments.
-    :raises TypeError: neither tensors nor arrays of real numbers.
+    :raises TypeError: no real numbers.
     :raises ValueError: fewer rows, events of different shapes, numbers that are not finite.
     """
     tensors = {name: as_tensor(name, rows) for name, rows in groups.items()}
