@@ -365,7 +365,7 @@ class EnergyModel(Estimator):
         if isinstance(self.temperature, float | int):
             self.temperature_ = float(self.temperature)
         elif self.temperature == "calibrated" or not self._likelihood():
-            self.temperature_, self.temperature_error_ = density.calibrated(stream)
+            self.temperature_, self.temperature_error_ = density.calibrated(stream)[:2]
         self._density = density._replace(temperature=self.temperature_)
         if self.trained_ is not None:
             self.trained_ = self.trained_._replace(temperature=self.temperature_)
