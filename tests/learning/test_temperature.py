@@ -9,6 +9,7 @@ from torch import nn
 import pyro_ebm as ebm
 from pyro_ebm.learning.exact_likelihood import all_configurations
 from pyro_ebm.learning.temperature import CalibratedTemperature, solve_temperature
+from pyro_ebm.learning.trained import Trained
 
 GRID = torch.linspace(-6.0, 6.0, 20001, dtype=torch.float64)[:, None]
 
@@ -291,6 +292,17 @@ def test_a_temperature_is_told_to_the_digits_of_its_error():
     assert repr(CalibratedTemperature(0.3, 0.004)) == "T = 0.3000 ± 0.0040 (reliable)"
     told = repr(CalibratedTemperature(126.4, math.inf, False, "none"))
     assert told == "T = 126.400 ± inf (not reliable)"
+
+
+def test_a_learned_energy_keeps_its_calibrated_temperature():
+    torch.manual_seed(0)
+    trained = Trained(Scaled(2.0), {}, None, None, False, "", (), None, None)
+    assert (trained.temperature, trained.temperature_error) == (1.0, 0.0)
+    rows = torch.randn(1000, 3)
+    found = trained.calibrated(rows, num_chains=64, num_draws=20)
+    assert abs(found.temperature - 2.0) < 4.0 * found.temperature_error
+    assert found.energy is trained.energy
+    assert found.advice == ()
 
 
 def test_rows_of_another_shape_are_refused():
