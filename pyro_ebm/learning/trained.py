@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from pyro_ebm.energies import Energy
 from pyro_ebm.inference_data import to_inference_data
+
+from .temperature import calibrate_temperature
 
 GROUP = "learning"
 
@@ -28,7 +31,10 @@ class Trained(NamedTuple):
     :ivar advice: sentences on what to mend.
     :ivar negatives: configurations of the lasting chains at the end [chains, *event], or None.
     :ivar kept_negatives: and at the last looks [looks, chains, *event], or None.
-    :ivar temperature: T at which exp(-E/T) is the density that was learned; 1 for likelihoods.
+    :ivar temperature: T at which exp(-E/T) is the density that was learned: 1, as maximum
+        likelihood has it, until :meth:`calibrated` has found it, which other objectives and chains
+        that make errors need. ``log_z`` is at T = 1 all the same.
+    :ivar temperature_error: the standard error of a calibrated temperature.
     """
 
     energy: Energy
@@ -41,11 +47,31 @@ class Trained(NamedTuple):
     negatives: Tensor | None
     kept_negatives: Tensor | None
     temperature: float = 1.0
+    temperature_error: float = 0.0
 
     def __repr__(self) -> str:
         steps = int(self.history["step"][-1]) if len(self.history["step"]) else 0
         known = "" if self.log_z is None else f", log Z {self.log_z:.3f}"
         return f"Trained({type(self.energy).__name__}, {steps} steps{known}: {self.why})"
+
+    def calibrated(self, data: Any, **options: Any) -> Trained:
+        """The same with the temperature at which the energy has the mean energy of data.
+
+        ``held_out_log_likelihood(trained.energy, rows, temperature=trained.temperature)`` is then
+        the log likelihood of the density that was learned. Where the temperature is not reliable,
+        ``advice`` says why, and a warning does.
+
+        :param data: rows [n, *event], best those that were not learned from.
+        :param options: those of :func:`.calibrate_temperature`.
+        :raises TypeError, ValueError: as that does.
+        """
+        found = calibrate_temperature(self.energy, data, **options)
+        calibrated = self._replace(temperature=found.temperature, temperature_error=found.error)
+        if found.reliable:
+            return calibrated
+        told = f"The calibrated temperature is not reliable: {found.why}"
+        warnings.warn(told, stacklevel=2)
+        return calibrated._replace(advice=(*self.advice, told))
 
     def to_arviz(self) -> Any:
         """ArviZ data: the lasting chains at the last looks as ``x``, and the group ``learning``.
@@ -70,6 +96,7 @@ class Trained(NamedTuple):
                 "why": self.why,
                 "advice": list(self.advice),
                 "temperature": self.temperature,
+                "temperature_error": self.temperature_error,
             },
             plain_groups=(GROUP,),
         )

@@ -368,10 +368,12 @@ class EnergyModel(Estimator):
         if isinstance(self.temperature, float | int):
             self.temperature_ = float(self.temperature)
         elif self.temperature == "calibrated" or not self._likelihood():
-            self.temperature_, self.temperature_error_ = density.calibrated(stream)
+            self.temperature_, self.temperature_error_ = density.calibrated(stream)[:2]
         self._density = density._replace(temperature=self.temperature_)
         if self.trained_ is not None:
-            self.trained_ = self.trained_._replace(temperature=self.temperature_)
+            self.trained_ = self.trained_._replace(
+                temperature=self.temperature_, temperature_error=self.temperature_error_
+            )
         energies = self._of_rows(whole[:, : self.n_features_in_])
         self.usual_energy_ = float(energies.double().quantile(0.5))
 

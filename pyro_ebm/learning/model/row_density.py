@@ -18,7 +18,13 @@ from pyro_ebm.annealing import LogZ
 from pyro_ebm.diagnostics import split_rhat
 from pyro_ebm.energies import Energy
 from pyro_ebm.learning.evaluation import held_out_log_likelihood
-from pyro_ebm.learning.temperature import CalibratedTemperature, solve_temperature
+from pyro_ebm.learning.temperature import (
+    CalibratedTemperature,
+    NoTemperatureError,
+    solve_temperature,
+    starting_rows,
+)
+from pyro_ebm.learning.temperature_look import Advance
 
 from .annealed_rows import AnnealedRows, annealed_rows
 from .given_energy import GivenEnergy
@@ -33,7 +39,7 @@ _CALIBRATED = 256
 
 
 class UncertainSampleWarning(UserWarning):
-    """Draws of a learned energy may not have its distribution."""
+    """Draws of a learned energy, or its temperature, may not be those of its density."""
 
 
 class RowDensity(NamedTuple):
@@ -108,30 +114,53 @@ class RowDensity(NamedTuple):
         return LogZ(found.log_z, found.log_z_error, found.method, found.reliable, found.why)
 
     def calibrated(self, stream: torch.Generator) -> CalibratedTemperature:
-        """The temperature at which draws have the mean energy of the data."""
+        """The temperature at which draws have the mean energy of the data.
+
+        A warning tells where it is not reliable; 1 with an infinite error where there is none.
+        """
         beta = 1.0
 
         def energy(rows: Tensor) -> Tensor:
             return beta * self.energy(rows)
 
         chains = RowChains(energy, self.num_states)
-        picked = torch.randint(
-            len(self.starts), (_CALIBRATED,), generator=stream, device=stream.device
-        )
-        state = chains.begin(self.starts[picked])
+        step_size: Tensor | None = None
 
-        def trace(level: float, transitions: int) -> Tensor:
-            nonlocal beta, state
-            beta, found = level, []
-            for _ in range(transitions):
-                state, _ = chains.move(state, 1, stream)
+        def begin(level: float) -> tuple[Tensor, Advance]:
+            nonlocal beta
+            beta = level
+            state = chains.begin(self.starts[starting_rows(len(self.starts), _CALIBRATED, stream)])
+            if step_size is not None:
+                state = state._replace(step_size=step_size)
+
+            def energies() -> Tensor:
                 with torch.no_grad():
-                    found.append(self.energy(chains.rows(state)).double())
-            return torch.stack(found)
+                    return self.energy(chains.rows(state)).double()
+
+            def advance(transitions: int) -> Tensor:
+                nonlocal state, step_size
+                found = []
+                for _ in range(transitions):
+                    state, _ = chains.move(state, 1, stream)
+                    found.append(energies())
+                step_size = state.step_size
+                return torch.stack(found)
+
+            return energies(), advance
 
         with torch.no_grad():
-            of_data = self.energy(self.starts).double()
-        return solve_temperature(trace, of_data, num_draws=100)
+            of_data = self.energy(self.starts)
+        try:
+            found = solve_temperature(begin, of_data, num_draws=100)
+        except NoTemperatureError as none:
+            found = CalibratedTemperature(1.0, math.inf, False, str(none))
+        if not found.reliable:
+            warnings.warn(
+                f"The calibrated temperature is not reliable: {found.why}",
+                UncertainSampleWarning,
+                stacklevel=4,
+            )
+        return found
 
     def _annealed(self, number: int, stream: torch.Generator) -> AnnealedRows:
         return annealed_rows(
