@@ -16,9 +16,10 @@ from tqdm.auto import tqdm
 from pyro_ebm.mcmc.api.arguments import check_whole
 
 from .latent_watch import Kept, LatentLook, Spread, is_best, loss_of_all
+from .optimizers import optimizer_of
 from .posterior_chains import StepSize, move_latents
 from .rows import batches
-from .run import DivergedWarning, _optimizer
+from .run import DivergedWarning
 
 if TYPE_CHECKING:
     from .latent_energy_model import LatentEnergyModel
@@ -78,7 +79,7 @@ def fit_latent_model(
     for name, value in options._asdict().items():
         check_whole(name, value, 1)
     learned: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
-    optimiser = _optimizer(optimizer, learned, ())
+    optimiser = optimizer_of(optimizer, learned, ())
     device, last = rows.device, options.num_steps
     generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, ())))
     shape = (len(rows), model.latent_dim)
