@@ -60,8 +60,12 @@ class EnergyModel(Estimator):
     :param objective: "auto", noise-contrastive estimation against the mixture where there is one;
         or an objective of :mod:`pyro_ebm.learning`.
     :param columns: "auto", or "continuous", "binary" or "categorical" for all columns, or one of
-        these for each, or {column: kind}. "auto" takes numbers with a fraction for continuous, and
-        names, booleans and whole numbers of at most ten values for states.
+        these for each, or {column: kind}. "auto" takes names, booleans, and integers of at most ten
+        values for states, and numbers with a fraction for continuous. An array of floats is
+        continuous whatever its values, unless they are 0 and 1; in a data frame floats that are
+        whole numbers of at most ten values, with some missing, are taken for the integers that
+        they were. A continuous column that never changes is a point mass without density: it is
+        drawn as it is, and a row with another value there has the density 0.
     :param margins: "plain" standardises continuous columns, "normal" makes each bell-shaped;
         "auto" is normal for tables with at least 40 values in every column.
     :param components: of the mixture, a number or numbers among which rows left out choose.
@@ -139,12 +143,14 @@ class EnergyModel(Estimator):
         """
         self._check()
         stream = generator_of(self.random_state)
-        columns = read_columns(X, self.columns, margins=self.margins)
-        rows = columns.rows(X)
-        self.columns_, self.n_features_in_ = columns, rows.shape[1]
+        # An energy that is given has a coordinate for every column.
+        left_out = not isinstance(self.energy, torch.nn.Module)
+        columns = read_columns(X, self.columns, margins=self.margins, point_masses=left_out)
+        rows, names = columns.rows(X), columns.form.names
+        self.columns_, self.n_features_in_ = columns, len(columns.form.dtypes)
         self.__dict__.pop("classes_", None)
-        if columns.names is not None and all(isinstance(each, str) for each in columns.names):
-            self.feature_names_in_ = np.array(columns.names, dtype=object)
+        if names is not None and all(isinstance(each, str) for each in names):
+            self.feature_names_in_ = np.array(names, dtype=object)
         else:
             self.__dict__.pop("feature_names_in_", None)
         if y is not None:
@@ -203,7 +209,7 @@ class EnergyModel(Estimator):
         self._fitted()
         stream = generator_of(self.random_state if random_state is None else random_state)
         rows = self._density.sample(n, stream)
-        return self.columns_.table(rows[:, : self.n_features_in_])
+        return self.columns_.table(rows[:, : len(self.columns_.levels)])
 
     def impute(
         self,
@@ -213,7 +219,8 @@ class EnergyModel(Estimator):
         transitions: int = _FILL,
         random_state: Any = None,
     ) -> Any:
-        """Rows with their missing values filled in, given the values that are there.
+        """Rows with their missing values filled in, given the values that are there, which stay
+        exactly as they came.
 
         :param X: rows with NaN, or None in a column of names.
         :param num_draws: None for one table, with the mean of twenty draws in a continuous column
@@ -234,10 +241,10 @@ class EnergyModel(Estimator):
             transitions=transitions,
             generator=stream,
         )
-        draws = filled.draws[:, :, : self.n_features_in_]
+        draws = filled.draws[:, :, : len(self.columns_.levels)]
         if num_draws is not None:
-            return [self.columns_.table(each) for each in draws]
-        return self._averaged(draws)
+            return [self.columns_.filled(X, each) for each in draws]
+        return self.columns_.filled(X, self._averaged(draws))
 
     def transform(self, X: Any) -> Any:
         """Rows with their missing values filled in: :meth:`impute` with its defaults."""
@@ -389,9 +396,11 @@ class EnergyModel(Estimator):
                 "expected rows without missing values, got NaN, which has no density. Fill them "
                 "in: model.impute(X)."
             )
-        return self._of_rows(rows)
+        found = self._of_rows(rows)
+        return found.masked_fill(self.columns_.off(X).to(found.device), math.inf)
 
     def _of_rows(self, rows: Tensor) -> Tensor:
+        rows = rows[:, : len(self.columns_.levels)]
         if hasattr(self, "classes_"):
             return -(-self._by_label(rows)).logsumexp(1)
         with torch.no_grad():
@@ -434,21 +443,17 @@ class EnergyModel(Estimator):
             return rows
         return torch.cat([rows, rows.new_full((len(rows), 1), math.nan)], 1)
 
-    def _averaged(self, draws: Tensor) -> Any:
-        """One table of draws [m, n, columns]: means, and commonest states."""
-        found = draws[0].clone()
+    def _averaged(self, draws: Tensor) -> Tensor:
+        """Rows of draws [m, n, columns]: means, and commonest states."""
+        found = draws[0].double().cpu()
         for place, count in enumerate(self.columns_.num_states):
             if count:
                 found[:, place] = draws[:, :, place].mode(0).values
-        if not self.columns_.continuous:
-            return self.columns_.table(found)
         # Means are taken in the units of the data, and go through the coordinates once more.
         columns, margins = self.columns_.continuous, self.columns_.margins
         total = sum(margins.inverse(each[:, columns].double().cpu()) for each in draws)
-        mean = total / len(draws)
-        found = found.double().cpu()
-        found[:, columns] = margins.forward(torch.as_tensor(mean))
-        return self.columns_.table(found)
+        found[:, columns] = margins.forward(torch.as_tensor(total / len(draws)))
+        return found
 
 
 def _from_others(rows: Tensor, stream: torch.Generator) -> Tensor:
