@@ -39,6 +39,7 @@ from pyro_ebm.mcmc.api.arguments import check_whole
 from .columns import read_columns
 from .estimator import Estimator, generator_of, not_fitted
 from .filling import conditional_draws, filled_rows
+from .labels import read_labels
 from .learn_rows import Recipe, base_for, energy_of, learn_rows
 from .mixture_base import MixtureBase
 from .row_density import PARTICLES, RowDensity, UncertainSampleWarning
@@ -65,7 +66,8 @@ class EnergyModel(Estimator):
         continuous whatever its values, unless they are 0 and 1; in a data frame floats that are
         whole numbers of at most ten values, with some missing, are taken for the integers that
         they were. A continuous column that never changes is a point mass without density: it is
-        drawn as it is, and a row with another value there has the density 0.
+        drawn as it is, and a row with another value there has the density 0; to an energy or a net
+        that is given it is a coordinate like the others.
     :param margins: "plain" standardises continuous columns, "normal" makes each bell-shaped;
         "auto" is normal for tables with at least 40 values in every column.
     :param components: of the mixture, a number or numbers among which rows left out choose.
@@ -138,7 +140,7 @@ class EnergyModel(Estimator):
         :param X: a table [n, columns] or images [n, h, w] or [n, channels, h, w]: an array, a
             tensor, a data frame. NaN is a missing value: it is drawn given the rest of its row, in
             rounds.
-        :param y: labels [n], or None.
+        :param y: labels [n], names or whole numbers, or None.
         :raises TypeError, ValueError: no such rows, and parameters outside of their range.
         """
         self._check()
@@ -172,6 +174,7 @@ class EnergyModel(Estimator):
         reliable, scores tell rows from each other and no more, and a warning says so.
 
         :param X: rows without missing values.
+        :returns: [n]; -inf where a column that never changed in ``fit`` has another value.
         """
         energies, log_slope = self._energies(X), self.columns_.log_slope(X)
         found = self.log_z_
@@ -294,14 +297,7 @@ class EnergyModel(Estimator):
             raise not_fitted(type(self).__name__)
 
     def _labels(self, y: Any, number: int) -> Tensor:
-        labels = np.asarray(y)
-        if labels.shape != (number,):
-            raise ValueError(
-                f"expected one label for each of {number} rows, got shape {labels.shape}."
-            )
-        self.classes_, codes = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"expected at least two labels, got {list(self.classes_)}.")
+        self.classes_, codes = read_labels(y, number)
         return torch.from_numpy(codes)[:, None].to(torch.get_default_dtype())
 
     @property
