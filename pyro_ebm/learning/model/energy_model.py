@@ -42,6 +42,7 @@ from .filling import conditional_draws, filled_rows
 from .labels import read_labels
 from .learn_rows import Recipe, base_for, energy_of, learn_rows
 from .mixture_base import MixtureBase
+from .parameters import check_enough_rows, check_parameters
 from .row_density import PARTICLES, RowDensity, UncertainSampleWarning
 
 # Rounds in which missing values of the data are drawn anew, for the base and for the net.
@@ -70,7 +71,8 @@ class EnergyModel(Estimator):
         that is given it is a coordinate like the others.
     :param margins: "plain" standardises continuous columns, "normal" makes each bell-shaped;
         "auto" is normal for tables with at least 40 values in every column.
-    :param components: of the mixture, a number or numbers among which rows left out choose.
+    :param components: of the mixture, a number or numbers among which rows left out choose; each
+        takes at least eight rows, and numbers with more are left out.
     :param hidden: widths of the default net's hidden layers; where columns are few and rows many,
         the first sees sines and cosines of them too.
     :param num_steps: steps of learning at most; 0 leaves the mixture as it is.
@@ -159,6 +161,7 @@ class EnergyModel(Estimator):
             rows = torch.cat([rows, self._labels(y, len(rows))], 1)
         if len(rows) < 2:
             raise ValueError(f"expected at least 2 rows, got {len(rows)}: n_samples=1 is too few.")
+        check_enough_rows(self.components, len(rows))
         device = stream.device
         rows, self._log_z = rows.to(device), None
         with torch.random.fork_rng(devices=[]):
@@ -274,23 +277,7 @@ class EnergyModel(Estimator):
         return self._log_z
 
     def _check(self) -> None:
-        check_whole("num_steps", self.num_steps, 0)
-        check_whole("batch_size", self.batch_size, 1)
-        if self.margins not in ("auto", "plain", "normal"):
-            raise ValueError(
-                f'expected margins to be "auto", "plain" or "normal", got {self.margins!r}.'
-            )
-        if self.temperature not in ("auto", "calibrated") and not (
-            isinstance(self.temperature, float | int) and 0.0 < self.temperature < math.inf
-        ):
-            raise ValueError(
-                'expected temperature to be "auto", "calibrated" or a positive number, got '
-                f"{self.temperature!r}."
-            )
-        if self.jitter != "auto" and not (
-            isinstance(self.jitter, float | int) and 0.0 <= self.jitter < math.inf
-        ):
-            raise ValueError(f'expected jitter to be "auto" or at least 0, got {self.jitter!r}.')
+        check_parameters(self)
 
     def _fitted(self) -> None:
         if not hasattr(self, "energy_"):
