@@ -63,12 +63,19 @@ def weight_problems(log_weights: Tensor, khat: float) -> list[str]:
             f"the {n} weights are worth {ess:.0f} equal ones, fewer than {LEAST_ESS:.0f}; "
             "take more particles or more temperatures"
         )
-    if khat > LARGEST_KHAT and share * n > _NO_TAIL:
+    if has_heavy_tail(log_weights, khat):
         found.append(
             f"the weights have a heavy tail (k-hat {khat:.2f}, above {LARGEST_KHAT}): their mean "
             "is carried by rare particles, and its error is not known; take a wider base"
         )
     return found
+
+
+def has_heavy_tail(log_weights: Tensor, khat: float) -> bool:
+    """Whether rare particles may carry the mean weight: k-hat is large, and of weights that are not
+    nearly equal."""
+    largest = float(log_weights.softmax(0).max()) * len(log_weights)
+    return khat > LARGEST_KHAT and largest > _NO_TAIL
 
 
 def support_problems(log_density: Tensor, positions: Tensor) -> list[str]:

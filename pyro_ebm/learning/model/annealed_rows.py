@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_ebm.annealing import LogZ
+from pyro_ebm.annealing.verdict import LEAST_ESS, has_heavy_tail
 from pyro_ebm.annealing.weights import (
     beta_ahead,
     effective_sample_size,
@@ -38,8 +39,7 @@ from .mixture_base import MixtureBase
 from .row_chains import EnergyOfRows, RowChains
 
 _PILOTS, _BARRIER, _MOST_STEPS = 256, 0.25, 400
-_LEAST_ESS, _MOST_KHAT, _APART = 100.0, 0.7, 4.0
-_CHECKED = 10
+_CHECKED, _APART = 10, 4.0
 
 
 class AnnealedRows(NamedTuple):
@@ -145,9 +145,9 @@ def _apart(before: Tensor, after: Tensor, ess: float) -> float:
 def _estimate(log_weights: Tensor, steps: int, apart: float, path: _Path) -> LogZ:
     ess, khat = effective_sample_size(log_weights), pareto_khat(log_weights)
     problems = []
-    if ess < _LEAST_ESS:
+    if ess < LEAST_ESS:
         problems.append(f"the weights are worth {ess:.0f} of {len(log_weights)} rows")
-    if khat > _MOST_KHAT:
+    if has_heavy_tail(log_weights, khat):
         problems.append(f"the tail of the weights is heavy, k-hat {khat:.2f}")
     if apart > _APART:
         problems.append(

@@ -2,6 +2,7 @@
 
 A row has one coordinate a column, or a pixel: near a standard normal where the column is
 continuous, the number of a state where it is binary or categorical. Missing values are NaN in both.
+A column of a table that never changes is a point mass, which has no density: it has no coordinate.
 """
 
 from __future__ import annotations
@@ -11,14 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from .kinds import states_of_column, wanted_kinds
 from .margins import Margins, normal_margins, plain_margins
+from .table import Form, array_of, filled_columns, joined_columns, missing, split_columns
 
-KINDS = ("continuous", "binary", "categorical")
-# Whole numbers with so many different values at most are taken for states.
-_MOST_STATES = 10
 # Columns need so many rows for margins of their own.
 _ROWS_FOR_MARGINS = 40
 # Tables come from NumPy, and margins are made there.
@@ -28,14 +28,20 @@ _ON_CPU: dict = {"dtype": torch.float64, "device": "cpu"}
 class Columns(NamedTuple):
     """What is known of the columns.
 
-    ``levels`` has for each column its states as they were given, None for a continuous one;
-    ``event_shape`` is that of a row as given, ``names`` those of a data frame.
+    ``levels`` has for each coordinate the states of its column as they were given, None for a
+    continuous one; ``constants`` are the values of columns without a coordinate, by their places;
+    ``form`` is that of the table.
     """
 
     levels: tuple[tuple[Any, ...] | None, ...]
     margins: Margins
-    event_shape: tuple[int, ...]
-    names: tuple[Any, ...] | None
+    constants: Mapping[int, float]
+    form: Form
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of a row as given."""
+        return self.form.event_shape
 
     @property
     def num_states(self) -> tuple[int, ...]:
@@ -44,8 +50,13 @@ class Columns(NamedTuple):
 
     @property
     def continuous(self) -> list[int]:
-        """The places of continuous columns."""
+        """The coordinates that are continuous."""
         return [i for i, each in enumerate(self.levels) if each is None]
+
+    @property
+    def _places(self) -> list[int]:
+        """The column of each coordinate."""
+        return [i for i in range(len(self.form.dtypes)) if i not in self.constants]
 
     def rows(self, data: Any) -> Float[Tensor, "n dim"]:
         """Rows of coordinates in the default dtype, NaN where a value is missing.
@@ -53,10 +64,10 @@ class Columns(NamedTuple):
         :raises TypeError, ValueError: no table of these columns, or a state that was never seen.
         """
         columns = self._columns(data)
-        found = torch.full((len(columns[0]), len(columns)), torch.nan, **_ON_CPU)
-        for place, (levels, column) in enumerate(zip(self.levels, columns, strict=True)):
+        found = torch.full((len(columns[0]), len(self.levels)), torch.nan, **_ON_CPU)
+        for i, (levels, place) in enumerate(zip(self.levels, self._places, strict=True)):
             if levels is not None:
-                found[:, place] = torch.from_numpy(_codes(column, levels, place))
+                found[:, i] = torch.from_numpy(_codes(columns[place], levels, place))
         if self.continuous:
             found[:, self.continuous] = self.margins.forward(self._values(columns))
         return found.to(torch.get_default_dtype())
@@ -68,215 +79,137 @@ class Columns(NamedTuple):
             return torch.zeros(len(columns[0]), **_ON_CPU)
         return self.margins.log_slope(self._values(columns)).sum(1)
 
+    def off(self, data: Any) -> Bool[Tensor, " n"]:
+        """Which rows have another value in a column that never changes."""
+        columns = self._columns(data)
+        found = np.zeros(len(columns[0]), dtype=bool)
+        for place, constant in self.constants.items():
+            column = columns[place].astype(np.float64)
+            found |= (column != constant) & ~np.isnan(column)
+        return torch.from_numpy(found)
+
     def table(self, rows: Float[Tensor, "n dim"]) -> Any:
         """Rows of coordinates as they were given: a data frame, or an array [n, *event]."""
-        values: dict[int, np.ndarray] = {}
-        if self.continuous:
-            moved = self.margins.inverse(rows[:, self.continuous].detach().double().cpu())
-            for place, column in enumerate(self.continuous):
-                values[column] = moved[:, place].numpy()
-        for place, levels in enumerate(self.levels):
-            if levels is not None:
-                codes = rows[:, place].long().cpu().numpy()
-                values[place] = np.array(levels)[codes]
-        ordered = [values[place] for place in range(len(self.levels))]
-        if self.names is not None:
-            import pandas as pd
+        return joined_columns(self._taken_back(rows), self.form)
 
-            return pd.DataFrame(dict(zip(self.names, ordered, strict=True)))
-        return np.stack(ordered, 1).reshape(len(rows), *self.event_shape)
+    def filled(self, data: Any, rows: Float[Tensor, "n dim"]) -> Any:
+        """The table with what is missing taken from rows of coordinates, in its own form; whatever
+        is there stays exactly what it is."""
+        columns, values = self._columns(data), self._taken_back(rows)
+        some = [place for place, column in enumerate(columns) if missing(column).any()]
+        return filled_columns(data, {place: values[place] for place in some})
+
+    def _taken_back(self, rows: Tensor) -> list[np.ndarray]:
+        values = {at: np.full(len(rows), constant) for at, constant in self.constants.items()}
+        moved = self.margins.inverse(rows[:, self.continuous].detach().double().cpu())
+        numbers = iter(moved.T.numpy())
+        for i, (levels, place) in enumerate(zip(self.levels, self._places, strict=True)):
+            if levels is None:
+                values[place] = next(numbers)
+            else:
+                values[place] = array_of(levels)[rows[:, i].long().cpu().numpy()]
+        return [values[place] for place in range(len(values))]
 
     def _values(self, columns: Sequence[np.ndarray]) -> Tensor:
-        picked = [np.asarray(columns[place], dtype=np.float64) for place in self.continuous]
-        values = torch.from_numpy(np.stack(picked, 1))
-        if bool(values.isinf().any()):
-            raise ValueError(
-                "expected finite numbers, or NaN where a value is missing, got infinity. Replace "
-                "it by a number or NaN."
-            )
-        return values
+        return _numbers([columns[self._places[i]] for i in self.continuous], len(columns[0]))
 
     def _columns(self, data: Any) -> list[np.ndarray]:
-        columns, event, names = split_columns(data)
-        if event != self.event_shape or (names is not None and self.names not in (None, names)):
+        columns, (event, names, _) = split_columns(data)
+        mine = self.form.names
+        if event != self.event_shape or (names is not None and mine not in (None, names)):
             raise ValueError(
                 f"expected rows of shape {self.event_shape} as in fit"
-                f"{'' if self.names is None else f' with columns {list(self.names)}'}, got "
+                f"{'' if mine is None else f' with columns {list(mine)}'}, got "
                 f"{event}{'' if names is None else f' with columns {list(names)}'}."
             )
         return columns
 
 
-def read_columns(data: Any, kinds: Any, *, margins: str) -> Columns:
+def read_columns(data: Any, kinds: Any, *, margins: str, point_masses: bool) -> Columns:
     """What the columns of data are.
 
     :param kinds: "auto", one kind for all, one for each, or {column: kind} for some of them; kinds
         are "continuous", "binary" and "categorical".
     :param margins: "normal", "plain", or "auto": normal for tables with enough rows.
+    :param point_masses: whether continuous columns of a table that never change have no coordinate,
+        as long as there are others.
     """
-    columns, event, names = split_columns(data)
-    image = len(event) > 1
-    wanted = _wanted(kinds, len(columns), names, image=image)
-    levels = tuple(
-        _levels(column, kind, place)
-        for place, (column, kind) in enumerate(zip(columns, wanted, strict=True))
-    )
-    continuous = [place for place, each in enumerate(levels) if each is None]
-    if continuous:
-        numbers = [np.asarray(columns[place], dtype=np.float64) for place in continuous]
-        values = torch.from_numpy(np.stack(numbers, 1))
-        if bool(values.isinf().any()):
-            raise ValueError(
-                "expected finite numbers, or NaN where a value is missing, got infinity. Replace "
-                "it by a number or NaN."
-            )
-        empty = values.isnan().all(0)
-        if bool(empty.any()):
-            at = continuous[int(empty.nonzero()[0])]
-            raise ValueError(f"expected a value in every column, got none in column {at}.")
+    columns, form = split_columns(data)
+    image, names = len(form.event_shape) > 1, form.names
+    wanted = wanted_kinds(kinds, len(columns), names, image=image)
+    levels = [
+        states_of_column(
+            column,
+            wanted[place],
+            place if names is None else names[place],
+            dtype=form.dtypes[place],
+            in_frame=names is not None,
+        )
+        for place, column in enumerate(columns)
+    ]
+    places = [place for place, each in enumerate(levels) if each is None]
+    values = _numbers([columns[place] for place in places], len(columns[0]))
+    still = _never_change(values)
+    if point_masses and not image and int(still.sum()) < len(columns):
+        constants = {
+            place: float(column[~column.isnan()][0])
+            for place, column, never in zip(places, values.T, still, strict=True)
+            if never
+        }
+        values, still = values[:, ~still], still[~still]
     else:
-        values = torch.zeros(len(columns[0]), 0, **_ON_CPU)
-    if image and continuous:
+        constants = {}
+    return Columns(
+        tuple(each for place, each in enumerate(levels) if place not in constants),
+        _margins(values, margins, image=image, normal=not bool(still.any())),
+        constants,
+        form,
+    )
+
+
+def _margins(values: Tensor, wanted: str, *, image: bool, normal: bool) -> Margins:
+    plain = plain_margins(values)
+    if image and values.shape[1]:
         # Pixels have one unit: some of them never change.
         middle, spread = values.nanmean(), (values - values.nanmean()).square().nanmean().sqrt()
-        plain = plain_margins(values)
         spread = spread if float(spread) > 0.0 else torch.ones_like(spread)
-        found: Margins = plain._replace(
+        return plain._replace(
             center=middle.expand_as(plain.center), scale=spread.expand_as(plain.scale)
         )
-    else:
-        fewest = int((~values.isnan()).sum(0).min()) if continuous else 0
-        constant = bool((plain_margins(values).scale == 1.0).any()) if continuous else True
-        normal = fewest >= _ROWS_FOR_MARGINS and not constant
-        if margins == "normal" or (margins == "auto" and normal):
-            found = normal_margins(values)
-        else:
-            found = plain_margins(values)
-    return Columns(levels, found, event, names)
+    if not values.shape[1] or wanted == "plain":
+        return plain
+    fewest = int((~values.isnan()).sum(0).min())
+    enough = normal and fewest >= _ROWS_FOR_MARGINS
+    return normal_margins(values) if wanted == "normal" or enough else plain
 
 
-def split_columns(data: Any) -> tuple[list[np.ndarray], tuple[int, ...], tuple[Any, ...] | None]:
-    """The columns of a table or of images, the shape of a row, and the names of a data frame.
+def _never_change(values: Tensor) -> Bool[Tensor, " columns"]:
+    """Which columns have one value only, NaN left out."""
+    gone = values.isnan()
+    low, high = values.masked_fill(gone, torch.inf), values.masked_fill(gone, -torch.inf)
+    return low.amin(0) == high.amax(0)
 
-    :raises TypeError: no table.
-    :raises ValueError: no rows, or no columns.
-    """
-    names: tuple[Any, ...] | None = None
-    if hasattr(data, "iloc") and hasattr(data, "columns"):
-        names = tuple(data.columns)
-        columns = [_plain(data.iloc[:, place]) for place in range(len(names))]
-        shape: tuple[int, ...] = (len(data), len(names))
-    else:
-        if isinstance(data, Tensor):
-            data = data.detach().cpu().numpy()
-        if hasattr(data, "toarray"):
-            raise TypeError("expected a dense table, got a sparse matrix. Write X.toarray().")
-        array = np.asarray(data)
-        if array.dtype.kind == "c":
-            raise ValueError("expected real numbers: Complex data not supported.")
-        shape = array.shape
-        if len(shape) < 2:
-            raise ValueError(
-                f"expected rows [n, columns] or images [n, *event], got shape {shape}. Reshape "
-                "your data: X.reshape(-1, 1) is one column."
-            )
-        flat = array.reshape(len(array), -1)
-        columns = [flat[:, place] for place in range(flat.shape[1])]
-    if not shape[0] or not columns:
+
+def _numbers(columns: Sequence[np.ndarray], number: int) -> Float[Tensor, "n columns"]:
+    values = torch.zeros(number, len(columns), **_ON_CPU)
+    for place, column in enumerate(columns):
+        values[:, place] = torch.from_numpy(column.astype(np.float64))
+    if bool(values.isinf().any()):
         raise ValueError(
-            f"expected at least one row and one column, got shape {shape}: 0 sample(s) or 0 "
-            "feature(s) while a minimum of 1 is required."
+            "expected finite numbers, or NaN where a value is missing, got infinity. Replace "
+            "it by a number or NaN."
         )
-    return columns, tuple(shape[1:]), names
-
-
-def _plain(series: Any) -> np.ndarray:
-    """A column of a data frame; what is missing is NaN, or None among objects."""
-    values = series.astype(object) if str(series.dtype) == "category" else series
-    if getattr(values.dtype, "kind", "O") in "fiub" and not hasattr(values.array, "_mask"):
-        return values.to_numpy()
-    objects = values.to_numpy(dtype=object)
-    missing = np.asarray(series.isna())
-    if all(isinstance(v, int | float | np.number) for v in objects[~missing]) and str(
-        series.dtype
-    ) not in ("category", "bool", "boolean", "object"):
-        return np.where(missing, np.nan, objects).astype(np.float64)
-    return np.array(
-        [None if gone else value for gone, value in zip(missing, objects, strict=True)],
-        dtype=object,
-    )
-
-
-def _missing(column: np.ndarray) -> np.ndarray:
-    if column.dtype.kind == "f":
-        return np.isnan(column)
-    if column.dtype.kind == "O":
-        return np.array([value is None or value != value for value in column])
-    return np.zeros(len(column), dtype=bool)
-
-
-def _wanted(kinds: Any, number: int, names: Any, *, image: bool) -> list[str]:
-    if isinstance(kinds, str):
-        found = ["continuous" if image and kinds == "auto" else kinds] * number
-    elif isinstance(kinds, Mapping):
-        places = {name: i for i, name in enumerate(names or range(number))}
-        found = ["auto"] * number
-        for name, kind in kinds.items():
-            if name not in places:
-                raise ValueError(f"expected columns among {list(places)}, got {name!r}.")
-            found[places[name]] = kind
-    else:
-        found = list(kinds)
-    if len(found) != number or not all(each in (*KINDS, "auto") for each in found):
-        raise ValueError(
-            f'expected columns to be "auto", one of {KINDS}, one of these for each of {number} '
-            f"columns, or a mapping, got {kinds!r}."
-        )
-    return found
-
-
-def _levels(column: np.ndarray, kind: str, place: int) -> tuple[Any, ...] | None:
-    """The states of a column, None of a continuous one."""
-    kept = column[~_missing(column)]
-    if kind == "continuous":
-        if column.dtype.kind not in "fiub":
-            try:
-                column.astype(np.float64)
-            except (TypeError, ValueError) as error:
-                raise ValueError(
-                    f"expected numbers in column {place}, which is continuous, got {column.dtype}."
-                ) from error
-        return None
-    if kind == "auto" and _looks_continuous(column, kept):
-        return None
-    found = tuple(sorted(set(kept.tolist())))
-    if kind == "binary" and len(found) > 2:
-        raise ValueError(
-            f"expected two states in column {place}, which is binary, got {len(found)}. Call it "
-            '"categorical" or "continuous".'
-        )
-    if not found:
-        raise ValueError(f"expected a value in every column, got none in column {place}.")
-    return found
-
-
-def _looks_continuous(column: np.ndarray, kept: np.ndarray) -> bool:
-    if column.dtype.kind == "f":
-        return set(np.unique(kept)) != {0.0, 1.0}
-    if column.dtype.kind in "iu":
-        return len(np.unique(kept)) > _MOST_STATES
-    return column.dtype.kind == "O" and all(isinstance(value, float) for value in kept)
+    return values
 
 
 def _codes(column: np.ndarray, levels: tuple[Any, ...], place: int) -> np.ndarray:
     """The number of the state of each value, NaN where it is missing."""
-    missing = _missing(column)
     places = {value: code for code, value in enumerate(levels)}
     try:
         return np.array(
             [
                 np.nan if gone else places[value]
-                for gone, value in zip(missing, column.tolist(), strict=True)
+                for gone, value in zip(missing(column), column.tolist(), strict=True)
             ],
             dtype=np.float64,
         )

@@ -39,8 +39,10 @@ from pyro_ebm.mcmc.api.arguments import check_whole
 from .columns import read_columns
 from .estimator import Estimator, generator_of, not_fitted
 from .filling import conditional_draws, filled_rows
+from .labels import read_labels
 from .learn_rows import Recipe, base_for, energy_of, learn_rows
 from .mixture_base import MixtureBase
+from .parameters import check_enough_rows, check_parameters
 from .row_density import PARTICLES, RowDensity, UncertainSampleWarning
 
 # Rounds in which missing values of the data are drawn anew, for the base and for the net.
@@ -60,11 +62,17 @@ class EnergyModel(Estimator):
     :param objective: "auto", noise-contrastive estimation against the mixture where there is one;
         or an objective of :mod:`pyro_ebm.learning`.
     :param columns: "auto", or "continuous", "binary" or "categorical" for all columns, or one of
-        these for each, or {column: kind}. "auto" takes numbers with a fraction for continuous, and
-        names, booleans and whole numbers of at most ten values for states.
+        these for each, or {column: kind}. "auto" takes names, booleans, and integers of at most ten
+        values for states, and numbers with a fraction for continuous. An array of floats is
+        continuous whatever its values, unless they are 0 and 1; in a data frame floats that are
+        whole numbers of at most ten values, with some missing, are taken for the integers that
+        they were. A continuous column that never changes is a point mass without density: it is
+        drawn as it is, and a row with another value there has the density 0; to an energy or a net
+        that is given it is a coordinate like the others.
     :param margins: "plain" standardises continuous columns, "normal" makes each bell-shaped;
         "auto" is normal for tables with at least 40 values in every column.
-    :param components: of the mixture, a number or numbers among which rows left out choose.
+    :param components: of the mixture, a number or numbers among which rows left out choose; each
+        takes at least eight rows, and numbers with more are left out.
     :param hidden: widths of the default net's hidden layers; where columns are few and rows many,
         the first sees sines and cosines of them too.
     :param num_steps: steps of learning at most; 0 leaves the mixture as it is.
@@ -135,23 +143,26 @@ class EnergyModel(Estimator):
         :param X: a table [n, columns] or images [n, h, w] or [n, channels, h, w]: an array, a
             tensor, a data frame. NaN is a missing value: it is drawn given the rest of its row, in
             rounds.
-        :param y: labels [n], or None.
+        :param y: labels [n], names or whole numbers, or None.
         :raises TypeError, ValueError: no such rows, and parameters outside of their range.
         """
         self._check()
         stream = generator_of(self.random_state)
-        columns = read_columns(X, self.columns, margins=self.margins)
-        rows = columns.rows(X)
-        self.columns_, self.n_features_in_ = columns, rows.shape[1]
+        # An energy that is given has a coordinate for every column.
+        left_out = not isinstance(self.energy, torch.nn.Module)
+        columns = read_columns(X, self.columns, margins=self.margins, point_masses=left_out)
+        rows, names = columns.rows(X), columns.form.names
+        self.columns_, self.n_features_in_ = columns, len(columns.form.dtypes)
         self.__dict__.pop("classes_", None)
-        if columns.names is not None and all(isinstance(each, str) for each in columns.names):
-            self.feature_names_in_ = np.array(columns.names, dtype=object)
+        if names is not None and all(isinstance(each, str) for each in names):
+            self.feature_names_in_ = np.array(names, dtype=object)
         else:
             self.__dict__.pop("feature_names_in_", None)
         if y is not None:
             rows = torch.cat([rows, self._labels(y, len(rows))], 1)
         if len(rows) < 2:
             raise ValueError(f"expected at least 2 rows, got {len(rows)}: n_samples=1 is too few.")
+        check_enough_rows(self.components, len(rows))
         device = stream.device
         rows, self._log_z = rows.to(device), None
         with torch.random.fork_rng(devices=[]):
@@ -167,6 +178,7 @@ class EnergyModel(Estimator):
         reliable, scores tell rows from each other and no more, and a warning says so.
 
         :param X: rows without missing values.
+        :returns: [n]; -inf where a column that never changed in ``fit`` has another value.
         """
         energies, log_slope = self._energies(X), self.columns_.log_slope(X)
         found = self.log_z_
@@ -204,7 +216,7 @@ class EnergyModel(Estimator):
         self._fitted()
         stream = generator_of(self.random_state if random_state is None else random_state)
         rows = self._density.sample(n, stream)
-        return self.columns_.table(rows[:, : self.n_features_in_])
+        return self.columns_.table(rows[:, : len(self.columns_.levels)])
 
     def impute(
         self,
@@ -214,7 +226,8 @@ class EnergyModel(Estimator):
         transitions: int = _FILL,
         random_state: Any = None,
     ) -> Any:
-        """Rows with their missing values filled in, given the values that are there.
+        """Rows with their missing values filled in, given the values that are there, which stay
+        exactly as they came.
 
         :param X: rows with NaN, or None in a column of names.
         :param num_draws: None for one table, with the mean of twenty draws in a continuous column
@@ -235,10 +248,10 @@ class EnergyModel(Estimator):
             transitions=transitions,
             generator=stream,
         )
-        draws = filled.draws[:, :, : self.n_features_in_]
+        draws = filled.draws[:, :, : len(self.columns_.levels)]
         if num_draws is not None:
-            return [self.columns_.table(each) for each in draws]
-        return self._averaged(draws)
+            return [self.columns_.filled(X, each) for each in draws]
+        return self.columns_.filled(X, self._averaged(draws))
 
     def transform(self, X: Any) -> Any:
         """Rows with their missing values filled in: :meth:`impute` with its defaults."""
@@ -265,37 +278,14 @@ class EnergyModel(Estimator):
         return self._log_z
 
     def _check(self) -> None:
-        check_whole("num_steps", self.num_steps, 0)
-        check_whole("batch_size", self.batch_size, 1)
-        if self.margins not in ("auto", "plain", "normal"):
-            raise ValueError(
-                f'expected margins to be "auto", "plain" or "normal", got {self.margins!r}.'
-            )
-        if self.temperature not in ("auto", "calibrated") and not (
-            isinstance(self.temperature, float | int) and 0.0 < self.temperature < math.inf
-        ):
-            raise ValueError(
-                'expected temperature to be "auto", "calibrated" or a positive number, got '
-                f"{self.temperature!r}."
-            )
-        if self.jitter != "auto" and not (
-            isinstance(self.jitter, float | int) and 0.0 <= self.jitter < math.inf
-        ):
-            raise ValueError(f'expected jitter to be "auto" or at least 0, got {self.jitter!r}.')
+        check_parameters(self)
 
     def _fitted(self) -> None:
         if not hasattr(self, "energy_"):
             raise not_fitted(type(self).__name__)
 
     def _labels(self, y: Any, number: int) -> Tensor:
-        labels = np.asarray(y)
-        if labels.shape != (number,):
-            raise ValueError(
-                f"expected one label for each of {number} rows, got shape {labels.shape}."
-            )
-        self.classes_, codes = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"expected at least two labels, got {list(self.classes_)}.")
+        self.classes_, codes = read_labels(y, number)
         return torch.from_numpy(codes)[:, None].to(torch.get_default_dtype())
 
     @property
@@ -394,9 +384,11 @@ class EnergyModel(Estimator):
                 "expected rows without missing values, got NaN, which has no density. Fill them "
                 "in: model.impute(X)."
             )
-        return self._of_rows(rows)
+        found = self._of_rows(rows)
+        return found.masked_fill(self.columns_.off(X).to(found.device), math.inf)
 
     def _of_rows(self, rows: Tensor) -> Tensor:
+        rows = rows[:, : len(self.columns_.levels)]
         if hasattr(self, "classes_"):
             return -(-self._by_label(rows)).logsumexp(1)
         with torch.no_grad():
@@ -439,21 +431,17 @@ class EnergyModel(Estimator):
             return rows
         return torch.cat([rows, rows.new_full((len(rows), 1), math.nan)], 1)
 
-    def _averaged(self, draws: Tensor) -> Any:
-        """One table of draws [m, n, columns]: means, and commonest states."""
-        found = draws[0].clone()
+    def _averaged(self, draws: Tensor) -> Tensor:
+        """Rows of draws [m, n, columns]: means, and commonest states."""
+        found = draws[0].double().cpu()
         for place, count in enumerate(self.columns_.num_states):
             if count:
                 found[:, place] = draws[:, :, place].mode(0).values
-        if not self.columns_.continuous:
-            return self.columns_.table(found)
         # Means are taken in the units of the data, and go through the coordinates once more.
         columns, margins = self.columns_.continuous, self.columns_.margins
         total = sum(margins.inverse(each[:, columns].double().cpu()) for each in draws)
-        mean = total / len(draws)
-        found = found.double().cpu()
-        found[:, columns] = margins.forward(torch.as_tensor(mean))
-        return self.columns_.table(found)
+        found[:, columns] = margins.forward(torch.as_tensor(total / len(draws)))
+        return found
 
 
 def _from_others(rows: Tensor, stream: torch.Generator) -> Tensor:

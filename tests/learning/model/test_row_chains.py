@@ -85,6 +85,23 @@ def test_annealing_to_a_temperature_gives_its_log_z():
     assert abs(done.log_z.log_z - exact) < 4.0 * done.log_z.std_error
 
 
+def test_a_tail_of_nearly_equal_weights_is_no_alarm():
+    stream = torch.Generator().manual_seed(8)
+    base = _base(stream)
+
+    def raised(rows):
+        """Half a nat lower far out: a few weights stand out of equal ones, by less than a half."""
+        return -base.log_prob(rows) - 0.5 * torch.sigmoid(2.0 * (rows[:, 0].abs() - 8.5))
+
+    log_z = annealed_rows(
+        raised, base, STATES, number=1500, temperature=1.0, generator=stream
+    ).log_z
+    assert log_z.khat is not None
+    assert log_z.khat > 0.7
+    assert log_z.ess > 1400
+    assert log_z.reliable
+
+
 def test_filled_values_have_their_conditional_distribution():
     stream = torch.Generator().manual_seed(5)
     nan = math.nan
