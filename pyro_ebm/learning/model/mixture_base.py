@@ -27,9 +27,11 @@ from torch import Tensor, nn
 # Covariances are dense up to so many continuous coordinates.
 _DENSE_UP_TO = 256
 _ITERATIONS, _FOLDS = 40, 4
+# Rows that a component wants at least.
+ROWS_A_COMPONENT = 8
 # Nats a row that an iteration has to gain for another.
 _GAINED = 1e-3
-_MOST_ROWS = 5_000
+MOST_ROWS = 5_000
 # What a component takes of all rows' probabilities, in rows; and of the pooled covariance, as a
 # share of all rows.
 _PRIOR_ROWS = 2.0
@@ -158,11 +160,11 @@ def fit_mixture(
     """
     like = rows
     rows = rows.detach().double()
-    if len(rows) > _MOST_ROWS:
+    if len(rows) > MOST_ROWS:
         order = torch.randperm(len(rows), generator=generator, device=generator.device)
-        rows = rows[order[:_MOST_ROWS].to(rows.device)]
+        rows = rows[order[:MOST_ROWS].to(rows.device)]
     numbers = [components] if isinstance(components, int) else list(components)
-    numbers = [each for each in numbers if each == 1 or 8 * each <= len(rows)] or [1]
+    numbers = [each for each in numbers if each == 1 or ROWS_A_COMPONENT * each <= len(rows)] or [1]
     # From the fewest parameters to the most.
     choices = [(number, lean) for number in numbers for lean in (_LEANS if number > 1 else (1.0,))]
     chosen = choices[0]

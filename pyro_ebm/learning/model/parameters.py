@@ -10,9 +10,7 @@ import numpy as np
 
 from pyro_ebm.mcmc.api.arguments import check_whole
 
-from .mixture_base import _MOST_ROWS
-
-_ROWS_A_COMPONENT = 8
+from .mixture_base import MOST_ROWS, ROWS_A_COMPONENT
 
 
 def check_parameters(model: Any) -> None:
@@ -67,12 +65,12 @@ def check_enough_rows(components: Any, number: int) -> None:
     if isinstance(components, str):
         return
     fewest = components if isinstance(components, int) else min(components)
-    most = max(min(number, _MOST_ROWS) // _ROWS_A_COMPONENT, 1)
+    most = max(min(number, MOST_ROWS) // ROWS_A_COMPONENT, 1)
     if fewest > most:
         raise ValueError(
             f"expected components to be at most {most} with {number} rows, as each takes at least "
-            f"{_ROWS_A_COMPONENT}"
-            f"{f' and {_MOST_ROWS} rows are looked at' if number > _MOST_ROWS else ''}, got "
+            f"{ROWS_A_COMPONENT}"
+            f"{f' and {MOST_ROWS} rows are looked at' if number > MOST_ROWS else ''}, got "
             f"{components!r}. Take fewer components, or more rows."
         )
 

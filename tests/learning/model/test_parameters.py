@@ -32,4 +32,5 @@ def test_components_of_which_none_fits_are_refused():
             model.fit(ROWS)
     for components in ([2, 6], range(1, 3)):
         fitted = ebm.EnergyModel(**(QUICK | {"components": components})).fit(ROWS)
-        assert len(fitted.base_.log_weights) <= 2
+        # Two each in ten mixtures, as rows are few.
+        assert len(fitted.base_.log_weights) <= 20
