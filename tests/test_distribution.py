@@ -547,3 +547,17 @@ def test_a_bare_energy_starts_where_its_strategy_says():
     strategy = init_to_value(values={"x": value})
     starts = Target.from_energy(DoubleWell(2)).initial_positions(3, strategy=strategy)
     torch.testing.assert_close(starts, value[:, None].expand(2, 3))
+
+
+def test_a_normaliser_that_forgets_the_temperature_is_told_what_it_gets():
+    for wrong, said in ((lambda a: a.log(), r"takes \(a\)"), (lambda: 0.0, r"takes \(\)")):
+        d = EnergyDistribution(square, params=(torch.tensor(1.0),), log_normalizer=wrong)
+        with pytest.raises(TypeError, match="of 1 param and the temperature, .*" + said):
+            d.log_prob(torch.tensor(1.0))
+
+    def broken(a, temperature):
+        return a + "one"
+
+    d = EnergyDistribution(square, params=(torch.tensor(1.0),), log_normalizer=broken)
+    with pytest.raises(TypeError, match="unsupported operand|can only|must be Tensor|add"):
+        d.log_prob(torch.tensor(1.0))
