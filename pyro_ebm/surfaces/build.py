@@ -18,6 +18,7 @@ from torch import Tensor
 from pyro_ebm.annealing.start import check_whole
 from pyro_ebm.energies import Energy, as_energy
 from pyro_ebm.energies.enumeration import count_configurations
+from pyro_ebm.energies.sites import num_sites, site_values
 
 from .box import Box
 from .chains import Chains
@@ -26,7 +27,6 @@ from .counted import CountedSurface
 from .linear import LinearEnergy
 from .polynomial import polynomial_surface
 from .pooled import counted_surface
-from pyro_ebm.energies.sites import num_sites, site_values
 from .surface import LogNormalizerSurface
 
 _MOST_PARAMS = 4

@@ -20,11 +20,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyro_ebm.energies import evaluate
+from pyro_ebm.energies.sites import num_sites, site_values
 from pyro_ebm.target.vectorize import traced
 
 from .grid import Grid
 from .linear import LinearEnergy
-from pyro_ebm.energies.sites import num_sites, site_values
 
 # Rows that are moved together: more of them do not fit into a cache.
 _ROWS = 256

@@ -204,7 +204,7 @@ def test_a_run_whose_density_lacks_log_z_is_refused():
         kernel = ebm.Exchange(model, exact=exact)
         mcmc = MCMC(kernel, 20, 20, num_chains=4, disable_progbar=True)
         mcmc.run(torch.tensor([1.0, 1.0, -1.0, 1.0]))
-        with pytest.raises(TypeError, match="lacks log Z.*log_normalizer=.*NUTS.*AIS"):
+        with pytest.raises(TypeError, match=r"lacks log Z.*log_normalizer=.*NUTS.*AIS"):
             bridge_sampling(mcmc)
 
 

@@ -64,7 +64,7 @@ def test_columns_that_are_combinations_of_others_are_refused(dtype, scale):
     x, y = scale * torch.randn(2, 50, dtype=torch.float64)
     for columns in ([x, 2.0 * x], [x, y, x - 3.0 * y], [x, 0.1 * x + scale * 7.0]):
         rows = torch.stack(columns, 1).to(dtype)
-        with pytest.raises(ValueError, match="combinations of one another.*diagonal=True"):
+        with pytest.raises(ValueError, match=r"combinations of one another.*diagonal=True"):
             GaussianMixture.select(rows, [1])
     close = torch.stack([x, x + scale * 1e-3 * torch.randn(50)], 1)
     assert MixturePrior.of(close).full

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import constraints
 
 import pyro_ebm as ebm
-from pyro_ebm.surfaces.checks import bounds, number
+from pyro_ebm.surfaces import checks
 
 # Sums over all 2^21 graphs of seven nodes, at (edges, two-stars, triangles).
 SEVEN_NODES = {
@@ -277,9 +277,9 @@ def test_bad_boxes_are_refused(low, high, options, said):
 def test_what_is_no_box_is_refused():
     for wrong in (["a"], None, "ab"):
         with pytest.raises(TypeError, match="low to be a number for each param, such as"):
-            bounds("low", wrong)
+            checks.bounds("low", wrong)
     with pytest.raises(TypeError, match="temperature to be a number, got 'a'"):
-        number("temperature", "a")
+        checks.number("temperature", "a")
 
 
 def test_a_number_of_params_that_the_energy_does_not_take_is_refused():
