@@ -54,10 +54,13 @@ class AtParams(NamedTuple):
         every = configurations(self.energy, torch.arange(number))
         *params, temperature = (value.reshape(-1) for value in self._all())
         batch = self._all()[-1].shape
-        rows = len(temperature)
-        x = every.repeat(rows, *[1] * (every.dim() - 1))
-        at = [param.repeat_interleave(number).to(every) for param in params]
-        energies = evaluate(self.energy, x, at).double().reshape(rows, number)
+        size = max(1, _NUMBERS // every.numel())
+        found = []
+        for some in torch.arange(len(temperature), device=temperature.device).split(size):
+            x = every.repeat(len(some), *[1] * (every.dim() - 1))
+            at = [param[some].repeat_interleave(number).to(every) for param in params]
+            found.append(evaluate(self.energy, x, at).double().reshape(len(some), number))
+        energies = torch.cat(found)
         shares = (-energies / temperature[:, None]).softmax(-1).cumsum(-1)
         # The last one is one but for rounding: below it there is always a configuration.
         ends = shares[:, :-1].reshape(*batch, number - 1)
@@ -65,7 +68,7 @@ class AtParams(NamedTuple):
         rest = shape[len(shape) - len(batch) :].numel() if batch else 1
         parts = uniform.reshape(-1, *shape[len(shape) - len(batch) :])
         size = max(1, _NUMBERS // (rest * number))
-        found = [(part[..., None] > ends).sum(-1) for part in parts.split(size)]
+        found = [(part[..., None] >= ends).sum(-1) for part in parts.split(size)]
         return every[torch.cat(found).reshape(shape)]
 
     def _swept(self, shape: torch.Size) -> Tensor:
@@ -106,6 +109,6 @@ class AtParams(NamedTuple):
                 found = energies(moved.reshape(-1, sites), repeated).reshape(rows, count)
                 shares = (-found / temperature[:, None]).softmax(-1).cumsum(-1)
                 u = torch.rand(rows, 1, dtype=torch.float64, device=values.device)
-                drawn = (u > shares[:, :-1]).sum(-1)
+                drawn = (u >= shares[:, :-1]).sum(-1)
                 numbers = torch.where(here, drawn[:, None], numbers)
         return values[numbers].reshape(*shape, *energy.event_shape)
