@@ -134,7 +134,7 @@ class Row(NamedTuple):
         """Value, error, theory and distance of a quantity as cells of a table."""
         if name not in self.found:
             return "| | | "
-        value, error = float(self.found[name]), float(self.found[f"{name}_error"])
+        value, error = float(self.found[name]), float(self.found[f"{name}_std_error"])
         known = float(self.theory[name])
         if math.isnan(value):
             return f"| not reached | {known:.4f} | "

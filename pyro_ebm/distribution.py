@@ -57,6 +57,7 @@ from .draws import (
     propose_starts,
     warn_approximate,
 )
+from .draws_by_params import AtParams
 
 
 class EnergyDistribution(TorchDistribution):
@@ -231,7 +232,8 @@ class EnergyDistribution(TorchDistribution):
         All of `sample_shape` and of the batch is one run of parallel chains, each from its own
         start (`reference`, else transform_to(support) of a uniform(-2, 2)) through
         `draws.NUM_TRANSITIONS` transitions, of which it gives the last state. While Pyro only
-        wants shapes or initial values, the start alone is given.
+        wants shapes or initial values, the start alone is given. Of a discrete energy that takes
+        params, draws are exact up to 2^10 configurations, else ends of as many sweeps.
 
         Args:
             sample_shape: how many draws, as a shape.
@@ -243,6 +245,9 @@ class EnergyDistribution(TorchDistribution):
         with poutine.block(), torch.no_grad():
             if only_a_start_is_wanted():
                 return propose_starts(self, shape)
+            if self.params and is_discrete(self.support):
+                at = AtParams(self.energy, tuple(map(plain, self.params)), plain(self.temperature))
+                return at.draws(shape + self.batch_shape)
             generator = torch.Generator(self.like.device)
             generator.manual_seed(int(torch.randint(2**62, ())))
             if not self.params:
@@ -263,11 +268,6 @@ class EnergyDistribution(TorchDistribution):
 
     def _sample_states(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """Draws of a discrete energy [*sample, *batch, *event], a run for each temperature."""
-        if self.params:
-            raise ValueError(
-                "expected a discrete energy without params to draw from, got some: write them into "
-                "the energy, one distribution for each."
-            )
         every = torch.as_tensor(self.temperature).expand(self.batch_shape).reshape(-1)
         number = shape.numel()
         drawn = [draw_states(self.energy, t, number, generator=generator) for t in every]

@@ -8,9 +8,11 @@ matplotlib Figure.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import arviz
@@ -63,9 +65,7 @@ def summary_rows(
     if not kept:
         return [], [], number
     options = {} if chains else {"kind": "stats"}
-    with warnings.catch_warnings():
-        # Of few draws ArviZ warns; the verdict says so in words.
-        warnings.simplefilter("ignore")
+    with _silence():
         summary: Any = arviz.summary
         frame = summary(posterior[list(kept)].assign(kept)[list(kept)], round_to="none", **options)
     columns = [str(column) for column in frame.columns]
@@ -74,6 +74,19 @@ def summary_rows(
         cells = dict(zip(columns, frame.loc[name], strict=True))
         rows.append([str(name), *(_cell(column, cells) for column in columns)])
     return columns, rows, number
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Of few draws, and of NaN, ArviZ warns and logs; the verdict says so in words."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _first_elements(variable: Any, axes: list[str], number: int) -> Any:

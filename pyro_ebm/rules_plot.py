@@ -39,7 +39,7 @@ def plot_learning_curves(
     sets, lines = _by_name(curves, ""), _by_name(theory, "theory")
     if not sets:
         raise ValueError("expected at least one set of learning curves, got none.")
-    known = {str(n) for each in sets.values() for n in each.data_vars if f"{n}_error" in each}
+    known = {str(n) for each in sets.values() for n in each.data_vars if f"{n}_std_error" in each}
     names = [name for name in _USUAL if name in known] if names is None else list(names)
     missing = sorted(set(names) - known)
     if missing or not names:
@@ -108,7 +108,7 @@ def _each(
             symbol = "T" if other == "temperature" else "alpha"
             which = f"{symbol} = {value:.3g}" if value is not None and len(values) > 1 else ""
             label = ", ".join(filter(None, [called, which]))
-            y, error = one[name].values, one[f"{name}_error"].values
+            y, error = one[name].values, one[f"{name}_std_error"].values
             found.append((label, one[axis].values, np.atleast_1d(y), np.atleast_1d(error)))
     return found
 

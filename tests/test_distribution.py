@@ -24,6 +24,8 @@ from pyro.infer.mcmc.util import initialize_model
 from torch.distributions import Normal, constraints
 from torch.fx.experimental.proxy_tensor import make_fx
 
+import pyro_ebm as ebm
+from pyro_ebm import draws_by_params
 from pyro_ebm.distribution import EnergyDistribution
 from pyro_ebm.draws import (
     NUM_TRANSITIONS,
@@ -547,3 +549,70 @@ def test_a_bare_energy_starts_where_its_strategy_says():
     strategy = init_to_value(values={"x": value})
     starts = Target.from_energy(DoubleWell(2)).initial_positions(3, strategy=strategy)
     torch.testing.assert_close(starts, value[:, None].expand(2, 3))
+
+
+def test_a_normaliser_that_forgets_the_temperature_is_told_what_it_gets():
+    for wrong, said in ((lambda a: a.log(), r"takes \(a\)"), (lambda: 0.0, r"takes \(\)")):
+        d = EnergyDistribution(square, params=(torch.tensor(1.0),), log_normalizer=wrong)
+        with pytest.raises(TypeError, match="of 1 param and the temperature, .*" + said):
+            d.log_prob(torch.tensor(1.0))
+
+    def broken(a, temperature):
+        return a + "one"
+
+    d = EnergyDistribution(square, params=(torch.tensor(1.0),), log_normalizer=broken)
+    with pytest.raises(TypeError, match=r"unsupported operand|can only|must be Tensor|add"):
+        d.log_prob(torch.tensor(1.0))
+
+
+def three_spins(x, coupling):
+    return -coupling * (x[1:] * x[:-1]).sum()
+
+
+@pytest.mark.filterwarnings("ignore::pyro_ebm.draws.ApproximateSampleWarning")
+@pytest.mark.parametrize("listed", [True, False])
+def test_discrete_draws_follow_params_and_temperatures_that_broadcast(listed, monkeypatch):
+    if not listed:
+        monkeypatch.setattr(draws_by_params, "_MOST_LISTED", 0)
+    couplings, temperatures = torch.tensor([[0.2], [1.0]]), torch.tensor([1.0, 2.0, 0.5])
+    d = EnergyDistribution(
+        three_spins, (3,), support=ebm.spin, params=(couplings,), temperature=temperatures
+    )
+    x = d.sample((2000,))
+    assert x.shape == (2000, 2, 3, 3)
+    # Bonds of a chain are independent.
+    exact = (couplings / temperatures).tanh()
+    error = ((1 - exact.square()) / 4000).sqrt()
+    assert (((x[..., 1:] * x[..., :-1]).mean((0, -1)) - exact).abs() < 4 * error).all()
+
+
+@pytest.mark.filterwarnings("ignore::pyro_ebm.draws.ApproximateSampleWarning")
+@pytest.mark.parametrize("listed", [True, False])
+def test_discrete_draws_at_params_avoid_what_is_ruled_out(listed, monkeypatch):
+    if not listed:
+        monkeypatch.setattr(draws_by_params, "_MOST_LISTED", 0)
+
+    def no_neighbours(x, field):
+        return torch.where((x[1:] * x[:-1]).sum() > 0, torch.inf, -field * x.sum())
+
+    field = torch.tensor([0.0, 1.0])
+    d = EnergyDistribution(no_neighbours, (3,), support=constraints.boolean, params=(field,))
+    x = d.sample((1000,))
+    assert float((x[..., 1:] * x[..., :-1]).sum()) == 0.0
+    # Of none, one of three, or both at the ends.
+    weight = field.exp()
+    empty = 1 / (1 + 3 * weight + weight.square())
+    error = (empty * (1 - empty) / 1000).sqrt()
+    assert (((x.sum(-1) == 0).to(weight).mean(0) - empty).abs() < 4 * error).all()
+
+
+def test_draws_of_rows_that_are_one_hot_follow_params():
+    def first(x, field):
+        return -field * x[..., 0].sum()
+
+    field = torch.tensor(0.7)
+    d = EnergyDistribution(first, (2, 3), support=constraints.one_hot, params=(field,))
+    x = d.sample((2000,))
+    assert (x.sum(-1) == 1).all()
+    share = field.exp() / (2 + field.exp())
+    assert abs(float(x[..., 0].mean() - share)) < 4 * float((share * (1 - share) / 4000).sqrt())

@@ -11,6 +11,7 @@ import pyro_ebm as ebm
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
+TABLED = [*PAGES, *sorted(DOCS.parent.glob("*.md"))]
 PUBLIC = set(ebm.__all__)
 
 
@@ -28,6 +29,36 @@ def test_what_is_imported_to_be_public_is_public():
         for alias in node.names
     ]
     assert Counter(names) == Counter(ebm.__all__)
+
+
+def lone_rows(text: str) -> list[str]:
+    """Rows of tables that no header with its line of dashes stands above."""
+    found, head, inside = [], "", False
+    for line in text.splitlines():
+        row = line.startswith("|")
+        ruled = row and re.fullmatch(r"[|\s:-]+", line) is not None and "-" in line
+        if ruled and head:
+            inside, head = True, ""
+        elif row and not inside:
+            found += [head] if head else []
+            head = line
+        elif not row:
+            found += [head] if head else []
+            head, inside = "", False
+    return found + ([head] if head else [])
+
+
+@pytest.mark.parametrize("page", TABLED, ids=lambda page: page.stem)
+def test_every_row_stands_in_a_table(page: Path):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert lone_rows(text) == []
+
+
+def test_a_row_without_a_header_is_seen():
+    table = "| a | b |\n|---|:-:|\n| 1 | 2 |\n"
+    assert lone_rows(table + "\ntext\n\n" + table) == []
+    assert lone_rows(table + "\n| 3 | 4 |\n") == ["| 3 | 4 |"]
+    assert lone_rows("| 3 | 4 |\n| 5 | 6 |") == ["| 3 | 4 |", "| 5 | 6 |"]
 
 
 def test_every_public_name_says_what_it_is():

@@ -27,6 +27,7 @@ LAYERS = {
     "pyro_ebm.shards": 2,
     "pyro_ebm.mcmc": 3,
     "pyro_ebm.draws": 4,
+    "pyro_ebm.draws_by_params": 4,
     "pyro_ebm.distribution": 4,
     "pyro_ebm.factor": 4,
     "pyro_ebm.mcmc.api": 5,

@@ -69,7 +69,7 @@ for temperature in cooled.temperature.values:
     at = cooled.sel(temperature=temperature)
     print(
         f"T = {temperature:3.1f}: training error {float(at.training_error):.3f}, entropy a weight "
-        f"{float(at.entropy):.3f} ± {float(at.entropy_error):.3f}"
+        f"{float(at.entropy):.3f} ± {float(at.entropy_std_error):.3f}"
     )
 
 # %% [markdown]
@@ -105,9 +105,8 @@ figure.savefig(pictures / "perceptron.png")
 for name, curve in curves.items():
     exact = ebm.perceptron_theory(curve.alpha.values)
     apart = (curve.generalisation_error[:, 0] - exact.generalisation_error).values
-    print(
-        name, "distance to theory in errors", apart / curve.generalisation_error_error[:, 0].values
-    )
+    error = curve.generalisation_error_std_error[:, 0].values
+    print(name, "distance to theory in errors", apart / error)
 
 # %% [markdown]
 # *What to look for.* Points within three bars of the line, nearer for larger N. There is no gap to
@@ -245,7 +244,7 @@ figure = ebm.plot_learning_curves(
 for panel in figure.axes:
     panel.set_xscale("log")
 figure.savefig(pictures / "digits.png")
-print(digit_curve[["training_error", "test_error", "test_error_error"]].to_dataframe().round(3))
+print(digit_curve[["training_error", "test_error", "test_error_std_error"]].to_dataframe().round(3))
 
 # %% [markdown]
 # *What to look for.* At high temperature nine answers in ten are wrong, as by chance. Both errors

@@ -65,7 +65,8 @@ def bridge_sampling(mcmc: MCMC, *, num_draws: int | None = None) -> LogZ:
     :param num_draws: so many of the draws are used, spread evenly over each chain; all unless
         given.
     :raises RuntimeError: before the run.
-    :raises TypeError: something else than a run, or one over states.
+    :raises TypeError: something else than a run, one over states, or one of :class:`Exchange`,
+        whose density lacks log Z(theta).
     :raises ValueError: a run without whole positions, or with too few draws to fit a proposal to.
 
     ``positions`` of the result are the draws, ``ess`` what they are worth; ``backward.works`` the
@@ -83,6 +84,13 @@ def bridge_sampling(mcmc: MCMC, *, num_draws: int | None = None) -> LogZ:
         raise TypeError(
             "bridge_sampling fits a density to draws, and in this run the discrete sites "
             f"{list(record.target.sampled)} were sampled. Use AIS where they can be summed out."
+        )
+    if record.lacks_log_z:
+        raise TypeError(
+            "bridge_sampling needs the density of the draws, and what an Exchange run knows of it "
+            "lacks log Z(theta). Give the sites that lack it log_normalizer=f, a function such as "
+            "listed_log_normalizer and log_normalizer_surface make, and then run NUTS and "
+            "bridge_sampling, or AIS."
         )
     positions, log_density = _used(record, num_draws)
     seed = int(torch.randint(2**62, ()))

@@ -149,15 +149,16 @@ class GaussianMixture:
         :param components: the numbers that are compared.
         :param prior: one for all numbers; None for :meth:`MixturePrior.of` the data.
         :param prior_probability: of each number, up to a common factor; alike unless given.
+        :raises TypeError: components that are not several numbers.
         :raises ValueError: as :meth:`fit`; no numbers, or one twice.
         """
-        from .selection import select
+        from .selection import numbers_among, select
 
         rows = as_rows(data)
         shared = prior or MixturePrior.of(rows)
         mixtures = [
             cls(k, prior=shared, equal_variance=equal_variance, num_particles=num_particles)
-            for k in components
+            for k in numbers_among(components)
         ]
         return select(mixtures, data, prior_probability=prior_probability)
 

@@ -23,6 +23,8 @@ from .rows import as_rows
 # The default prior of a mean is so many times as wide as the data, in standard deviations, and a
 # component has this share of their variance on average, with so sure a shape.
 _WIDTH, _SHARE, _SHAPE = 2.0, 0.5, 3.0
+# A direction with less than this share of the variance of standardised data is rounding.
+_LEAST_SHARE = 1e-10
 
 
 class Hyper(NamedTuple):
@@ -140,8 +142,10 @@ class MixturePrior:
             spread = rows.std(0)
             return cls(center, _WIDTH * spread, _SHAPE, share * spread.square(), concentration)
         covariance = torch.cov(rows.T)
+        # Rounding leaves of a combination a little, which a Cholesky factor takes for a variance.
+        least = float(torch.linalg.eigvalsh(torch.corrcoef(rows.double().T))[0])
         tril, failed = torch.linalg.cholesky_ex(covariance)
-        if int(failed) != 0:
+        if int(failed) != 0 or not least > _LEAST_SHARE:
             raise ValueError(
                 "expected data whose dimensions are not combinations of one another. Leave some "
                 "out, or take diagonal=True."

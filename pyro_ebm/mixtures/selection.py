@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .mixture import GaussianMixture
 
 _STARTS = 20
+_UNLIKE = 1e3
 _LEARN_MORE = (
     "BIC needs scikit-learn, which is not installed, and is NaN. Install it with "
     "pip install 'pyro_ebm[sklearn]'."
@@ -34,6 +35,11 @@ class Selection:
     ``posteriors`` holds the posterior of each number; ``bic`` scikit-learn's, minus two log
     likelihoods at the maximum plus log n for each parameter, the lower the better;
     ``comparison`` the probabilities, and their intervals from the errors of the evidences.
+
+    The likelihood of a mixture has many maxima, and no highest: it grows without bounds where a
+    component shrinks onto few rows. ``bic`` takes the highest that 20 starts in either units of the
+    columns have found. Of more components than the data ask for, other starts find others, so that
+    it may differ by tens from one run to the next; their evidence does not.
     """
 
     posteriors: Mapping[int, MixturePosterior]
@@ -97,6 +103,19 @@ class Selection:
         return "\n".join(lines)
 
 
+def numbers_among(components: object) -> list[Any]:
+    """The numbers of components that are compared.
+
+    :raises TypeError: there are no several.
+    """
+    if not isinstance(components, Iterable):
+        raise TypeError(
+            "expected components to be the numbers that are compared, such as range(1, 4), got "
+            f"{components!r}."
+        )
+    return list(components)
+
+
 def select(
     mixtures: Sequence[GaussianMixture],
     data: Any,
@@ -123,10 +142,12 @@ def select(
 
 
 def bics(mixtures: Sequence[GaussianMixture], rows: Tensor) -> dict[int, float]:
-    """scikit-learn's, from the best of several starts; NaN where there are fewer rows than
-    components.
+    """scikit-learn's, in the units of the rows, from the best of several starts; NaN where there
+    are fewer rows than components.
 
-    It adds a fixed number to variances, and is given rows in units of their own spread.
+    It starts from k-means, which depends on the units of columns: one half of the starts is made
+    with all columns of one spread, the other with their spreads as they are. It also adds 1e-6 to
+    variances, and is given rows whose narrowest column has variance one.
     """
     try:
         from sklearn.mixture import GaussianMixture as Fitted
@@ -135,15 +156,18 @@ def bics(mixtures: Sequence[GaussianMixture], rows: Tensor) -> dict[int, float]:
         return {each.num_components: math.nan for each in mixtures}
     whole = rows.cpu().double()
     width = whole.std(0)
-    values, found = ((whole - whole.mean(0)) / width).numpy(), {}
-    units = 2.0 * len(whole) * float(width.log().sum())
+    units, found = [width], {}
+    # Columns of very unlike spreads have covariances that it calls ill-defined.
+    if 1.0 < float(width.max() / width.min()) < _UNLIKE:
+        units.append(width.min().expand_as(width))
+    scaled = [((whole - whole.mean(0)) / unit, 2.0 * float(unit.log().sum())) for unit in units]
     for each in mixtures:
         diagonal = rows.shape[1] > 1 and each.prior is not None and not each.prior.full
         kind = "diag" if diagonal else "full"
         if each.equal_variance:
             kind = "none" if diagonal else "tied"
         # scikit-learn has no diagonal covariance that is shared.
-        if kind == "none" or len(values) < each.num_components:
+        if kind == "none" or len(whole) < each.num_components:
             found[each.num_components] = math.nan
             continue
         fitted = Fitted(
@@ -155,5 +179,8 @@ def bics(mixtures: Sequence[GaussianMixture], rows: Tensor) -> dict[int, float]:
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Of the starts that do not converge.
-            found[each.num_components] = units + float(fitted.fit(values).bic(values))
+            found[each.num_components] = min(
+                len(whole) * jacobian + float(fitted.fit(values.numpy()).bic(values.numpy()))
+                for values, jacobian in scaled
+            )
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from numbers import Real
@@ -51,12 +52,16 @@ def log_normalizer_at(
     """log Z at the present params and temperature.
 
     Raises:
-        TypeError: the function returns neither a number nor a tensor.
+        TypeError: the function takes other arguments, or returns neither a number nor a tensor.
         ValueError: what it returns does not fit the batch.
     """
     if not callable(given):
         return given
-    value = given(*params, temperature)
+    try:
+        value = given(*params, temperature)
+    except TypeError as error:
+        _check_takes(given, len(params), error)
+        raise
     if isinstance(value, Tensor):
         return _fitting(value, batch_shape)
     if isinstance(value, Real) and not isinstance(value, bool):
@@ -65,6 +70,23 @@ def log_normalizer_at(
         "expected log_normalizer(*params, temperature) to return a number or a tensor, got "
         f"{type(value).__name__}."
     )
+
+
+def _check_takes(given: Callable, num_params: int, error: TypeError) -> None:
+    """Say what a normaliser is called with, where that is what it cannot take."""
+    try:
+        signature = inspect.signature(given)
+    except (TypeError, ValueError):  # A builtin shows none.
+        return
+    try:
+        signature.bind(*[None] * (num_params + 1))
+    except TypeError:
+        before = "" if num_params == 0 else f"{num_params} param{'s' * (num_params > 1)} and "
+        raise TypeError(
+            f"expected log_normalizer to be a function of {before}the temperature, "
+            f"f(*params, temperature), got one that takes {signature}. The temperature comes last, "
+            "also where it is always one."
+        ) from error
 
 
 def _fitting(value: Tensor, batch_shape: torch.Size) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from pyro_ebm.inference_data import DATA_GROUPS, native, to_attributes
 from pyro_ebm.mcmc.api.merging import merged_attributes, merged_superchains
 
-from .read import BadInput, Run, read_run
+from .read import BadInput, Run, not_finite, read_run
 from .same import check_fresh, check_same, difference, unchecked
 
 # What says how one of the runs was made, and no longer how all were.
@@ -48,7 +48,13 @@ def merge(paths: Sequence[Path], out: Path) -> Merged:
     datasets = {name: _joined(name, runs, attrs) for name in _common_groups(runs)}
     data = native(datasets, attrs)
     data.to_netcdf(str(out), engine="h5netcdf")
-    return Merged(data, () if silence is None else (silence,))
+    bad = {run.path: not_finite(run) for run in runs}
+    told = [
+        f"Warning: in {path} {why}, and so it does in what is written. Look at that run alone."
+        for path, why in bad.items()
+        if why is not None
+    ]
+    return Merged(data, (*told, *([] if silence is None else [silence])))
 
 
 def _common_groups(runs: Sequence[Run]) -> list[str]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pyro_ebm.inference_data import datasets_of, parsed_attributes, read_netcdf
 from pyro_ebm.mcmc.api import from_store
 from pyro_ebm.mcmc.api.diagnose_data import numeric_draws
@@ -52,9 +54,26 @@ def read_run(path: Path) -> Run:
     return run
 
 
+def not_finite(run: Run) -> str | None:
+    """In words which variables of the posterior hold numbers that are not finite, and in how many
+    draws; None where none does."""
+    said = []
+    for name, values in numeric_draws(run.groups["posterior"]).items():
+        finite = np.isfinite(values).reshape(*values.shape[:2], -1).all(-1)
+        if not finite.all():
+            said.append(f"{name} in {int((~finite).sum())} of {finite.size} draws")
+    return "NaN or infinity stands for " + ", ".join(said) if said else None
+
+
 def _read(path: Path) -> Any:
     if not path.exists():
         raise BadInput(f"There is no {path}: give a .nc file, or the folder of a run on disk.")
+    if not (path.is_file() or path.is_dir()):
+        # Opening a pipe would wait for who writes to it.
+        raise BadInput(
+            f"{path} is neither a file nor a folder, but a pipe, a socket or a device: give a .nc "
+            "file, or the folder of a run on disk."
+        )
     try:
         return from_store(path) if path.is_dir() else read_netcdf(path)
     except KeyError as error:

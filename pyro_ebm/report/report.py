@@ -19,7 +19,7 @@ from pyro_ebm.plots import summary_rows
 from .graph import model_graph
 from .html import Section, bullets, escape, page, paragraph, table, terms
 from .pictures import pictures_of_draws, pictures_of_estimate
-from .read import BadInput, Run, read_run
+from .read import BadInput, Run, not_finite, read_run
 
 # Rows of the summary; who has more quantities wants a program to read them.
 _MOST_ROWS = 300
@@ -63,7 +63,7 @@ def write_report(path: Path, out: Path | None) -> tuple[str, Path]:
     :raises OSError: the page cannot be written.
     """
     run = read_run(path)
-    out = path.resolve().with_suffix(".html") if out is None else out
+    out = _beside(path) if out is None else out
     if out.exists() and out.samefile(path):
         raise BadInput(f"{out} is the run itself: give the page another name with -o.")
     if not run.is_estimate and "posterior" not in run.groups:
@@ -87,13 +87,25 @@ def write_report(path: Path, out: Path | None) -> tuple[str, Path]:
     return verdict, out
 
 
+def _beside(path: Path) -> Path:
+    """Where the page on the run at this path goes: of a link beside the link."""
+    named = path.name not in ("", "..")
+    return (path.absolute() if named else path.resolve()).with_suffix(".html")
+
+
 def _of_draws(run: Run) -> tuple[list[Section], str]:
     said = diagnose_data(run.data)
     lines = said.splitlines()
     problems = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
     others = [line for line in lines if not line.startswith("- ")]
-    good = not problems
     head = others.pop(0)
+    bad = not_finite(run)
+    if bad is not None:
+        problems.append(f"{bad}: there no mean is known. Look at what computes it.")
+        if head.startswith(_WELL):
+            others.insert(0, head.replace(_WELL, "All else is well", 1))
+        head = f"This run has {len(problems)} problem{'s' if len(problems) > 1 else ''}."
+    good = not problems
     bold = _WELL if head.startswith(_WELL) else head
     contents = (
         f'<div class="verdict{" good" if good else ""}">'
@@ -106,7 +118,7 @@ def _of_draws(run: Run) -> tuple[list[Section], str]:
         ("summary", "Summary", _summary(run)),
         ("pictures", "Pictures", pictures_of_draws(run)),
     ]
-    return [section for section in sections if section[2]], lines[0]
+    return [section for section in sections if section[2]], head
 
 
 def _of_estimate(run: Run) -> tuple[list[Section], str]:

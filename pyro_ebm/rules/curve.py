@@ -74,9 +74,9 @@ def learning_curve(
         An xarray.Dataset over ``alpha`` (as it came out: P/N) and ``temperature``, descending, of
         ``training_loss`` (<E>/P), ``training_error``, ``generalisation_error`` (of answers without
         noise), ``entropy``, ``free_energy`` and, where teacher and student have equally many
-        weights, ``overlap``, each with ``_error``: standard errors over data sets. Errors are
-        shares of wrong answers for losses of classes, else the loss. ``_by_data_set`` has what
-        every data set gave. Without log Z (`Planted`) entropy and free energy are left out.
+        weights, ``overlap``, each with ``_std_error``, over data sets. Errors are shares of wrong
+        answers for losses of classes, else the loss. ``_by_data_set`` has what every data set gave.
+        Without log Z (`Planted`) entropy and free energy are left out.
 
     Raises:
         TypeError, ValueError: arguments of the wrong kind, or out of range.
@@ -135,7 +135,7 @@ def learning_curve(
         "start": repr(start),
         "loss": repr(loss),
     }
-    return dataset(rows, cold, flat.num_weights, details, over_data_sets)
+    return dataset(rows, cold, flat.num_weights, details, over_data_sets, over="data_set")
 
 
 def gibbs_learning(
@@ -168,8 +168,10 @@ def gibbs_learning(
     Returns:
         An xarray.Dataset over ``temperature``, descending, of ``training_loss``,
         ``training_error``, ``test_error`` if there is a test, ``entropy`` and ``free_energy``, per
-        weight, each with ``_error``. ``effective_populations`` says how many carry the mean: where
-        that is near 1, errors are larger than is told.
+        weight, each with ``_std_error``, over populations of weights that learn the same examples;
+        ``_by_population`` has what each of them gave. ``effective_populations`` says how many carry
+        the mean: where that is near 1, errors are larger than is told. ``reached`` is the share of
+        populations that found weights without error, where these were wanted.
 
     Raises:
         TypeError, ValueError: arguments of the wrong kind, or out of range.
@@ -216,7 +218,7 @@ def gibbs_learning(
         "loss": repr(loss),
     }
     rows = [Row(training.num_examples, found)]
-    whole = dataset(rows, cold, flat.num_weights, details, over_populations)
+    whole = dataset(rows, cold, flat.num_weights, details, over_populations, over="population")
     return whole.isel(alpha=0, drop=True)
 
 

@@ -1,4 +1,4 @@
-"""Learning curves as an xarray dataset, with errors over data sets."""
+"""Learning curves as an xarray dataset, with errors over data sets, or over populations."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class Row(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """By name: means and their errors, each [t], and what every data set gave [t, D]."""
+    """By name: means and their errors, each [t], and what every data set, or population, gave
+    [t, D]."""
 
     mean: dict[str, Tensor]
     error: dict[str, Tensor]
@@ -53,8 +54,13 @@ def dataset(
     num_weights: int,
     details: Mapping[str, Any],
     summarise: Summarise,
+    *,
+    over: str,
 ) -> xr.Dataset:
-    """Means with their standard errors, over alpha and temperature."""
+    """Means with their standard errors, over alpha and temperature.
+
+    :param over: what errors are over, "data_set" or "population".
+    """
     import xarray as xr
 
     every = [summarise(row, temperatures, num_weights) for row in rows]
@@ -67,12 +73,13 @@ def dataset(
         if name in every[0].error:
             error = torch.stack([summary.error[name] for summary in every])
             about = {"long_name": f"standard error of {told['long_name']}"}
-            variables[f"{name}_error"] = (axes, error.numpy(), about)
+            variables[f"{name}_std_error"] = (axes, error.numpy(), about)
         if name in every[0].each:
             each = torch.stack([summary.each[name] for summary in every])
-            variables[f"{name}_by_data_set"] = ((*axes, "data_set"), each.numpy(), told)
+            variables[f"{name}_by_{over}"] = ((*axes, over), each.numpy(), told)
     reached = torch.stack([row.found.reached.double().mean(-1) for row in rows])
-    told = {"long_name": "share of data sets where weights without error were found, if wanted"}
+    share = f"share of {over.replace('_', ' ')}s where weights without error were found, if wanted"
+    told = {"long_name": share}
     variables["reached"] = (axes, reached.numpy(), told)
     alphas = [row.num_examples / num_weights for row in rows]
     return xr.Dataset(

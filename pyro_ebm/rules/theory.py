@@ -38,7 +38,7 @@ def linear_perceptron_theory(
     """A `RealTeacher` of standard normal weights, a `Perceptron` with `SquaredError` as student.
 
     Args:
-        alphas: examples per weight.
+        alphas: examples per weight, each at least 0; without any there is no training error.
         temperature: T, positive.
         noise: the standard deviation of the teacher's noise.
         prior_deviation: the standard deviation of the student's prior.
@@ -80,13 +80,13 @@ def perceptron_theory(alphas: Any) -> xr.Dataset:
     sphere, or normal ones.
 
     Args:
-        alphas: examples per weight, each positive.
+        alphas: examples per weight, each at least 0.
 
     Returns:
         ``overlap``, ``generalisation_error`` and ``entropy`` over ``alpha``.
 
     Raises:
-        ValueError: numbers out of what can be computed, some 1e-13 to 1e19.
+        ValueError: numbers out of what can be computed, 0 or some 1e-13 to 1e19.
     """
     alpha = _numbers(alphas)
 
@@ -109,7 +109,7 @@ def binary_perceptron_theory(alphas: Any) -> xr.Dataset:
     teacher alone, up to alpha = 1.245; beyond, it is metastable, and what one finds.
 
     Args:
-        alphas: examples per weight, each positive.
+        alphas: examples per weight, each at least 0.
 
     Returns:
         ``overlap``, ``generalisation_error`` and ``entropy`` of equilibrium over ``alpha``, and the
@@ -168,8 +168,10 @@ def high_temperature_theory(examples_per_temperature: Any) -> xr.Dataset:
 
 def _numbers(alphas: Any) -> Tensor:
     alpha = torch.asarray(alphas, **_ON_CPU, copy=True).reshape(-1)
-    if not len(alpha) or not bool(((alpha > 0) & alpha.isfinite()).all()):
-        raise ValueError(f"expected positive, finite numbers of examples, got {alpha.tolist()}.")
+    if not len(alpha) or not bool(((alpha >= 0) & alpha.isfinite()).all()):
+        raise ValueError(
+            f"expected finite numbers of examples of at least 0, got {alpha.tolist()}."
+        )
     return alpha
 
 
@@ -226,13 +228,13 @@ def _root(
     low: float = _LEAST_FIELD,
     high: float = _LARGEST_FIELD,
 ) -> Tensor:
-    """Where a rising function takes the wanted values, by bisection.
+    """Where a rising function, nought at minus infinity, takes the wanted values, by bisection.
 
     :raises ValueError: values outside of those at the ends.
     """
     lower, upper = torch.full_like(wanted, low), torch.full_like(wanted, high)
     least, most = function(lower), function(upper)
-    if not bool(((least <= wanted) & (wanted <= most)).all()):
+    if not bool((((least <= wanted) | (wanted == 0)) & (wanted <= most)).all()):
         raise ValueError(
             f"expected numbers of examples from {float(least.max()):.2g} to "
             f"{float(most.min()):.2g} a weight, got {wanted.tolist()}."
@@ -241,7 +243,7 @@ def _root(
         middle = 0.5 * (lower + upper)
         below = function(middle) < wanted
         lower, upper = torch.where(below, middle, lower), torch.where(below, upper, middle)
-    return 0.5 * (lower + upper)
+    return torch.where(wanted == 0, -torch.inf, 0.5 * (lower + upper))
 
 
 def _dataset(alpha: Tensor, **variables: Tensor) -> xr.Dataset:

@@ -8,18 +8,21 @@ the mean gradient is fitted by a polynomial (:mod:`.polynomial`).
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyro_ebm.annealing.start import check_whole
 from pyro_ebm.energies import Energy, as_energy
-from pyro_ebm.energies.changes import checked_states
 from pyro_ebm.energies.enumeration import count_configurations
+from pyro_ebm.energies.sites import num_sites, site_values
 
 from .box import Box
 from .chains import Chains
+from .checks import bounds, check_takes, number
 from .counted import CountedSurface
 from .linear import LinearEnergy
 from .polynomial import polynomial_surface
@@ -57,21 +60,23 @@ def log_normalizer_surface(
         num_chains: independent chains at every point, at least 4.
         num_sweeps: of every chain, the first fifth of which is not counted.
         start: a configuration from which some chains of a polynomial begin, beside random ones and
-            those with all sites in one state.
+            those with all sites in one state. Where configurations are counted it says nothing, and
+            a warning says so: replicas come there from the uniform law.
 
     Returns:
         A function f(*params, temperature), differentiable, for ``log_normalizer=``, with
         ``std_error(*params)``, ``max_error``, ``check``, ``reliable`` and ``why``.
 
     Raises:
-        TypeError: no energy; bounds that are no numbers.
+        TypeError: no energy, or one that takes another number of params; bounds or a temperature
+            that are no numbers.
         ValueError: a continuous energy; an empty box, or one of more than four params; arguments
             out of range.
     """
     wrapped = as_energy(energy, event_shape=event_shape, support=support)
-    first = torch.as_tensor(low, dtype=torch.float64).reshape(-1)
-    last = torch.as_tensor(high, dtype=torch.float64).reshape(-1)
+    first, last = bounds("low", low), bounds("high", high)
     _check_arguments(first, last, num_chains, num_sweeps, degree, temperature)
+    check_takes(energy, len(first))
     log_states = math.log(count_configurations(wrapped))
     numbers = None if start is None else _numbers_of(start, wrapped)
     box = Box(first, last, float(temperature))
@@ -85,6 +90,13 @@ def log_normalizer_surface(
                 linear, box, num_ladders=num_chains, num_sweeps=num_sweeps, generator=generator
             )
             if counted is not None:
+                if start is not None:
+                    warnings.warn(
+                        "start= is not used: this energy is linear in its params, so that its "
+                        "configurations are counted by replicas from the uniform law. Leave it "
+                        "out, or give degree= for a polynomial.",
+                        stacklevel=2,
+                    )
                 return counted
         chains = Chains.of(
             wrapped,
@@ -101,13 +113,16 @@ def log_normalizer_surface(
 
 def _numbers_of(start: Tensor, energy: Energy) -> Tensor:
     """The numbers of states [sites] of a configuration."""
-    states = checked_states(energy)
-    flat = torch.as_tensor(start).reshape(-1)
-    found = flat.to(states)[:, None] == states
-    if flat.numel() != energy.event_shape.numel() or not bool(found.any(1).all()):
+    states = site_values(energy)
+    given = torch.as_tensor(start)
+    right = given.numel() == energy.event_shape.numel()
+    # One number a site, or of one-hot rows as many as states.
+    flat = given.to(states).reshape(num_sites(energy), -1) if right else states.new_empty(0, 1)
+    found = (flat[:, None] == states.reshape(len(states), -1)).all(-1)
+    if not right or not bool(found.any(1).all()):
         raise ValueError(
             f"expected start to be a configuration of shape {tuple(energy.event_shape)} with the "
-            f"states {states.tolist()}, got {torch.as_tensor(start).tolist()}."
+            f"states {states.tolist()}, got {given.tolist()}."
         )
     return found.int().argmax(1)
 
@@ -129,10 +144,9 @@ def _check_arguments(
         raise ValueError(
             f"expected finite bounds with low below high, got {low.tolist()} and {high.tolist()}."
         )
-    if num_chains < 4 or num_sweeps < 20 or (degree is not None and degree < 1):
-        raise ValueError(
-            "expected num_chains of at least 4, num_sweeps of at least 20 and a degree of at least "
-            f"1, got {num_chains}, {num_sweeps} and {degree}."
-        )
-    if not 0 < temperature < math.inf:
+    check_whole("num_chains", num_chains, 4)
+    check_whole("num_sweeps", num_sweeps, 20)
+    if degree is not None:
+        check_whole("degree", degree, 1)
+    if not 0 < number("temperature", temperature) < math.inf:
         raise ValueError(f"expected a positive temperature, got {temperature}.")

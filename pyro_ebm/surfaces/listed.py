@@ -16,10 +16,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_ebm.annealing.start import check_whole
 from pyro_ebm.energies import as_energy
 from pyro_ebm.energies.enumeration import MAX_CONFIGURATIONS, configurations, count_configurations
 
 from .box import at_params
+from .checks import check_takes
 from .linear import LinearEnergy, levels_among, log_z_of_levels
 
 _CHUNK = 2**15
@@ -69,11 +71,14 @@ def listed_log_normalizer(
         support: its states; None means the energy's own.
 
     Raises:
+        TypeError: no energy, or one that takes another number of params.
         ValueError: more configurations than 2^22, or not finitely many states; an energy that is
             not linear in its params, NaN or minus infinity somewhere, or infinite everywhere, or
             whose params decide where it is infinite.
     """
+    check_whole("num_params", num_params, 0)
     listed = as_energy(energy, event_shape=event_shape, support=support)
+    check_takes(energy, num_params)
     count = count_configurations(listed)
     if count > MAX_CONFIGURATIONS:
         raise ValueError(

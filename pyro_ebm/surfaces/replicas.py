@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyro_ebm.energies import evaluate
-from pyro_ebm.energies.changes import checked_states
+from pyro_ebm.energies.sites import num_sites, site_values
 from pyro_ebm.target.vectorize import traced
 
 from .grid import Grid
@@ -70,9 +70,10 @@ class Sampler:
     def __init__(self, linear: LinearEnergy, temperature: float, ladders: int) -> None:
         energy = linear.energy
         like = next((t for t in energy.parameters() if t.is_floating_point()), None)
-        states = checked_states(energy, like)
+        states = site_values(energy, like)
         # Numbers of states may be whole; what a callable is given is real.
         self.states = states if states.is_floating_point() else states.to(torch.get_default_dtype())
+        self.sites = num_sites(energy)
         self.linear, self.temperature, self.ladders = linear, temperature, ladders
         self._recordings: dict[int, Callable] = {}
 
@@ -82,9 +83,8 @@ class Sampler:
 
     def uniform(self, rows: int, generator: torch.Generator) -> Tensor:
         """Numbers of states [rows, sites] of independent sites."""
-        sites = self.linear.energy.event_shape.numel()
         return torch.randint(
-            len(self.states), (rows, sites), generator=generator, device=generator.device
+            len(self.states), (rows, self.sites), generator=generator, device=generator.device
         )
 
     def pool(self, grid: Grid, sweeps: int, dropped: int, generator: torch.Generator) -> Pool:
@@ -125,7 +125,7 @@ class Sampler:
 
     def _started(self, grid: Grid) -> Replicas:
         first = self.kinds.repeat(len(grid.scale))
-        numbers = first[:, None].expand(-1, self.linear.energy.event_shape.numel()).clone()
+        numbers = first[:, None].expand(-1, self.sites).clone()
         born = torch.full((len(first),), FROM_THE_START)
         return Replicas(numbers, self._statistics(numbers), born)
 
@@ -178,7 +178,7 @@ class Sampler:
         return numbers
 
     def _energy(self, x: Tensor, params: Tensor) -> Tensor:
-        """E of flat configurations [rows, sites], each at its own params."""
+        """E of configurations by site [rows, sites, ...], each at its own params."""
         x = x.reshape(len(x), *self.linear.energy.event_shape)
         if len(x) not in self._recordings:
 

@@ -191,6 +191,23 @@ def test_what_is_no_finished_run_is_refused():
         bridge_sampling(MCMC(NUTS(sinh_target()), num_samples=5))
 
 
+def test_a_run_whose_density_lacks_log_z_is_refused():
+    def energy(x, coupling):
+        return -coupling * (x[1:] * x[:-1]).sum()
+
+    def model(x):
+        coupling = pyro.sample("coupling", dist.Normal(0.0, 0.5))
+        site = ebm.EnergyDistribution(energy, (4,), support=ebm.spin, params=(coupling,))
+        pyro.sample("x", site, obs=x)
+
+    for exact in (True, False):
+        kernel = ebm.Exchange(model, exact=exact)
+        mcmc = MCMC(kernel, 20, 20, num_chains=4, disable_progbar=True)
+        mcmc.run(torch.tensor([1.0, 1.0, -1.0, 1.0]))
+        with pytest.raises(TypeError, match=r"lacks log Z.*log_normalizer=.*NUTS.*AIS"):
+            bridge_sampling(mcmc)
+
+
 def test_a_run_without_whole_positions_is_refused():
     def model():
         pyro.sample("a", dist.Normal(0.0, 1.0))

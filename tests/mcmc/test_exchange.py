@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import pyro_ebm as ebm
+from pyro_ebm import draws_by_params
 from pyro_ebm.mcmc.api import sentences
 from pyro_ebm.mcmc.api.record import RunRecord
 from pyro_ebm.mcmc.exchange import exchange
@@ -492,3 +493,28 @@ def test_a_list_that_is_too_long_is_refused():
 def test_log_z_is_still_asked_for_without_exchange():
     with pytest.raises(ValueError, match="Exchange"):
         run(ebm.NUTS(torus), TORUS, num_samples=2)
+
+
+@pytest.mark.filterwarnings("ignore::pyro_ebm.draws.ApproximateSampleWarning")
+@pytest.mark.parametrize("listed", [True, False])
+def test_it_predicts_data_from_the_energy_at_every_draw(listed, monkeypatch):
+    torch.set_default_dtype(torch.float64)
+    pyro.set_rng_seed(6)
+    kernel = ebm.Exchange(by_params)
+    mcmc = ebm.MCMC(kernel, 25, 25, num_chains=16, disable_progbar=True)
+    mcmc.run(SPINS)
+    if not listed:
+        monkeypatch.setattr(draws_by_params, "_MOST_LISTED", 0)
+    found = [mcmc.predict(SPINS)["x"] for _ in range(8)]
+    assert found[0].shape == (16, 25, 2, 3)
+    draws = mcmc.get_samples(group_by_chain=True)
+    states = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=3)))
+    pairs, totals = (states[:, 1:] * states[:, :-1]).sum(1), states.sum(1)
+    shares = (draws["coupling"][..., None] * pairs + draws["field"][..., None] * totals).softmax(-1)
+    rows = torch.stack(found)
+    for statistic, seen in ((pairs, rows[..., 1:] * rows[..., :-1]), (totals, rows)):
+        mean = shares @ statistic
+        scores = seen.sum(-1) - mean[..., None]
+        variance = shares @ statistic.square() - mean.square()
+        # Draws are independent, given the posterior draws.
+        assert abs(float(scores.sum())) < 4 * float((variance.sum() * 16) ** 0.5)

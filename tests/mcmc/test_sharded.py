@@ -325,6 +325,8 @@ def test_arguments_that_look_at_all_chains_are_refused(tmp_path):
         ebm.MCMC(kernel, 10, stop=ebm.UntilESS(10), executor=here)
     with pytest.raises(ValueError, match="hook_fn= is not offered"):
         ebm.MCMC(kernel, 10, hook_fn=print, executor=here)
+    with pytest.raises(ValueError, match=r"shard_size=2 needs an executor= .*SerialExecutor"):
+        ebm.MCMC(kernel, 10, num_chains=4, shard_size=2)
     one_piece = ebm.MCMC(kernel, 2, store=tmp_path / "run", disable_progbar=True)
     one_piece.run(Y)
     with pytest.raises(ValueError, match="a run in one piece"):

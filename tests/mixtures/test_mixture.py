@@ -6,6 +6,7 @@ import numpy as np
 import pandas
 import pyro
 import pytest
+import sklearn.mixture
 import torch
 
 import pyro_ebm as ebm
@@ -13,7 +14,7 @@ from pyro_ebm import GaussianMixture, MixturePrior
 from pyro_ebm.mixtures import result
 from pyro_ebm.mixtures.relabel import orders
 from pyro_ebm.mixtures.rows import as_rows
-from pyro_ebm.mixtures.selection import bics
+from pyro_ebm.mixtures.selection import bics, numbers_among
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +58,23 @@ def test_a_prior_of_other_dimensions_is_refused():
         GaussianMixture.select(torch.randn(9), [1], prior_probability={2: 1.0})
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("scale", [1.0, 1e-4, 1e5])
+def test_columns_that_are_combinations_of_others_are_refused(dtype, scale):
+    x, y = scale * torch.randn(2, 50, dtype=torch.float64)
+    for columns in ([x, 2.0 * x], [x, y, x - 3.0 * y], [x, 0.1 * x + scale * 7.0]):
+        rows = torch.stack(columns, 1).to(dtype)
+        with pytest.raises(ValueError, match=r"combinations of one another.*diagonal=True"):
+            GaussianMixture.select(rows, [1])
+    close = torch.stack([x, x + scale * 1e-3 * torch.randn(50)], 1)
+    assert MixturePrior.of(close).full
+
+
+def test_one_number_of_components_is_no_selection():
+    with pytest.raises(TypeError, match=r"such as range\(1, 4\), got 3"):
+        numbers_among(3)
+
+
 def test_data_may_be_arrays_tables_and_columns():
     table = pandas.DataFrame({"a": [1.0, 2.0, 4.0], "b": [3, 1, 2]}, index=[5, 6, 7])
     assert as_rows(table).tolist() == [[1.0, 3.0], [2.0, 1.0], [4.0, 2.0]]
@@ -74,6 +92,17 @@ def test_bic_knows_no_units():
     for k in (1, 2):
         shift = 2.0 * len(rows) * math.log(units)
         assert found[k] == pytest.approx(wanted[k] + shift, abs=1e-3)
+
+
+@pytest.mark.parametrize("units", [1.0, 1e-2, 30.0])
+def test_bic_is_that_of_scikit_learn_on_the_data(units):
+    heaps = [torch.randn(60, 3), 5.0 + 0.5 * torch.randn(60, 3)]
+    rows = torch.cat(heaps) * torch.tensor([1.0, units, 1.0])
+    mixtures = [GaussianMixture(k, prior=MixturePrior.of(rows)) for k in (1, 2)]
+    found, values = bics(mixtures, rows), rows.numpy()
+    for k in (1, 2):
+        fitted = sklearn.mixture.GaussianMixture(k, n_init=20, reg_covar=1e-12, random_state=0)
+        assert found[k] == pytest.approx(fitted.fit(values).bic(values), abs=1e-2)
 
 
 def test_there_is_no_bic_of_more_components_than_rows():

@@ -160,6 +160,16 @@ def test_runs_of_other_distributions_are_refused_by_their_densities(tmp_path, ca
     assert merged(tmp_path, other, store)[0] == 0
 
 
+def test_draws_that_are_not_finite_are_told(files, tmp_path, capsys):
+    data = az.from_netcdf(files["second"]).load()
+    data.posterior["square"].values[1, 2:4] = float("nan")
+    bad = written(data, tmp_path / "bad.nc")
+    assert merged(tmp_path, files["first"], bad)[0] == 0
+    said = capsys.readouterr().out
+    count = data.posterior.sizes["chain"] * 60
+    assert f"in {bad} NaN or infinity stands for square in 2 of {count} draws" in said
+
+
 def test_a_run_that_does_not_say_what_it_drew_from_is_told(files, tmp_path, capsys):
     data = az.from_netcdf(files["second"]).load()
     del data.posterior.attrs["distribution"]

@@ -1,7 +1,9 @@
 """The page on a run says what the run says, and stands by itself."""
 
+import os
 import shutil
 
+import arviz as az
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -129,6 +131,40 @@ def test_the_page_goes_beside_the_run_unless_told_otherwise(files, tmp_path):
     path = shutil.copy(files["first"], tmp_path / "run.nc")
     assert main(["report", str(path)]) == 0
     assert (tmp_path / "run.html").exists()
+
+
+def test_the_page_on_a_link_goes_beside_the_link(files, tmp_path):
+    there, here = tmp_path / "there", tmp_path / "here"
+    there.mkdir()
+    here.mkdir()
+    (here / "link.nc").symlink_to(shutil.copy(files["first"], there / "run.nc"))
+    assert main(["report", str(here / "link.nc")]) == 0
+    assert (here / "link.html").exists()
+    assert [path.name for path in there.iterdir()] == ["run.nc"]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path, capsys):
+    pipe = tmp_path / "pipe.nc"
+    os.mkfifo(pipe)
+    assert main(["report", str(pipe)]) == 2
+    assert "neither a file nor a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")], ids=str)
+def test_draws_that_are_not_finite_are_told_in_words_alone(files, tmp_path, capfd, bad):
+    data = az.from_netcdf(files["first"]).load()
+    data.posterior["square"].values[0, 3] = bad
+    page = page_of(written(data, tmp_path / "bad.nc"), tmp_path)
+    sentence = "NaN or infinity stands for square in 1 of 720 draws"
+    assert sentence in page.text
+    assert "All is well" not in page.text
+    assert "arviz" not in "".join(capfd.readouterr()).lower()
+
+
+def test_a_run_of_a_single_draw_is_told_in_words_alone(tmp_path, capfd):
+    data = ebm.inference_data.to_inference_data({"posterior": {"x": np.zeros((1, 1))}})
+    page_of(written(data, tmp_path / "short.nc"), tmp_path)
+    assert "arviz" not in "".join(capfd.readouterr()).lower()
 
 
 def bad_inputs(tmp_path):

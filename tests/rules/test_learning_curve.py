@@ -43,7 +43,7 @@ LISTED = {
 
 def agrees(found, name: str, wanted: float, *, error: float = 0.0) -> bool:
     apart = abs(float(found[name]) - wanted)
-    return apart < 4 * math.hypot(float(found[f"{name}_error"]), error)
+    return apart < 4 * math.hypot(float(found[f"{name}_std_error"]), error)
 
 
 def binary_teacher(size: int, **options) -> BinaryTeacher:
@@ -123,6 +123,7 @@ def test_a_teacher_teaches_what_it_answers():
         num_sweeps=2,
     )
     assert bool((planted.reached == 1.0).all())
+    assert planted.reached.attrs["long_name"].startswith("share of data sets")
     silent = BinaryTeacher(Perceptron(4), inputs=dist.Delta(torch.zeros(4), event_dim=1))
     with pytest.raises(ValueError, match="that answers"):
         silent.lessons(2, 3)
@@ -136,7 +137,9 @@ def test_populations_that_differ_much_are_averaged_by_their_z():
     energy = listed(inputs, targets).double()
     assert agrees(found, "log_z", float((-energy / 0.15).exp().mean().log()) / 9)
     assert agrees(found, "training_error", float((-energy / 0.15).softmax(0) @ energy) / 40)
-    each = found.log_z_by_data_set
+    each = found.log_z_by_population
+    assert each.dims == ("population",)
+    assert found.reached.attrs["long_name"].startswith("share of populations")
     assert float(each.mean()) < float(found.log_z)
     assert 1.0 < float(found.effective_populations) < 100.0
 
@@ -225,7 +228,7 @@ def test_a_teacher_is_a_draw_of_what_its_student_knows():
     planted = learning_curve(
         teacher, student, ZeroOne(), start=Planted(), num_sweeps=500, **options
     ).squeeze()
-    wanted, error = (float(planted[f"generalisation_error{end}"]) for end in ("", "_error"))
+    wanted, error = (float(planted[f"generalisation_error{end}"]) for end in ("", "_std_error"))
     assert agrees(cooled, "generalisation_error", wanted, error=error)
     assert "entropy" not in planted
     assert float(planted.reached) == 1.0

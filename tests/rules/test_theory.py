@@ -107,9 +107,30 @@ def test_at_high_temperature_one_number_says_all():
     assert float(found.generalisation_error) == pytest.approx(0.479763072846, abs=1e-10)
 
 
+@pytest.mark.parametrize(
+    "theory", [perceptron_theory, binary_perceptron_theory, high_temperature_theory]
+)
+def test_without_examples_nothing_is_known(theory):
+    found = theory([0.0, 0.5])
+    nothing = found.isel(alpha=0)
+    assert float(nothing.overlap) == pytest.approx(0.0, abs=1e-12)
+    assert float(nothing.generalisation_error) == pytest.approx(0.5, abs=1e-12)
+    if "entropy" in found:
+        assert float(nothing.entropy) == pytest.approx(0.0, abs=1e-12)
+    assert float(found.overlap[1]) == float(theory([0.5]).overlap[0])
+
+
+def test_a_linear_perceptron_without_examples_has_its_prior():
+    nothing = linear_perceptron_theory([0.0], 1.0).isel(alpha=0)
+    # Half of the variance of the student's answer and of the teacher's.
+    assert float(nothing.generalisation_error) == pytest.approx(1.0, abs=1e-12)
+    assert float(nothing.entropy) == pytest.approx(0.0, abs=1e-12)
+    assert math.isnan(float(nothing.training_error))
+
+
 def test_bad_numbers_are_refused():
-    with pytest.raises(ValueError, match="positive"):
-        perceptron_theory([0.0])
+    with pytest.raises(ValueError, match="at least 0"):
+        perceptron_theory([-1.0])
     for alpha in (1e-20, 1e30):
         with pytest.raises(ValueError, match="from"):
             perceptron_theory([alpha])

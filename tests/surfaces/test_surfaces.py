@@ -7,6 +7,7 @@ import torch
 from torch.distributions import constraints
 
 import pyro_ebm as ebm
+from pyro_ebm.surfaces import checks
 
 # Sums over all 2^21 graphs of seven nodes, at (edges, two-stars, triangles).
 SEVEN_NODES = {
@@ -260,6 +261,8 @@ def test_what_a_surface_cannot_follow_is_refused(small):
         ([0.0], [1.0, 2.0], {}, "1 and 2"),
         ([0.0] * 5, [1.0] * 5, {}, "one to 4"),
         ([0.0], [1.0], {"num_chains": 2}, "num_chains"),
+        ([0.0], [1.0], {"num_sweeps": 5}, "num_sweeps to be a whole number of at least 20"),
+        ([0.0], [1.0], {"degree": 0}, "degree to be a whole number of at least 1"),
         ([0.0], [1.0], {"temperature": -1.0}, "positive temperature"),
         ([0.0], [1.0], {"support": constraints.real}, "finitely many states"),
     ],
@@ -268,4 +271,64 @@ def test_bad_boxes_are_refused(low, high, options, said):
     with pytest.raises(ValueError, match=said):
         ebm.log_normalizer_surface(
             ring, low, high, **{"event_shape": (4,), "support": ebm.spin, **options}
+        )
+
+
+def test_what_is_no_box_is_refused():
+    for wrong in (["a"], None, "ab"):
+        with pytest.raises(TypeError, match="low to be a number for each param, such as"):
+            checks.bounds("low", wrong)
+    with pytest.raises(TypeError, match="temperature to be a number, got 'a'"):
+        checks.number("temperature", "a")
+
+
+def test_a_number_of_params_that_the_energy_does_not_take_is_refused():
+    kind = {"event_shape": (4,), "support": ebm.spin}
+    with pytest.raises(ValueError, match="expected num_params to be a whole number of at least 0"):
+        ebm.listed_log_normalizer(ring, -1, **kind)
+    with pytest.raises(TypeError, match=r"and 2 params, got function that takes \(x, coupling\)"):
+        ebm.log_normalizer_surface(ring, [0.0] * 2, [1.0] * 2, **kind)
+
+
+@pytest.mark.parametrize(
+    "energy",
+    [ring, ebm.as_energy(ring, event_shape=(4,), support=ebm.spin), ebm.Ising.lattice((4,))],
+    ids=["function", "FunctionEnergy", "Ising"],
+)
+def test_an_energy_of_another_number_of_params_is_not_listed(energy):
+    kind = {} if isinstance(energy, ebm.Energy) else {"event_shape": (4,), "support": ebm.spin}
+    with pytest.raises(TypeError, match="a configuration and 2 params, got"):
+        ebm.listed_log_normalizer(energy, 2, **kind)
+
+
+def rows_of_three(x, first, alike):
+    """Of one-hot rows."""
+    return -first * x[..., 0].sum() - alike * (x[1:] * x[:-1]).sum()
+
+
+@pytest.mark.parametrize("degree", [None, 6])
+def test_one_hot_rows_have_a_surface(degree):
+    kind = {"event_shape": (4, 3), "support": constraints.one_hot}
+    low, high = [-0.5, -0.5], [0.5, 0.5]
+    surface = ebm.log_normalizer_surface(
+        rows_of_three, low, high, degree=degree, num_chains=8, num_sweeps=120, **kind
+    )
+    assert isinstance(surface, ebm.CountedSurface) == (degree is None)
+    exact = ebm.listed_log_normalizer(rows_of_three, 2, **kind)
+    points = torch.tensor([[-0.4, 0.3], [0.0, 0.0], [0.5, 0.45]]).unbind(1)
+    off = surface(*points, 1.0) - exact(*points, 1.0)
+    assert (off.abs() < 5 * surface.max_error).all(), (off, surface.max_error)
+    assert surface.max_error < 0.1
+
+
+def test_a_start_that_is_not_used_is_told():
+    kind = {"event_shape": (4, 3), "support": constraints.one_hot, "num_chains": 4}
+    start = torch.eye(3)[[0, 1, 2, 0]]
+    few = {"num_sweeps": 20, "start": start, **kind}
+    with pytest.warns(UserWarning, match="start= is not used"):
+        ebm.log_normalizer_surface(rows_of_three, [0.0] * 2, [0.1] * 2, **few)
+    ebm.log_normalizer_surface(rows_of_three, [0.0] * 2, [0.1] * 2, degree=1, **few)
+    with pytest.raises(ValueError, match="start to be a configuration"):
+        ebm.log_normalizer_surface(
+            rows_of_three, [0.0] * 2, [0.1] * 2, **{**few, "start": 2 * start}
         )

@@ -36,13 +36,14 @@ class Exchange:
     EnergyDistribution(energy, params=(theta,)), obs=data)``, or is built there from latent sites.
     Every transition proposes new values of all latent sites together, draws auxiliary data from the
     energy at these, and accepts by a ratio in which log Z cancels. What a run calls ``lp`` lacks
-    log Z. Where an event has at most 2^12 configurations, and all events together at most 2^13, the
-    draws are exact, and so is the posterior; else they are the ends of Gibbs chains from the
-    observed data, and the posterior is as right as these have forgotten where they began. The run
-    measures that: the attributes ``auxiliary_shift`` and ``auxiliary_shift_error`` say by how many
-    posterior standard deviations the worst mean is off, as judged by chains four times as long,
-    and ``auxiliary_start_shift`` and ``auxiliary_start_error`` the same of chains that begin at
-    ``auxiliary_start``, elsewhere than at the data. So does :meth:`.MCMC.diagnose`.
+    log Z, so that there is no evidence to be had from it. Where an event has at most 2^12
+    configurations, and all events together at most 2^13, the draws are exact, and so is the
+    posterior; else they are the ends of Gibbs chains from the observed data, and the posterior is
+    as right as these have forgotten where they began. The run measures that: the attributes
+    ``auxiliary_shift`` and ``auxiliary_shift_error`` say by how many posterior standard deviations
+    the worst mean is off, as judged by chains four times as long, and ``auxiliary_start_shift`` and
+    ``auxiliary_start_error`` the same of chains that begin at ``auxiliary_start``, elsewhere than
+    at the data. So does :meth:`.MCMC.diagnose`.
 
     :param model: a Pyro model with one or more such sites; its latent sites are continuous, or
         discrete and summed out.

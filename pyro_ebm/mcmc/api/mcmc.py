@@ -47,6 +47,7 @@ from .sharded import (
     check_no_crossing,
     check_shards,
     run_shards,
+    shard_size_of,
     shards_taken_up,
     tell_of_shards,
 )
@@ -94,7 +95,7 @@ class MCMC:
         warm-up of its own, on whatever has the interface of :class:`concurrent.futures.Executor`:
         :class:`.WorkerProcesses`, a ``ProcessPoolExecutor``, ``client.get_executor()`` of a Dask
         client. The draws do not depend on it, and :class:`.SerialExecutor` makes the same here.
-    :param shard_size: chains of a shard.
+    :param shard_size: chains of a shard, 256 unless given; with ``executor`` only.
     :param stop: ends the run at fewer draws than ``num_samples`` when these are worth enough:
         :class:`.UntilESS`. Not with ``store``, which goes on where it is told to.
     """
@@ -122,7 +123,7 @@ class MCMC:
         stop: UntilESS | None = None,
         chain_batch_size: int | None = None,
         executor: Executor | None = None,
-        shard_size: int = 256,
+        shard_size: int | None = None,
     ) -> None:
         check_kernel(kernel)
         steps = 0 if warmup_steps is None else warmup_steps
@@ -133,7 +134,7 @@ class MCMC:
         if chain_batch_size is not None:
             check_whole("chain_batch_size", chain_batch_size, 1)
         check_executor(executor)
-        check_whole("shard_size", shard_size, 1)
+        shard_size = shard_size_of(shard_size, executor)
         if executor is not None:
             check_shards(num_chains, shard_size)
             check_no_crossing({"stop": stop, "hook_fn": hook_fn, "warmup_from": warmup_from})

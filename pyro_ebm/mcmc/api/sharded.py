@@ -20,6 +20,7 @@ from torch import Tensor
 from pyro_ebm.shards import Surroundings, run_all, seed_of
 from pyro_ebm.target import Target
 
+from .arguments import check_whole
 from .folder import alone, check_free, check_same, claim, probes, somewhere, warn_if_elsewhere
 from .gears import name_of_gear
 from .identity import Identity
@@ -39,6 +40,9 @@ from .shard_folder import (
 )
 from .starts import given_starts
 from .store import RESUME
+
+# Chains of a shard.
+_USUAL_SIZE = 256
 
 
 class Whole(NamedTuple):
@@ -66,6 +70,23 @@ class Place(NamedTuple):
     folder: Path | None
     run: ShardedRun | None
     disable_progbar: bool
+
+
+def shard_size_of(shard_size: int | None, executor: Executor | None) -> int:
+    """The chains of a shard.
+
+    :raises ValueError: it is given where there are no shards.
+    """
+    if shard_size is None:
+        return _USUAL_SIZE
+    check_whole("shard_size", shard_size, 1)
+    if executor is None:
+        raise ValueError(
+            f"shard_size={shard_size} needs an executor= that makes the shards: give "
+            "SerialExecutor() to make them here, one after another, or WorkerProcesses(n). To "
+            "bound the memory of chains in one piece give chain_batch_size= instead."
+        )
+    return shard_size
 
 
 def check_shards(num_chains: int, shard_size: int) -> None:
