@@ -17,14 +17,19 @@ from jaxtyping import Float
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
 from torch.distributions import constraints
+from torch.nn.utils.stateless import _reparametrize_module
 
 from pyro_ebm.energies import (
     as_energy,
+    at_rest,
     check_values,
     evaluate,
+    first_of,
     joint_sizes,
     no_gradient_path,
+    undifferentiated,
     values_visible,
 )
 from pyro_ebm.normalizers import (
@@ -39,6 +44,7 @@ from pyro_ebm.normalizers import (
     joint_batch_shape,
     joint_shape,
     log_normalizer_at,
+    missing_normalizer,
     plain,
     refuse_enumerated_parents,
     refuse_moving_parents,
@@ -47,6 +53,7 @@ from pyro_ebm.normalizers import (
     tensors_in,
     walk,
 )
+from pyro_ebm.recording import is_recording_here
 from pyro_ebm.target.discrete import is_discrete
 
 from .draws import (
@@ -210,8 +217,11 @@ class EnergyDistribution(TorchDistribution):
             inputs = position.expand(log_density.shape + self.event_shape)
             check_values(-log_density, inputs, repr(type(self.energy).__name__))
         log_z = self._log_z()
-        if visible and torch.is_grad_enabled():
-            self._refuse(position, log_density, self._follows(log_z))
+        follows = self._follows(log_z)
+        if torch.is_grad_enabled() and (visible or torch._C._is_tracing()):
+            self._refuse(position, log_density, follows)
+        if not visible and not follows and not is_recording_here():
+            self._refuse_unseen(value, known=log_z is not None)
         return log_density if log_z is None else log_density - log_z
 
     def normalizer_inputs(self, value: Tensor) -> tuple[Tensor, ...]:
@@ -344,3 +354,32 @@ class EnergyDistribution(TorchDistribution):
         if not follows:
             refuse_moving_parents(behind.leaves)
             refuse_enumerated_parents(self.batch_shape, self._enumerated_from)
+
+    def _refuse_unseen(self, value: Tensor, *, known: bool) -> None:
+        """Refuse what `_refuse` would, and a log Z that hangs on values which cannot be seen, where
+        something is mapped, differentiated or traced."""
+        if not known and self._known_of_these():
+            raise ValueError(missing_normalizer(["values that are mapped over or traced here"]))
+        still = first_of(value, len(self.event_shape))
+        if still is None or peek_interpreter_stack() is None:
+            return
+        found = (self.unnormalized_log_prob(still), *tensors_in(self.support))
+        plain_ones = [under for each in found if (under := undifferentiated(each)) is not None]
+        if len(plain_ones) < len(found):
+            raise ValueError(missing_normalizer(["what torch.func differentiates by"]))
+        if torch.is_grad_enabled():
+            refuse_moving_parents(walk(plain_ones, still.view_as(still)).leaves)
+
+    def _known_of_these(self) -> bool:
+        """Whether the energy has a log Z with the first of all mapped values."""
+        if self.params or self._log_normalizer is not None or self._left_out:
+            return False
+        state = {**dict(self.energy.named_parameters()), **dict(self.energy.named_buffers())}
+        fixed = {name: first_of(each, each.dim()) for name, each in state.items()}
+        level = self.temperature
+        if isinstance(level, Tensor):
+            level = first_of(level, level.dim())
+        if level is None or any(each is None for each in fixed.values()):
+            return False
+        with at_rest(), _reparametrize_module(self.energy, fixed):
+            return self.energy.log_normalizer(level) is not None

@@ -54,6 +54,52 @@ def moving() -> Callable[[Tensor], bool]:
     return moves
 
 
+def hangs_on_inputs(tensor: Tensor) -> bool:
+    """Whether a tensor was computed from what enters a recording that is made now, here, by
+    ``make_fx`` or by ``torch.jit.trace``, or drawn in it: its numbers are of this run alone."""
+    if torch._C._is_tracing():
+        return _hangs_in_trace(tensor)
+    recorder, proxies = _recorder(), get_proxy_mode()
+    nodes = [] if recorder is None else [recorder.node_of(tensor)]
+    if proxies is not None:
+        slot: Any = get_proxy_slot(tensor, proxies.tracer, None)
+        nodes.append(None if slot is None else slot.proxy.node)
+    todo = [node for node in nodes if node is not None]
+    seen = set(todo)
+    while todo:
+        node = todo.pop()
+        tags = getattr(node.target, "tags", ())
+        if node.op == "placeholder" or torch.Tag.nondeterministic_seeded in tags:
+            return True
+        new = [parent for parent in node.all_input_nodes if parent not in seen]
+        seen.update(new)
+        todo.extend(new)
+    return False
+
+
+def is_recording_here() -> bool:
+    """Whether ``recorded`` is at work."""
+    return _recorder() is not None
+
+
+def _hangs_in_trace(tensor: Tensor) -> bool:
+    tracer: Any = torch._C
+    try:
+        todo = [tracer._get_value_trace(tensor)]
+    except RuntimeError:  # a leaf with gradient that did not enter, which a trace refuses anyhow
+        return True
+    seen: set[str] = set()
+    while todo:
+        node = todo.pop().node()
+        if node.kind() == "prim::Param" or node.isNondeterministic():
+            return True
+        for value in node.inputs():
+            if value.debugName() not in seen:
+                seen.add(value.debugName())
+                todo.append(value)
+    return False
+
+
 def _recorder() -> _Recorder | None:
     modes = _get_current_dispatch_mode_stack()
     return next((mode for mode in reversed(modes) if isinstance(mode, _Recorder)), None)
@@ -106,6 +152,10 @@ class _Recorder(TorchDispatchMode):
     def moves(self, tensor: Tensor) -> bool:
         """Whether a tensor was made by what is recorded, and is no number written in the code."""
         return tensor in self._nodes and tensor not in self._numbers
+
+    def node_of(self, tensor: Tensor) -> Node | None:
+        """What gave a tensor, None for one that was there before."""
+        return self._nodes.get(tensor)
 
     def ended(self, outputs: Sequence[Tensor]) -> GraphModule:
         """What was recorded, giving these."""

@@ -46,6 +46,9 @@ from .losses import ZeroOne as ZeroOne
 from .mixture import Mixture as Mixture
 from .mlp import MLPEnergy as MLPEnergy
 from .mueller_brown import MuellerBrown as MuellerBrown
+from .numbers_seen import at_rest as at_rest
+from .numbers_seen import first_of as first_of
+from .numbers_seen import undifferentiated as undifferentiated
 from .perceptron import CommitteeMachine as CommitteeMachine
 from .perceptron import FieldNetwork as FieldNetwork
 from .perceptron import Perceptron as Perceptron

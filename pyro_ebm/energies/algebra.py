@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
 from .base import Energy, as_energy, evaluate
-from .checks import as_temperature, holds_at_all, values_visible
+from .checks import as_temperature, values_visible
 from .couplings import Bonds, scaled_bonds
+from .numbers_seen import holds_at_all
 from .parameters import keep
 from .supports import same_support
 

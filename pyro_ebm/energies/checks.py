@@ -7,7 +7,7 @@ numbers, which do not exist while torch traces or vectorises: `values_visible` t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Real
 from typing import Any
@@ -46,7 +46,7 @@ def values_visible() -> bool:
 def sizes_of(tensor: Tensor) -> torch.Size:
     """The shape of a tensor in plain integers, also while `torch.jit.trace` makes them tensors."""
     if torch._C._is_tracing():
-        with _unrecorded():
+        with unrecorded():
             return tensor.shape
     return torch.Size(tensor.shape)  # a tensor that carries provenance answers with a tuple
 
@@ -54,13 +54,13 @@ def sizes_of(tensor: Tensor) -> torch.Size:
 def joint_sizes(*shapes: Sequence[Any]) -> torch.Size:
     """The shape that shapes broadcast to, in plain integers."""
     if torch._C._is_tracing():
-        with _unrecorded():
+        with unrecorded():
             return joint_shape(*([int(size) for size in shape] for shape in shapes))
     return joint_shape(*shapes)
 
 
 @contextmanager
-def _unrecorded() -> Iterator[None]:
+def unrecorded() -> Iterator[None]:
     """Suspend `torch.jit.trace`, for arithmetic with sizes alone."""
     tracer: Any = torch._C
     state = tracer._get_tracing_state()
@@ -69,11 +69,6 @@ def _unrecorded() -> Iterator[None]:
         yield
     finally:
         tracer._set_tracing_state(state)
-
-
-def holds_at_all(condition: Callable[[Tensor], Tensor], value: Tensor) -> bool | None:
-    """Whether a condition holds at all elements; None where the numbers cannot be looked at."""
-    return bool(condition(value.detach()).all()) if values_visible() else None
 
 
 def as_temperature(temperature: object) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from .checks import values_visible
+from .checks import sizes_of, values_visible
 from .parameters import hold
 from .supports import as_sizes
 
@@ -66,7 +66,7 @@ class DenseCouplings(nn.Module):
     def __init__(self, matrix: Tensor, *, name: str = "couplings") -> None:
         super().__init__()
         hold(self, {}, {"matrix": name}, matrix=matrix)
-        shape = tuple(self.matrix.shape)
+        shape = tuple(sizes_of(self.matrix))
         if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
             raise ValueError(
                 f"expected {name} to be a square matrix [n, n], one row for each site, "
@@ -141,7 +141,7 @@ class LatticeCouplings(nn.Module):
         present = torch.ones(len(lengths), *lengths, dtype=torch.bool)
         for axis, length in enumerate(lengths):
             if length < 3 or not periodic:
-                present[axis].select(axis, length - 1).fill_(False)
+                present[axis].select(axis, length - 1).zero_()
         self.register_buffer("present", present)
         self.event_shape = lengths
         self.periodic = periodic

@@ -6,19 +6,26 @@ T = 2/log(1 + sqrt 2) = 2.269); a random symmetric matrix makes a spin glass.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from .checks import as_temperature, values_visible
+from .checks import as_temperature
 from .couplings import DenseCouplings, LatticeCouplings
 from .ising_closed_forms import ring_log_z, torus_log_z
+from .numbers_seen import holds_at_all
 from .pairwise import PairwiseEnergy
 from .states import spin
+from .transfer import is_cheap
 
 
 class Ising(PairwiseEnergy):
     """-1/2 s'Js - h's on spins -1 and +1.
+
+    Of a wide torus without fields log Z is unknown where J < 0 along an odd length; inside vmap and
+    traces, where the sign of a tensor cannot be looked at, it is NaN then.
 
     Args:
         couplings: J, a symmetric matrix [n, n] with a zero diagonal, or the couplings of a lattice.
@@ -67,20 +74,21 @@ class Ising(PairwiseEnergy):
         if not isinstance(lattice, LatticeCouplings) or not lattice.periodic:
             return None
         shape = lattice.event_shape
-        if min(shape) < 3 or lattice.strength.dim() > 1 or not values_visible():
+        if min(shape) < 3 or lattice.strength.dim() > 1:
             return None
-        strengths = lattice.strength.double().expand(len(shape)).unbind(0)
-        if len(shape) == 1 and self.fields.numel() == 1 and bool(strengths[0] != 0):
+        strengths = lattice.strength.double().expand(len(shape))
+        if len(shape) == 1 and self.fields.numel() == 1:
             field = self.fields.double().reshape(())
             return ring_log_z(strengths[0] / temperature, field / temperature, shape[0])
-        if len(shape) != 2 or bool(self.fields.any()):
+        if len(shape) != 2 or not holds_at_all(lambda fields: fields == 0, self.fields):
             return None
+        even = torch.tensor([length % 2 == 0 for length in shape], device=strengths.device)
         # Turning every other row upside down changes the sign of J across an even length.
-        strengths = [
-            strength.abs() if length % 2 == 0 else strength
-            for strength, length in zip(strengths, shape, strict=True)
-        ]
-        if not all(bool(strength > 0) for strength in strengths):
+        legal = even | (strengths >= 0)
+        is_legal = holds_at_all(lambda each: each, legal)
+        if is_legal is False or (is_legal is None and is_cheap(lattice, 2)):
             return None
-        first, second = (strength / temperature for strength in strengths)
-        return torus_log_z(first, second, (shape[0], shape[1]))
+        first, second = (strength / temperature for strength in strengths.abs().unbind(0))
+        log_z = torus_log_z(first, second, (shape[0], shape[1]))
+        # Only where signs cannot be looked at are there others.
+        return torch.where(legal.all(), log_z, math.nan)

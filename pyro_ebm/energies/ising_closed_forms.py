@@ -21,6 +21,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+# What stands for 0 where a logarithm is taken: log Z is even in K and flat there. The slope of a
+# torus would be lost to rounding at smaller K.
+_LEAST, _LEAST_OF_TORUS = 1e-30, 1e-8
+
 
 def ring_log_z(
     coupling: Float[Tensor, "*batch"], field: Float[Tensor, "*batch"], length: int
@@ -42,14 +46,17 @@ def ring_log_z(
     )
     top = coupling + log_cosh + torch.logaddexp(torch.zeros_like(log_t), log_t)
     # b/a = (1 - t)/(1 + t) = -tanh(log(t)/2), negative for K < 0.
-    half = 0.5 * log_t.abs()
+    half = (0.5 * log_t.abs()).clamp(min=_LEAST)
     log_ratio = length * log_tanh(half)
     # 1 - |b/a|^n of an odd antiferromagnet, which vanishes like 2 n exp(-2 half).
     deficit = torch.where(
-        half > 18, math.log(2 * length) - 2 * half, (-torch.expm1(log_ratio)).log()
+        half > 18,
+        math.log(2 * length) - 2 * half,
+        (-torch.expm1(torch.where(half > 18, -1.0, log_ratio))).log(),
     )
-    flips = (log_t.detach() > 0) & (length % 2 == 1)
-    second = torch.where(flips, deficit, log_ratio.exp().log1p())
+    second = log_ratio.exp().log1p()
+    if length % 2 == 1:
+        second = torch.where(log_t.detach() > 0, deficit, second)
     return length * top + second
 
 
@@ -59,11 +66,12 @@ def torus_log_z(
     """Kaufman's log Z of m x n spins, both lengths at least 3.
 
     Args:
-        coupling: K along the first axis, positive.
-        within: K' along the second axis, positive.
+        coupling: K along the first axis, not negative.
+        within: K' along the second axis, not negative.
         shape: m and n.
     """
     rows, columns = shape
+    coupling, within = (each.clamp(min=_LEAST_OF_TORUS) for each in (coupling, within))
     dual = -0.5 * log_tanh(coupling)
     number = torch.arange(1, 2 * columns, dtype=coupling.dtype, device=coupling.device)
     angle = 0.5 * math.pi * number / columns

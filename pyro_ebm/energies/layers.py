@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .checks import as_temperature
+from .checks import as_temperature, sizes_of
 
 # The most numbers in a sum over the states of a layer that is done without being asked for.
 MAX_SUMMED = 2**22
@@ -55,7 +55,8 @@ def layer_sizes(weights: object) -> tuple[int, int]:
         raise ValueError(
             f"expected weights of shape [num_visible, num_hidden], got {tuple(weights.shape)}."
         )
-    return weights.shape[0], weights.shape[1]
+    rows, columns = sizes_of(weights)
+    return rows, columns
 
 
 def check_layer(size: int, **values: Tensor) -> None:

@@ -15,7 +15,8 @@ from torch.distributions.constraints import Constraint
 
 from .algebra import evaluate_all, members, together
 from .base import Energy
-from .checks import as_temperature, holds_at_all, values_visible
+from .checks import as_temperature, values_visible
+from .numbers_seen import holds_at_all
 from .parameters import keep, over_event, spread_out
 
 

@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from .base import Energy
-from .checks import as_temperature, values_visible
+from .checks import as_temperature
 from .couplings import Bonds, DenseCouplings, LatticeCouplings, numbers
 from .double_well import fits_event
 from .enumeration import listed_log_z, listed_sample
+from .numbers_seen import holds_at_all
 from .parameters import event_sum, hold, over_event, rounded, spread_out
 from .states import spin
 from .supports import elementwise
@@ -63,7 +64,7 @@ class PairwiseEnergy(Energy):
         return self._site_fields().new_tensor([low, 1.0])
 
     def _has_no_couplings(self) -> bool:
-        return values_visible() and not bool(self.couplings.current().detach().any())
+        return bool(holds_at_all(lambda strength: strength == 0, self.couplings.current()))
 
     def local_fields(self, x: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
         """(J x + h)_i, minus the gradient of the energy: what acts on each site.
@@ -152,7 +153,9 @@ def hold_like(
     """Register constants beside couplings: numbers take their dtype and device."""
     like = couplings.current()
     made = {
-        name: like.new_tensor(value) if type(value) in (int, float) else value
+        name: torch.tensor(value, dtype=like.dtype, device=like.device)
+        if type(value) in (int, float)
+        else value
         for name, value in values.items()
     }
     hold(module, {}, **made)

@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from .base import Energy
-from .checks import as_temperature, values_visible
+from .checks import as_temperature
 from .couplings import Bonds, DenseCouplings, LatticeCouplings
 from .double_well import checked_dim, fits_event
 from .enumeration import listed_log_z, listed_sample
+from .numbers_seen import holds_at_all
 from .pairwise import hold_like
 from .parameters import rounded
 from .transfer import is_cheap, transfer_log_z
@@ -103,7 +104,7 @@ class Potts(Energy):
         up to 2^12 configurations; else None."""
         value = as_temperature(temperature).double().to(self.fields.device)
         fields = self._fields().mT.double()
-        if values_visible() and not bool(self.couplings.current().detach().any()):
+        if holds_at_all(lambda strength: strength == 0, self.couplings.current()):
             log_z = (fields / value[..., None, None]).logsumexp(-1).sum(-1)
         elif isinstance(self.couplings, LatticeCouplings) and is_cheap(
             self.couplings, self.num_states

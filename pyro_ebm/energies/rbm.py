@@ -21,7 +21,7 @@ from torch.distributions import constraints
 
 from .augmented import Augmented
 from .base import Energy
-from .checks import as_temperature, holds_at_all
+from .checks import as_temperature
 from .couplings import Bonds, numbers, product
 from .layers import (
     MAX_SUMMED,
@@ -32,6 +32,7 @@ from .layers import (
     summed_out,
     units,
 )
+from .mixture import is_one, where_one
 from .parameters import hold, rounded, spread_out
 
 
@@ -244,9 +245,12 @@ class RBMMarginal(Energy):
 
     def log_normalizer(self, temperature: float | Tensor = 1.0) -> Tensor | None:
         """That of the machine, at the one temperature at which this is its marginal."""
-        if holds_at_all(lambda value: value == self.temperature, as_temperature(temperature)):
-            return self.rbm.log_normalizer(temperature)
-        return None
+        as_temperature(temperature)
+        ratio = temperature / self.temperature
+        known = None if is_one(ratio) is False else self.rbm.log_normalizer(self.temperature)
+        if known is None:
+            return None
+        return rounded(where_one(ratio, known, torch.Size()), known, temperature)
 
     def exact_sample(
         self,

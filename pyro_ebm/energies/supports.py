@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
+from .checks import unrecorded
+
 _WITHOUT_BORDER = {
     type(constraints.nonnegative): type(constraints.positive),
     type(constraints.half_open_interval(0.0, 1.0)): type(constraints.unit_interval),
@@ -39,6 +41,9 @@ def as_event_shape(event_shape: object) -> torch.Size:
 
 def as_sizes(shape: object) -> torch.Size | None:
     """Whole numbers from nought up, NumPy's too, as a `torch.Size`; None of anything else."""
+    if isinstance(shape, Sequence) and torch._C._is_tracing():  # which makes sizes tensors
+        with unrecorded():
+            shape = [int(size) if isinstance(size, Tensor) else size for size in shape]
     if not isinstance(shape, Sequence) or not all(
         isinstance(size, Integral) and not isinstance(size, bool) and int(size) >= 0
         for size in shape

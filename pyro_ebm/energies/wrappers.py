@@ -12,6 +12,7 @@ from torch.distributions.constraints import Constraint
 
 from .base import Energy, evaluate, has_room_for_params
 from .checks import RefuseTrainMode, check_output, random_energy, sizes_of, values_visible
+from .numbers_seen import overrides_functions
 
 
 class FunctionEnergy(Energy):
@@ -52,7 +53,7 @@ class FunctionEnergy(Energy):
             empty = x.reshape(0, self.event_shape.numel()).sum(-1)
             return empty if x.is_floating_point() else empty.to(torch.get_default_dtype())
         # vmap strips tensor subclasses that follow where values go; a loop keeps them.
-        if torch._C._is_tracing() or any(map(_overrides_functions, (x, *params))):
+        if torch._C._is_tracing() or any(map(overrides_functions, (x, *params))):
             return self._loop(x, params)
         try:
             return torch.func.vmap(self._one, randomness="error")(x, *params)
@@ -122,13 +123,3 @@ class Restricted(Energy):
     @property
     def takes_params(self) -> bool:
         return self.energy.takes_params
-
-
-def _overrides_functions(tensor: Tensor) -> bool:
-    """Whether a tensor's class intercepts torch functions (not Parameter, nor fake tensors)."""
-    override = type(tensor).__torch_function__
-    inherited = getattr(override, "__func__", override)
-    return inherited not in (
-        torch._C._disabled_torch_function_impl,
-        Tensor.__torch_function__.__func__,
-    )

@@ -18,26 +18,20 @@ from torch.distributions import constraints
 from pyro_ebm.shapes import joint_shape
 
 from .base import Energy
-from .checks import as_temperature, values_visible
+from .checks import as_temperature
 from .couplings import DenseCouplings, LatticeCouplings
 from .double_well import fits_event
+from .numbers_seen import holds_at_all
 from .pairwise import hold_like
 from .parameters import event_sum, over_event, rounded
-
-# Points of the circle at which exp(K cos t) is sampled for its Fourier coefficients, and the
-# largest K whose coefficients they hold: I_k(K)/I_0(K) falls like exp(-k^2/2K), to e^-40 there.
-GRID, LARGEST = 2**12, 5e4
-# So many nats an alternating sum may lie below its largest term; beyond, and up to this K (whose
-# grids of 12 sqrt(K) points are small), a ring is summed over angles.
-_CANCELLED, _LARGEST_CONVOLVED = 5.0, 1e4
+from .rotors import chain_log_z, ring_log_z
 
 
 class XY(Energy):
     """-sum over bonds of J_ij cos(t_i - t_j) - sum_i h_i cos t_i on angles from -pi to pi.
 
-    Without fields log Z is known of rings and chains of one coupling, at temperatures that are not
-    too low (|J|/T up to 50000; in a frustrated ring, odd with J < 0, up to 10000), and the moments
-    of a single angle are those of the uniform distribution.
+    Without fields log Z is known of rings and chains of one coupling, and the moments of a single
+    angle are those of the uniform distribution.
 
     Args:
         couplings: J, a symmetric matrix [n, n] with a zero diagonal, or the couplings of a lattice.
@@ -92,17 +86,11 @@ class XY(Energy):
             return None
         if len(lattice.event_shape) != 1 or lattice.strength.numel() != 1:
             return None
-        length, closed = lattice.event_shape[0], bool(lattice.present[..., -1])
+        length = lattice.event_shape[0]
         coupling = lattice.strength.double().reshape(()) / value
-        frustrated = closed and length % 2 == 1 and bool((coupling < 0).any())
-        if bool((coupling.abs() > (_LARGEST_CONVOLVED if frustrated else LARGEST)).any()):
-            return None
-        if frustrated:
-            each = [_frustrated_ring(one, length) for one in coupling.abs().reshape(-1)]
-            log_sum = torch.stack(each).reshape(coupling.shape)
-        else:
-            log_sum = _sum_of_powers(coupling, length, closed=closed)
-        return rounded(length * math.log(2 * math.pi) + log_sum, self.fields, temperature)
+        closed = lattice.periodic and length > 2
+        log_z = (ring_log_z if closed else chain_log_z)(coupling, length)
+        return rounded(log_z, self.fields, temperature)
 
     def mean(self, temperature: float | Tensor = 1.0) -> Tensor | None:
         return self._uniform(temperature, 0.0)
@@ -119,46 +107,5 @@ class XY(Energy):
         return rounded(every, self.fields, temperature)
 
     def _turns(self) -> bool:
-        """Whether turning all rotors together changes nothing, as far as can be seen."""
-        return values_visible() and not bool(self.fields.detach().any())
-
-
-def _sum_of_powers(coupling: Tensor, length: int, *, closed: bool) -> Tensor:
-    """log sum_k I_k(K)^n of a ring, (n - 1) log I_0(K) of a chain: the rotors' transfer operator is
-    diagonal in Fourier space, with the modified Bessel functions of K as its eigenvalues."""
-    angle = torch.arange(GRID, dtype=coupling.dtype, device=coupling.device) * (2 * math.pi / GRID)
-    kernel = (coupling.unsqueeze(-1) * angle.cos() - coupling.abs().unsqueeze(-1)).exp()
-    modes = torch.fft.fft(kernel).real / GRID
-    log_first = modes[..., 0].log() + coupling.abs()
-    if not closed:
-        return (length - 1) * log_first
-    ratios = modes / modes[..., :1]
-    return length * log_first + ratios.pow(length).sum(-1).log()
-
-
-def _frustrated_ring(coupling: Tensor, length: int) -> Tensor:
-    """log sum_k (-1)^k I_k(|K|)^n, of an odd ring whose neighbours would all be opposite.
-
-    At low temperature this sum is the small rest of large terms. It is also the n-fold convolution
-    of exp(|K| cos t) at t = pi: the angles between neighbours, each less pi, add up to half a turn.
-    That is a sum of positive terms, and on an even grid finer than the width 1/sqrt(K) of each
-    factor it is exact to rounding.
-    """
-    size = float(coupling.detach())
-    if size * math.pi**2 / (2 * length) < _CANCELLED:
-        return _sum_of_powers(-coupling, length, closed=True)
-    half = 16 + math.ceil(6.0 * math.sqrt(size))
-    place = torch.arange(2 * half, device=coupling.device)
-    differences = (place[:, None] - place) % (2 * half)
-    kernel = coupling * (place.to(coupling) * (math.pi / half)).cos()
-
-    def convolved(first: Tensor, second: Tensor) -> Tensor:
-        return (first + second[differences]).logsumexp(-1) - math.log(2 * half)
-
-    # n = 2 m + 1: the kernel's m-th power by squares, from the first digit of m on.
-    power = kernel
-    for digit in f"{length // 2:b}"[1:]:
-        power = convolved(power, power)
-        power = convolved(power, kernel) if digit == "1" else power
-    beside = convolved(power, kernel)
-    return (power + beside[differences[half]]).logsumexp(-1) - math.log(2 * half)
+        """Whether turning all rotors together changes nothing: fields that move may be any."""
+        return bool(holds_at_all(lambda fields: fields == 0, self.fields))

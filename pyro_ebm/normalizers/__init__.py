@@ -26,6 +26,7 @@ from .intractable import without_normalizers as without_normalizers
 from .like import like_of as like_of
 from .model import bare as bare
 from .model import check_model as check_model
+from .parents import missing_normalizer as missing_normalizer
 from .parents import refuse_moving_parents as refuse_moving_parents
 from .parents import walk as walk
 from .tracking import CollectProvenance as CollectProvenance

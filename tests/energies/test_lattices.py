@@ -182,9 +182,44 @@ def test_the_energy_of_a_frustrated_ring_of_rotors_is_the_slope_of_its_log_z():
     torch.testing.assert_close(energy, -1.5 + temperature.detach(), atol=3e-6, rtol=0)
 
 
-def test_log_z_of_rotors_is_unknown_where_its_series_is_too_long():
-    for ring in (XY.lattice((3,), -1.0), XY.lattice((4,), -1.0), XY.lattice((3,), periodic=False)):
-        assert ring.log_normalizer(1e-6) is None
+@pytest.mark.parametrize("coupling", [1e5, -1e5, 1e9, -1e9, 1e40, -1e40])
+@pytest.mark.parametrize("length", [3, 4, 5, 12, 31])
+def test_cold_rings_of_rotors_are_harmonic(length, coupling):
+    strength = tensor(coupling).requires_grad_()
+    log_z = XY.lattice((length,), coupling=strength).log_normalizer()
+    (slope,) = torch.autograd.grad(log_z, strength)
+    # Angles of pi/n where all neighbours cannot be opposite, to the left or to the right.
+    frustrated = coupling < 0 and length % 2 == 1
+    stiffness = abs(coupling) * (math.cos(math.pi / length) if frustrated else 1.0)
+    modes = 0.5 * (length - 1)
+    wanted = length * stiffness + modes * math.log(2 * math.pi / stiffness)
+    wanted += math.log(2 * math.pi * (2 if frustrated else 1)) - 0.5 * math.log(length)
+    torch.testing.assert_close(log_z.detach(), tensor(wanted), rtol=1e-12, atol=1e-3)
+    torch.testing.assert_close(
+        coupling * slope, tensor(length * stiffness - modes), rtol=1e-12, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("length", [3, 4, 5, 7, 31])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_log_z_of_rotors_has_no_seams(length, sign):
+    # Where the sum over angles begins to be cut, modes to be skipped, a ring to be frustrated.
+    for size in (196 / math.pi**2, 4.0 * length, 1.5 * length):
+        strength = (sign * size * tensor([1 - 1e-9, 1 + 1e-9])).requires_grad_()
+        each = [XY.lattice((length,), coupling=one).log_normalizer() for one in strength]
+        (slopes,) = torch.autograd.grad(sum(each), strength)
+        step = ((each[1] - each[0]) / (strength[1] - strength[0])).detach()
+        torch.testing.assert_close(step, slopes[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-7, atol=1e-7)
+
+
+def test_a_torus_or_ring_without_couplings_is_flat_in_them():
+    for shape in ((30, 30), (5, 4), (5,), (6,)):
+        strength = torch.zeros(len(shape), dtype=torch.float64).requires_grad_()
+        log_z = Ising.lattice(shape, coupling=strength).log_normalizer()
+        (slope,) = torch.autograd.grad(log_z, strength)
+        close(log_z.detach(), tensor(math.prod(shape) * math.log(2)))
+        assert (slope == 0).all()
 
 
 def test_two_rotors_are_bound_once():
