@@ -245,7 +245,7 @@ class EnergyModel(Estimator):
             rows,
             self.base_,
             num_draws=num_draws or _COPIES,
-            transitions=transitions,
+            transitions=0 if self._density.is_base else transitions,
             generator=stream,
         )
         draws = filled.draws[:, :, : len(self.columns_.levels)]
@@ -335,7 +335,12 @@ class EnergyModel(Estimator):
         learned = learn_rows(self.energy_, whole, states, recipe, generator=stream)
         for _ in range(_ROUNDS - 1 if some else 0):
             filled = filled_rows(
-                self.energy_, rows, base, num_draws=1, transitions=_FILL, generator=stream
+                self.energy_,
+                rows,
+                base,
+                num_draws=1,
+                transitions=0 if learned.is_mixture else _FILL,
+                generator=stream,
             )
             learned = learn_rows(self.energy_, filled.draws[0], states, recipe, generator=stream)
         self.trained_, self._is_mixture = learned

@@ -1,7 +1,8 @@
 """Missing values: drawn given those that were observed, by chains in which these are held.
 
 Chains begin at exact draws of the mixture given the observed coordinates, and are moved by
-transitions that leave the energy's conditional distribution invariant.
+transitions that leave the energy's conditional distribution invariant. Where the energy is that of
+the mixture there is nothing to move.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def filled_rows(
 
     :param rows: with NaN where a value is missing.
     :param num_draws: completed copies, each from a chain of its own.
-    :param transitions: of every chain.
+    :param transitions: of every chain; 0 where the energy is that of the mixture.
     """
     missing = rows.isnan()
     some = missing.any(1)
@@ -46,6 +47,9 @@ def filled_rows(
     wanted = rows[some].repeat(num_draws, 1)
     held = ~wanted.isnan()
     begun = conditional_draws(base, wanted, generator)
+    if not transitions:
+        draws[:, some] = begun.reshape(num_draws, -1, rows.shape[1])
+        return Filled(draws, 1.0)
     chains = RowChains(energy, base.num_states)
     state = chains.begin(begun)
     state, acceptance = chains.move(state, transitions, generator, held=held, values=begun)

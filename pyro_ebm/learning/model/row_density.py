@@ -65,12 +65,13 @@ class RowDensity(NamedTuple):
         return self.energy(rows) / self.temperature
 
     @property
-    def _is_base(self) -> bool:
+    def is_base(self) -> bool:
+        """Whether this is the density of the mixture itself."""
         return self.is_mixture and self.temperature == 1.0
 
     def sample(self, n: int, stream: torch.Generator) -> Tensor:
         """Rows [n, dim]; a warning tells of what speaks against them."""
-        if self._is_base:
+        if self.is_base:
             return self.base.sample(n, stream)
         if not isinstance(self.energy, GivenEnergy):
             done = self._annealed(max(n, _LEAST_ROWS), stream)
@@ -97,7 +98,7 @@ class RowDensity(NamedTuple):
     def log_z(self, stream: torch.Generator) -> LogZ:
         """log Z, with its error and a verdict."""
         energy = self.energy
-        if self._is_base:
+        if self.is_base:
             return LogZ(0.0, 0.0, "the mixture", True, "the mixture is normalised")
         if not isinstance(energy, GivenEnergy):
             return self._annealed(PARTICLES, stream).log_z
