@@ -77,8 +77,8 @@ class DenseCouplings(nn.Module):
             _check_symmetric(self.matrix.detach(), name)
         self.event_shape = torch.Size(shape[:1])
 
-    def current(self) -> Float[Tensor, "n n"]:
-        """J as it counts now."""
+    def current(self) -> Tensor:
+        """J [n, n] as it counts now."""
         if not isinstance(self.matrix, nn.Parameter):
             return self.matrix
         symmetric = 0.5 * (self.matrix + self.matrix.mT)
