@@ -375,11 +375,12 @@ class EnergyDistribution(TorchDistribution):
         if self.params or self._log_normalizer is not None or self._left_out:
             return False
         state = {**dict(self.energy.named_parameters()), **dict(self.energy.named_buffers())}
-        fixed = {name: first_of(each, each.dim()) for name, each in state.items()}
+        seen = ((name, first_of(each, each.dim())) for name, each in state.items())
+        fixed = {name: each for name, each in seen if each is not None}
         level = self.temperature
         if isinstance(level, Tensor):
             level = first_of(level, level.dim())
-        if level is None or any(each is None for each in fixed.values()):
+        if level is None or len(fixed) < len(state):
             return False
         with at_rest(), _reparametrize_module(self.energy, fixed):
             return self.energy.log_normalizer(level) is not None

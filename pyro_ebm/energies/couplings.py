@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .checks import sizes_of, values_visible
+from .numbers_seen import holds_at_all
 from .parameters import hold
 from .supports import as_sizes
 
@@ -76,12 +77,19 @@ class DenseCouplings(nn.Module):
             _check_symmetric(self.matrix.detach(), name)
         self.event_shape = torch.Size(shape[:1])
 
-    def current(self) -> Float[Tensor, "n n"]:
-        """J as it counts now."""
+    def current(self) -> Tensor:
+        """J [n, n] as it counts now."""
         if not isinstance(self.matrix, nn.Parameter):
             return self.matrix
         symmetric = 0.5 * (self.matrix + self.matrix.mT)
         return symmetric - torch.diag_embed(symmetric.diagonal())
+
+    def vanish(self) -> bool:
+        """Whether all are zero: couplings that move may be any."""
+        return bool(holds_at_all(lambda strength: strength == 0, self._own()))
+
+    def _own(self) -> Tensor:
+        return self.current() if isinstance(self.matrix, nn.Parameter) else self.matrix
 
     def forward(self, values: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
         """(J y)_i, over the last axis."""
@@ -152,6 +160,10 @@ class LatticeCouplings(nn.Module):
         if strength.dim() == 1:
             strength = strength.reshape(-1, *(1 for _ in self.event_shape))
         return torch.where(self.present, strength, 0.0)
+
+    def vanish(self) -> bool:
+        """Whether all are zero: couplings that move may be any."""
+        return bool(holds_at_all(lambda strength: strength == 0, self.current()))
 
     def forward(self, values: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
         """(J y)_i, over the last axis."""

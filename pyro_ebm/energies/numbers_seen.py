@@ -14,7 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import _functorch
+from torch._C._functorch import (
+    get_unwrapped,
+    is_functorch_wrapped_tensor,
+    is_gradtrackingtensor,
+    maybe_get_bdim,
+)
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch._subclasses.fake_tensor import is_fake
 from torch.utils._python_dispatch import _disable_current_modes
@@ -41,10 +46,10 @@ def holds_at_all(condition: Callable[[Tensor], Tensor], value: Tensor) -> bool |
     if overrides_functions(value) or torch.compiler.is_compiling():
         return None
     bare = value
-    while _functorch.is_functorch_wrapped_tensor(bare):
-        if not _functorch.is_gradtrackingtensor(bare):
+    while is_functorch_wrapped_tensor(bare):
+        if not is_gradtrackingtensor(bare):
             return None
-        bare = _functorch.get_unwrapped(bare)
+        bare = get_unwrapped(bare)
     if is_fake(bare) or hangs_on_inputs(bare):
         return None
     with at_rest():
@@ -54,10 +59,10 @@ def holds_at_all(condition: Callable[[Tensor], Tensor], value: Tensor) -> bool |
 def undifferentiated(tensor: Tensor) -> Tensor | None:
     """What lies under the wrappers of `torch.func`; None where `torch.func.grad` differentiates the
     tensor, so that it hangs on what that is taken by."""
-    while _functorch.is_functorch_wrapped_tensor(tensor):
-        if _functorch.is_gradtrackingtensor(tensor) and tensor.requires_grad:
+    while is_functorch_wrapped_tensor(tensor):
+        if is_gradtrackingtensor(tensor) and tensor.requires_grad:
             return None
-        tensor = _functorch.get_unwrapped(tensor)
+        tensor = get_unwrapped(tensor)
     return tensor
 
 
@@ -72,9 +77,9 @@ def first_of(tensor: Tensor, event_dim: int) -> Tensor | None:
     if torch.compiler.is_compiling():
         return None
     with at_rest():
-        while _functorch.is_functorch_wrapped_tensor(tensor):
-            axis = _functorch.maybe_get_bdim(tensor)
-            tensor = _functorch.get_unwrapped(tensor)
+        while is_functorch_wrapped_tensor(tensor):
+            axis = maybe_get_bdim(tensor)
+            tensor = get_unwrapped(tensor)
             tensor = tensor if axis < 0 else tensor.select(axis, 0)
         if is_fake(tensor) or not tensor.numel():
             return None

@@ -18,7 +18,6 @@ from .checks import as_temperature
 from .couplings import Bonds, DenseCouplings, LatticeCouplings, numbers
 from .double_well import fits_event
 from .enumeration import listed_log_z, listed_sample
-from .numbers_seen import holds_at_all
 from .parameters import event_sum, hold, over_event, rounded, spread_out
 from .states import spin
 from .supports import elementwise
@@ -64,7 +63,7 @@ class PairwiseEnergy(Energy):
         return self._site_fields().new_tensor([low, 1.0])
 
     def _has_no_couplings(self) -> bool:
-        return bool(holds_at_all(lambda strength: strength == 0, self.couplings.current()))
+        return self.couplings.vanish()
 
     def local_fields(self, x: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
         """(J x + h)_i, minus the gradient of the energy: what acts on each site.

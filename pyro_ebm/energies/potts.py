@@ -18,7 +18,6 @@ from .checks import as_temperature
 from .couplings import Bonds, DenseCouplings, LatticeCouplings
 from .double_well import checked_dim, fits_event
 from .enumeration import listed_log_z, listed_sample
-from .numbers_seen import holds_at_all
 from .pairwise import hold_like
 from .parameters import rounded
 from .transfer import is_cheap, transfer_log_z
@@ -104,7 +103,7 @@ class Potts(Energy):
         up to 2^12 configurations; else None."""
         value = as_temperature(temperature).double().to(self.fields.device)
         fields = self._fields().mT.double()
-        if holds_at_all(lambda strength: strength == 0, self.couplings.current()):
+        if self.couplings.vanish():
             log_z = (fields / value[..., None, None]).logsumexp(-1).sum(-1)
         elif isinstance(self.couplings, LatticeCouplings) and is_cheap(
             self.couplings, self.num_states
