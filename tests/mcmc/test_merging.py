@@ -43,7 +43,8 @@ def model(x):
     pyro.sample("x", energy, obs=x)
 
 
-def test_a_run_in_shards_with_auxiliary_data_is_judged():
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_run_in_shards_with_auxiliary_data_is_judged(stored, tmp_path):
     mcmc = ebm.MCMC(
         ebm.Exchange(model, exact=False),
         60,
@@ -51,7 +52,9 @@ def test_a_run_in_shards_with_auxiliary_data_is_judged():
         num_chains=4,
         shard_size=2,
         executor=ebm.SerialExecutor(),
+        store=tmp_path / "run" if stored else None,
         disable_progbar=True,
     )
     mcmc.run(torch.tensor([1.0, -1.0]))
+    assert mcmc.to_arviz().attrs["auxiliary_sweeps"] == 20
     assert "Auxiliary data are not exact draws" in mcmc.diagnose()

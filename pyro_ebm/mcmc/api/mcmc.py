@@ -302,9 +302,13 @@ class MCMC:
             complete=result.error is None,
             thinning=self.thinning,
         )
+        self._examine(generator)
+        tell(result, self.num_samples)
+
+    def _examine(self, generator: torch.Generator) -> None:
+        assert self._record is not None
         seen = self.kernel.examined(self._record, generator)
         self._record = self._record._replace(attrs={**self._record.attrs, **seen})
-        tell(result, self.num_samples)
 
     def _run_in_shards(self, executor: Executor, args: tuple, kwargs: Mapping[str, Any]) -> None:
         with poutine.block(), contextlib.ExitStack() as stack:
@@ -333,6 +337,10 @@ class MCMC:
             )
             place = Place(executor, self.store, run, self.disable_progbar)
             self._record, error = run_shards(whole, place)
+            if self.store and self._record.num_chains:
+                # What shards have looked at after their runs is in no folder.
+                generator = torch.Generator(target.device)
+                self._examine(generator.manual_seed(int(self._record.attrs["seed"])))
         tell_of_shards(self._record, error)
 
     def _identity(self, target: Target, args: tuple, kwargs: Mapping[str, Any]) -> Identity:
