@@ -23,10 +23,11 @@ class Trained(NamedTuple):
     :ivar history: by name an array [looks]: ``step, loss, gradient_norm, data_energy, gap, spread,
         held_out, held_out_gap, log_likelihood, acceptance``; NaN where there is no such number.
         ``gap`` is the mean energy of chains, or noise, over that of the data, ``held_out`` the loss
-        of the rows held out, ``held_out_gap`` their mean energy over that of the training rows, and
-        ``log_likelihood`` theirs in nats a row.
+        of the rows held out (of contrastive divergence, which has none, that of
+        pseudo-likelihood or of denoising), ``held_out_gap`` their mean energy over that of the
+        training rows, and ``log_likelihood`` theirs in nats a row.
     :ivar log_z: log Z of the energy where learning has found it, with ``log_z_error``; else None.
-    :ivar diverged: whether learning diverged: the parameters are then those of the last good look.
+    :ivar diverged: whether learning diverged: the parameters are then the last good ones.
     :ivar why: a sentence on how it ended.
     :ivar advice: sentences on what to mend.
     :ivar negatives: configurations of the lasting chains at the end [chains, *event], or None.
