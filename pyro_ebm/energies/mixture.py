@@ -16,7 +16,7 @@ from torch.distributions.constraints import Constraint
 from .algebra import evaluate_all, members, together
 from .base import Energy
 from .checks import as_temperature, values_visible
-from .numbers_seen import holds_at_all
+from .numbers_seen import holds_at_all, overrides_functions
 from .parameters import keep, over_event, spread_out
 
 
@@ -138,6 +138,9 @@ def is_one(temperature: float | Tensor) -> bool | None:
     value = as_temperature(temperature)
     if not isinstance(temperature, Tensor):
         return temperature == 1
+    if overrides_functions(value):
+        # What is followed to find what it hangs on is no constant.
+        return False
     return holds_at_all(lambda level: level == 1, value)
 
 
