@@ -5,6 +5,7 @@ Each energy is built inside the function, out of the number that is mapped or tr
 
 from collections.abc import Callable
 
+import jaxtyping
 import pytest
 import torch
 from torch import Tensor
@@ -104,7 +105,12 @@ def both(function: Log, values: Tensor) -> Tensor:
 
 
 def traced(function: Log, values: Tensor) -> Tensor:
-    recording = torch.jit.trace(function, values[1], check_trace=False)
+    # While torch.jit records sizes are tensors, of which no declared type knows.
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        recording = torch.jit.trace(function, values[1], check_trace=False)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
     return torch.stack([recording(q) for q in values])
 
 

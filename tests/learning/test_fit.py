@@ -304,11 +304,12 @@ def test_a_learning_rate_far_too_high_ends_no_worse_than_it_began(name):
     assert judge.held_out(data, None, same.manual_seed(0)) <= before + 0.1
 
 
+@pytest.mark.slow
 def test_log_z_that_is_carried_along_holds_at_a_high_rate():
     torch.manual_seed(1)
     energy = ebm.Tilted(Net(), Independent(Normal(torch.zeros(2), 2.0), 1))
-    objective = ebm.AnnealedLikelihood(num_particles=512)
-    result = learned(energy, rows(1000), objective, steps=300,
+    objective = ebm.AnnealedLikelihood(num_particles=256)
+    result = learned(energy, rows(1000), objective, steps=150,
                      optimizer=lambda p: torch.optim.Adam(p, lr=0.01))  # fmt: skip
     axis = torch.linspace(-12.0, 12.0, 481)
     grid = torch.cartesian_prod(axis, axis)
@@ -350,6 +351,15 @@ def test_every_batch_of_a_loader_is_looked_at():
         learned(machine.marginal(), DataLoader(TensorDataset(states), 10), ebm.PseudoLikelihood())
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as in a terminal; processes in the background may have been told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_within_a_step_changes_nothing(tmp_path):
     class Interrupted(torch.optim.Adam):
         steps = 0
