@@ -118,6 +118,7 @@ def test_a_base_far_too_narrow_is_never_wrong_and_reliable(scale):
     assert not (wrong and estimate.reliable)
 
 
+@pytest.mark.slow
 def test_tails_heavier_than_the_base_are_never_wrong_and_reliable():
     case = normaliser("student_t_1")
     estimate = ebm.AIS(case.model, base=dist.Normal(0.0, 1.0), schedule=ebm.Linear(2)).run()

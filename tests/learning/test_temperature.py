@@ -82,7 +82,7 @@ class Scaled(ebm.Energy):
         return 0.5 * self.factor * x.square().sum(-1)
 
 
-@pytest.mark.parametrize("factor", [2.5, 0.4])
+@pytest.mark.parametrize("factor", [pytest.param(2.5, marks=pytest.mark.slow), 0.4])
 def test_temperature_of_a_scaled_gaussian_is_its_factor(factor):
     rows = torch.randn(2000, 3)
     found = ebm.calibrate_temperature(Scaled(factor), rows, num_chains=128, num_draws=60)
