@@ -148,9 +148,10 @@ class LearningRun:
         return self.energy.event_shape.numel()
 
     def _divergence(self) -> str | None:
-        reason = divergence(self.looks, self.start, self._dim) or self._away()
-        # A penalty is meant to cost some of the loss.
-        if reason is None and self._last and not self.options.energy_penalty:
+        patient = self.options.patience is not None
+        reason = divergence(self.looks, self.start, self._dim, patient=patient) or self._away()
+        # A penalty is meant to cost some of the loss, and patience puts back what was best.
+        if reason is None and self._last and not (patient or self.options.energy_penalty):
             reason = ended_worse(self.looks, self.start)
         return reason
 

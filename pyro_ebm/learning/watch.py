@@ -58,10 +58,12 @@ class Look(NamedTuple):
     watched: float
 
 
-def divergence(looks: list[Look], start: float, dim: int) -> str | None:
+def divergence(looks: list[Look], start: float, dim: int, *, patient: bool = False) -> str | None:
     """Why learning has diverged, a sentence; None while it has not.
 
     :param start: the loss that it is watched by before the first step.
+    :param patient: whether rows that are learned by heart end it as well, so that a loss which
+        rises with them is no divergence.
     """
     now = looks[-1]
     if not (math.isfinite(now.loss) and math.isfinite(now.gradient_norm)):
@@ -69,7 +71,9 @@ def divergence(looks: list[Look], start: float, dim: int) -> str | None:
     if len(looks) < _PATIENCE:
         return None
     # One bad look may mend itself.
-    reasons = [doubt(looks[: len(looks) - back], start, dim) for back in range(_PATIENCE)]
+    reasons = [
+        doubt(looks[: len(looks) - back], start, dim, patient=patient) for back in range(_PATIENCE)
+    ]
     return reasons[0] if all(reasons) else None
 
 
@@ -84,7 +88,7 @@ def ended_worse(looks: list[Look], start: float) -> str | None:
     return None
 
 
-def doubt(looks: list[Look], start: float, dim: int) -> str | None:
+def doubt(looks: list[Look], start: float, dim: int, *, patient: bool = False) -> str | None:
     """What is wrong at the last look, a sentence; None where it is a good one."""
     now = looks[-1]
     if not math.isnan(now.acceptance) and not math.isnan(now.gap):
@@ -96,7 +100,8 @@ def doubt(looks: list[Look], start: float, dim: int) -> str | None:
             )
     if not math.isnan(start):
         best = min([start, *(look.watched for look in looks if look.watched == look.watched)])
-        if not now.watched <= best + _RISEN * max(1.0, start - best):
+        risen = _RISEN * (10.0 if patient else 1.0)
+        if not now.watched <= best + risen * max(1.0, start - best):
             return f"the loss of rows set aside was {now.watched:.4g} after a best of {best:.4g}"
     return None
 
