@@ -55,7 +55,7 @@ class StateDraws(NamedTuple):
         """Names of the data that chains may begin at, elsewhere than at the observed ones."""
         return (RANDOM, _FIRST, _LAST)
 
-    def start(self, name: str, uniform: Tensor) -> Tensor:
+    def start(self, name: str, positions: Tensor, uniform: Tensor) -> Tensor:
         """Data of that name, made from uniform numbers [dim, chains]; random if there are none."""
         if name in (_FIRST, _LAST):
             return torch.full_like(uniform, 0 if name == _FIRST else self.site.num_states - 1)

@@ -32,6 +32,9 @@ _LEAPS = 8
 _SMALLEST = 0.1
 # Rounds in which s is found, from 1 on, and the most that one of them changes it by.
 _ROUNDS, _MOST = 6, 1e3
+# By how much log f may be lower than at the data, for each coordinate, where a chain begins, and
+# the halvings of the way there.
+_LOWER, _HALVINGS = 10.0, 30
 _WIDE = "data three times as wide"
 
 
@@ -65,9 +68,13 @@ class RealDraws(NamedTuple):
         """Names of the data that chains may begin at, elsewhere than at the observed ones."""
         return (RANDOM, _WIDE)
 
-    def start(self, name: str, uniform: Tensor) -> Tensor:
-        """Data of that name, made from uniform numbers [dim, chains]; random if there are none."""
-        return _normal(uniform) * (3.0 if name == _WIDE else 1.0)
+    def start(self, name: str, positions: Tensor, uniform: Tensor) -> Tensor:
+        """Data of that name, made from uniform numbers [dim, chains]; random if there are none.
+
+        Events without any weight, where no step would fit, are drawn towards the observed ones.
+        """
+        y = _normal(uniform) * (3.0 if name == _WIDE else 1.0)
+        return self.site.mapped(_with_weight, positions, y)
 
     def log_ratio(self, new: Tensor, old: Tensor, uniform: Tensor) -> Tensor:
         """The log of an estimate of Z(old) / Z(new), from data drawn at ``new`` [dim, chains]."""
@@ -101,7 +108,9 @@ class RealDraws(NamedTuple):
         """The largest step of every event [rows, chains]."""
         generator = torch.Generator().manual_seed(0)
         signs = 2.0 * torch.randint(2, (self.site.dim, 1), generator=generator) - 1.0
-        return self.site.mapped(_scale, positions, signs.to(positions).expand(-1, positions.shape[1]))
+        return self.site.mapped(
+            _scale, positions, signs.to(positions).expand(-1, positions.shape[1])
+        )
 
 
 def _normal(uniform: Tensor) -> Tensor:
@@ -123,6 +132,15 @@ def _scale(site: AuxiliaryReals, position: Tensor, signs: Tensor) -> Tensor:
         change = torch.where(curvature.isfinite(), change, _SMALLEST)
         scale = scale * torch.where(curvature == 0, 1.0, change)
     return scale
+
+
+def _with_weight(site: AuxiliaryReals, position: Tensor, y: Tensor) -> Tensor:
+    by_row, units = site.at(position).by_row, site.dim // site.rows
+    least = by_row(site.observed) - _LOWER * units
+    for _ in range(_HALVINGS):
+        enough = (by_row(y) > least).repeat_interleave(units)
+        y = torch.where(enough, y, 0.5 * (y + site.observed))
+    return y
 
 
 def _alone(

@@ -2,7 +2,8 @@
 
 Samplers of doubly-intractable posteriors draw data y from the model at proposed parameters. Here an
 observed energy site of a frozen model becomes a density over y, for every chain at its own theta;
-continuous data have a file of their own (:mod:`.auxiliary_reals`). Discrete data are numbers of states [units, chains]. A unit is drawn anew from
+continuous data have a file of their own (:mod:`.auxiliary_reals`). Discrete data are numbers of
+states [units, chains]. A unit is drawn anew from
 
     p(y_i = k | rest) proportional to exp(conditionals[i, k]),
 

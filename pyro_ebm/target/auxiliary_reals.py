@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from .layout import bijection
@@ -28,7 +27,7 @@ class AuxiliaryReals(ObservedEnergy):
 
     def __init__(self, target: Target, name: str) -> None:
         super().__init__(target, name)
-        self._transform = bijection(self.first.support, name)
+        self._transform: Any = bijection(self.first.support, name)
         unconstrained = self._transform.inv(self.value)
         self._shape = unconstrained.shape
         self.observed = unconstrained.reshape(-1).to(target.dtype)

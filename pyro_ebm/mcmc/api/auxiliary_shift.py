@@ -41,9 +41,7 @@ class _Shift(NamedTuple):
         return abs(self.mean) - 2 * self.error
 
 
-def shifts(
-    record: RunRecord, draws: list[AnyDraws], generator: torch.Generator
-) -> dict[str, Any]:
+def shifts(record: RunRecord, draws: list[AnyDraws], generator: torch.Generator) -> dict[str, Any]:
     """The shift of the worst site, and that of the start that differs most, as attributes."""
     found = _shift(record, draws, _EXAMINED, None, generator)
     elsewhere = {
@@ -111,7 +109,7 @@ def _difference_of_scores(
     y = draws.draw(positions, numbers())
     before = site.score(positions, y)
     if start is not None:
-        y = draws.start(start, torch.rand(site.dim, number, **kind))
+        y = draws.start(start, positions, torch.rand(site.dim, number, **kind))
         y = draws.swept(positions, y, numbers())
     later = torch.zeros_like(before)
     for _ in range(_LONGER - 1):
