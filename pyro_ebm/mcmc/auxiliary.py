@@ -4,21 +4,26 @@ A draw at theta' is exact where all configurations of an event can be listed; el
 a Markov chain that begins at the observed data, which is right in the limit of a long one. From
 there the bridge to theta goes on: at each of K densities between the two the chain makes one
 transition. These have to be reversible, or in pairs with their reverse: sweeps of Gibbs go up or
-down through the blocks, which is drawn anew for every bridge.
+down through the blocks, which is drawn anew for every bridge. Continuous data are drawn by
+:mod:`.auxiliary_reals`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pyro_ebm.target.auxiliary import AuxiliarySite
+from pyro_ebm.target.observed_energy import ObservedEnergy
 
 from .discrete import drawn
 
+# Data that chains may begin at, of any kind, and where units have states.
+RANDOM = "random data"
+_FIRST, _LAST = "data all in the first state", "data all in the last state"
 # Blocks that one recorded piece of a sweep draws.
 _PIECE = 16
 
@@ -37,27 +42,39 @@ class StateDraws(NamedTuple):
     @property
     def uniforms(self) -> int:
         """How many uniform numbers of a chain a draw and its bridge take."""
-        first = self.site.rows if self.listed else self.sweeps * self.site.dim
-        return first + 1 + self.bridges * self.site.dim
+        first = self.site.rows if self.listed else self.sweeps * self.uniforms_of_sweep
+        return first + 1 + self.bridges * self.uniforms_of_sweep
+
+    @property
+    def uniforms_of_sweep(self) -> int:
+        """How many of them a sweep takes."""
+        return self.site.dim
+
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """Names of the data that chains may begin at, elsewhere than at the observed ones."""
+        return (RANDOM, _FIRST, _LAST)
+
+    def start(self, name: str, positions: Tensor, uniform: Tensor) -> Tensor:
+        """Data of that name, made from uniform numbers [dim, chains]; random if there are none."""
+        if name in (_FIRST, _LAST):
+            return torch.full_like(uniform, 0 if name == _FIRST else self.site.num_states - 1)
+        return (self.site.num_states * uniform).floor()
 
     def log_ratio(self, new: Tensor, old: Tensor, uniform: Tensor) -> Tensor:
         """The log of an estimate of Z(old) / Z(new), from data drawn at ``new`` [dim, chains]."""
-        chains = new.shape[1]
-        size = chains if self.batch is None else self.batch
-        parts = zip(*(each.split(size, 1) for each in (new, old, uniform)), strict=True)
-        return torch.cat([self._log_ratio(*part) for part in parts])
+        return in_batches(self._log_ratio, self.batch, new, old, uniform)
 
     def _log_ratio(self, new: Tensor, old: Tensor, uniform: Tensor) -> Tensor:
         bridge = self.bridges * self.site.dim
         for_draw, for_order, for_bridge = uniform.split([len(uniform) - 1 - bridge, 1, bridge])
-        y = self.draw(new, for_draw)
-        total = self._fall(new, old, y)
         upwards = for_order[0] < 0.5
-        for number, numbers in enumerate(for_bridge.split(self.site.dim) if bridge else ()):
-            share = torch.full_like(total, (number + 1) / (self.bridges + 1))
-            y = self._swept(_bridged, (new, old, share), y, numbers, upwards=upwards)
-            total = total + self._fall(new, old, y)
-        return total / (self.bridges + 1)
+
+        def moved(share: Tensor, y: Tensor, numbers: Tensor) -> Tensor:
+            return self._swept(_bridged, (new, old, share), y, numbers, upwards=upwards)
+
+        numbers = for_bridge.split(self.site.dim) if bridge else ()
+        return over_bridge(self.site, new, old, self.draw(new, for_draw), numbers, moved)
 
     def draw(self, positions: Tensor, uniform: Tensor) -> Tensor:
         """Data [dim, chains] at positions."""
@@ -91,8 +108,40 @@ class StateDraws(NamedTuple):
             y = self.site.mapped(piece, *at, y, numbers, block, direction)
         return y
 
-    def _fall(self, new: Tensor, old: Tensor, y: Tensor) -> Tensor:
-        return self.site.log_factor(old, y) - self.site.log_factor(new, y)
+
+def in_batches(
+    log_ratio: Callable[[Tensor, Tensor, Tensor], Tensor], size: int | None, *args: Tensor
+) -> Tensor:
+    """A log ratio [chains] of arguments [..., chains], so many chains at a time."""
+    size = args[0].shape[-1] if size is None else size
+    parts = zip(*(each.split(size, -1) for each in args), strict=True)
+    return torch.cat([log_ratio(*part) for part in parts])
+
+
+def over_bridge(
+    site: ObservedEnergy,
+    new: Tensor,
+    old: Tensor,
+    y: Tensor,
+    numbers: Sequence[Tensor],
+    moved: Callable[[Tensor, Tensor, Tensor], Tensor],
+) -> Tensor:
+    """The log of an estimate of Z(old) / Z(new), from data y drawn at ``new``.
+
+    :param numbers: of each density between the two, from ``new`` to ``old``.
+    :param moved: of the share that ``old`` has in a density [chains], y, and the numbers the data
+        after a reversible transition there.
+    """
+
+    def fall(y: Tensor) -> Tensor:
+        return site.log_factor(old, y) - site.log_factor(new, y)
+
+    total = fall(y)
+    for number, each in enumerate(numbers):
+        share = torch.full_like(total, (number + 1) / (len(numbers) + 1))
+        y = moved(share, y, each)
+        total = total + fall(y)
+    return total / (len(numbers) + 1)
 
 
 def _alone(

@@ -15,7 +15,7 @@ from pyro_ebm.energies.enumeration import configurations
 from pyro_ebm.mcmc.auxiliary import StateDraws
 from pyro_ebm.normalizers import without_normalizers
 from pyro_ebm.target import Target
-from pyro_ebm.target.auxiliary import auxiliary_sites
+from pyro_ebm.target.auxiliary import AuxiliarySite, auxiliary_sites
 
 
 class Scores(NamedTuple):
@@ -60,6 +60,7 @@ class Chains(NamedTuple):
 
         target = Target.freeze(without_normalizers(model, {"x"}), (), {})
         (site,) = auxiliary_sites(target)
+        assert isinstance(site, AuxiliarySite)
         return cls(StateDraws(site, 1, 0, listed=False), num_chains, num_sweeps, start)
 
     def scores(self, params: Tensor, betas: Tensor, generator: torch.Generator) -> Scores:

@@ -1,8 +1,9 @@
 """Other data at an unnormalised site: log f(y; theta) for any y beside the position that has theta.
 
 Samplers of doubly-intractable posteriors draw data y from the model at proposed parameters. Here an
-observed energy site of a frozen model becomes a density over y, for every chain at its own theta.
-Discrete data are numbers of states [units, chains]. A unit is drawn anew from
+observed energy site of a frozen model becomes a density over y, for every chain at its own theta;
+continuous data have a file of their own (:mod:`.auxiliary_reals`). Discrete data are numbers of
+states [units, chains]. A unit is drawn anew from
 
     p(y_i = k | rest) proportional to exp(conditionals[i, k]),
 
@@ -11,8 +12,6 @@ units that share no term of the energy together, as a block.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -23,71 +22,53 @@ from pyro_ebm.energies.couplings import DenseCouplings
 from pyro_ebm.energies.enumeration import digits
 from pyro_ebm.normalizers import bare, finite_states
 
-from .layout import Site, split
+from .auxiliary_reals import AuxiliaryReals
+from .layout import Site
+from .observed_energy import ObservedEnergy
 from .program import ModelProgram
-from .side import NO_SIDE
 from .target import Target
-from .vectorize import traced
 
 
-class AuxiliarySite:
-    """One unnormalised observed site of a frozen model.
+class AuxiliarySite(ObservedEnergy):
+    """One unnormalised observed site of discrete data.
 
-    Attributes: ``name``; ``observed`` [dim], the numbers of the states of the data; of its ``dim``
-    units ``rows`` independent events have equally many; ``blocks`` [dim] the number of the block of
-    each unit, ``num_blocks`` of them; ``num_configurations`` that an event can have.
+    Attributes, beside those of any: ``observed`` are the numbers of the states of the data;
+    ``blocks`` [dim] the number of the block of each unit, ``num_blocks`` of them;
+    ``num_configurations`` that an event can have.
 
     :param target: a frozen model whose log density leaves out the log Z of the site.
     :raises ValueError: data that do not have finitely many states.
     """
 
     def __init__(self, target: Target, name: str) -> None:
-        program = target.described
-        assert isinstance(program, ModelProgram)
-        node: Any = program.first_trace.nodes[name]
-        self.name, self._program, self._target = name, program, target
-        fn = bare(node["fn"])
-        self._batch, self._event = torch.Size(fn.batch_shape), torch.Size(fn.event_shape)
-        value = self._expanded(torch.as_tensor(node["value"]).detach())
-        self.rows = prod(self._batch)
+        super().__init__(target, name)
+        fn = self.first
         states = finite_states(fn)
         if states is None:
             raise ValueError(
                 f"The data at {name!r} have no finite number of states ({fn.support}), and "
-                "Exchange draws discrete data only. Give log_normalizer=, a function, from a "
-                "closed form or from estimates of log Z at several parameters (AIS)."
+                "Exchange draws discrete data of finitely many, or continuous ones. Give "
+                "log_normalizer=, a function, from a closed form or from estimates of log Z at "
+                "several parameters (AIS)."
             )
         self._site = Site(
             name,
             0,
             states.shape,
             torch.Size(fn.shape()),
-            len(self._event),
+            len(fn.event_shape),
             (),
             states.values.dtype,
             states.values.device,
             states.values,
         )
         self.states, self.num_states = states.values, len(states.values)
-        self.observed = self._site.numbers_of(value).to(target.dtype)
-        self.dim = len(self.observed)
+        self.observed = self._site.numbers_of(self.value).to(target.dtype)
         units = self.dim // self.rows
         self.num_configurations = float(self.num_states) ** units
         within = _blocks(fn, units)
         self.blocks = within.repeat(self.rows)
         self.num_blocks = int(within.max()) + 1
-        self._recordings: dict[tuple, Callable] = {}
-
-    def _expanded(self, value: Tensor) -> Tensor:
-        try:
-            return value.expand(self._batch + self._event)
-        except RuntimeError:
-            rows = tuple(value.shape[: value.dim() - len(self._event)])
-            raise ValueError(
-                f"The data at {self.name!r} have the shape {tuple(value.shape)}, where one event "
-                f"has {tuple(self._event)} and the site has room for {tuple(self._batch)} of them. "
-                f"Put the {rows} events into a plate: with pyro.plate(...) around the site."
-            ) from None
 
     def values(self, y: Tensor) -> Tensor:
         """Data [*more, *shape] of numbers of states [*more, dim]."""
@@ -95,18 +76,7 @@ class AuxiliarySite:
 
     def at(self, position: Tensor) -> DataDensity:
         """log f(.; theta) of one chain, at its position [dim]."""
-        parts = split(self._program.sites, position)
-        _, trace = self._program.execute(parts, NO_SIDE)
-        node: Any = trace.nodes[self.name]
-        return DataDensity(self, bare(node["fn"]))
-
-    def log_factor(self, positions: Tensor, y: Tensor) -> Tensor:
-        """log f(y; theta) [chains], at positions [dim, chains] and data [dim_y, chains]."""
-        return self.mapped(_log_factor, positions, y)
-
-    def score(self, positions: Tensor, y: Tensor) -> Tensor:
-        """The gradient of log f by the position [dim, chains]."""
-        return self.mapped(_score, positions, y)
+        return DataDensity(self, self.distribution_at(position))
 
     def table(self, positions: Tensor) -> Tensor:
         """log f of every configuration of an event [configurations, rows, chains]."""
@@ -117,27 +87,6 @@ class AuxiliarySite:
         units = self.dim // self.rows
         found = digits(index.long(), self.num_states, units).movedim(-1, 1)
         return found.reshape(self.dim, -1).to(self.observed)
-
-    def mapped(self, single: Callable[..., Tensor], *args: Tensor) -> Tensor:
-        """A function of this site and one chain, over the last axis of its arguments, recorded.
-
-        :param single: takes the site and of every argument what one chain has of it.
-        """
-        key = (single, *(tuple(arg.shape) for arg in args))
-        if key not in self._recordings:
-
-            def of_one(*parts: Tensor) -> Tensor:
-                return single(self, *parts)
-
-            def batched(*tensors: Tensor) -> Tensor:
-                if self._target.vectorized:
-                    return torch.func.vmap(of_one, in_dims=-1, out_dims=-1)(*tensors)
-                chains = zip(*(tensor.unbind(-1) for tensor in tensors), strict=True)
-                return torch.stack([of_one(*parts) for parts in chains], -1)
-
-            self._recordings[key] = traced(batched, *args) if self._target.vectorized else batched
-        with torch.no_grad():
-            return self._recordings[key](*args)
 
 
 class DataDensity(NamedTuple):
@@ -179,24 +128,16 @@ class DataDensity(NamedTuple):
         return found.reshape(len(number), site.rows)
 
 
-def _log_factor(site: AuxiliarySite, position: Tensor, y: Tensor) -> Tensor:
-    return site.at(position).log_factor(y)
-
-
-def _score(site: AuxiliarySite, position: Tensor, y: Tensor) -> Tensor:
-    return torch.func.grad(lambda z: site.at(z).log_factor(y))(position)
-
-
 def _table(site: AuxiliarySite, position: Tensor) -> Tensor:
     return site.at(position).table()
 
 
-def auxiliary_sites(target: Target) -> tuple[AuxiliarySite, ...]:
+def auxiliary_sites(target: Target) -> tuple[AuxiliarySite | AuxiliaryReals, ...]:
     """The sites of a frozen model whose log Z its log density leaves out."""
     program = target.described
     nodes: Any = program.first_trace.nodes if isinstance(program, ModelProgram) else {}
     return tuple(
-        AuxiliarySite(target, name)
+        (AuxiliarySite if bare(node["fn"]).support.is_discrete else AuxiliaryReals)(target, name)
         for name, node in nodes.items()
         if node["type"] == "sample" and getattr(bare(node["fn"]), "leaves_out_normalizer", False)
     )

@@ -443,12 +443,6 @@ def without_plate(x):
     pyro.sample("x", energy, obs=x)
 
 
-def continuous(x):
-    th = pyro.sample("th", dist.Gamma(2.0, 2.0))
-    energy = ebm.EnergyDistribution(lambda x, th: th * x**4, params=(th,))
-    pyro.sample("x", energy, obs=x[0, 0])
-
-
 @pytest.mark.parametrize(
     ("model", "said"),
     [
@@ -457,7 +451,6 @@ def continuous(x):
         (discrete_parent, r"discrete sites \['z'\]"),
         (scaled, "has a scale"),
         (outside, "outside its support"),
-        (continuous, "discrete data only"),
         (without_plate, "into a plate"),
     ],
 )

@@ -4,7 +4,8 @@ With the score s(y), the gradient of log f(y; theta) by theta, the posterior tha
 mean of s over auxiliary data where the mean over the model belongs. To first order its mean is off
 by the posterior covariance times the difference of the two. The mean over the model is estimated by
 longer chains: from the observed data, and, to see whether the model has several kinds of data
-between which no chain goes, from random data and from data with all units in one state.
+between which no chain goes, from random data, and from data with all units in one
+state or, of continuous ones, far out.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ import torch
 from torch import Tensor
 
 from ..auxiliary import StateDraws
+from ..auxiliary_reals import RealDraws
 from .record import RunRecord
+
+AnyDraws = StateDraws | RealDraws
 
 # How many auxiliary draws are looked at, from the data and from elsewhere, and how many times as
 # long a chain they are compared with.
@@ -37,14 +41,12 @@ class _Shift(NamedTuple):
         return abs(self.mean) - 2 * self.error
 
 
-def shifts(
-    record: RunRecord, draws: list[StateDraws], generator: torch.Generator
-) -> dict[str, Any]:
+def shifts(record: RunRecord, draws: list[AnyDraws], generator: torch.Generator) -> dict[str, Any]:
     """The shift of the worst site, and that of the start that differs most, as attributes."""
     found = _shift(record, draws, _EXAMINED, None, generator)
     elsewhere = {
-        name: _shift(record, draws, _ELSEWHERE, start, generator)
-        for name, start in _starts(draws).items()
+        start: _shift(record, draws, _ELSEWHERE, start, generator)
+        for start in dict.fromkeys(start for each in draws for start in each.starts)
     }
     start, other = max(elsewhere.items(), key=lambda each: each[1].sure)
     return {
@@ -58,17 +60,11 @@ def shifts(
     }
 
 
-def _starts(draws: list[StateDraws]) -> dict[str, int]:
-    """Numbers of states that all units begin in, by name; -1 is a random one for each."""
-    last = min(draw.site.num_states for draw in draws) - 1
-    return {"random data": -1, "data all in the first state": 0, "data all in the last state": last}
-
-
 def _shift(
     record: RunRecord,
-    draws: list[StateDraws],
+    draws: list[AnyDraws],
     number: int,
-    start: int | None,
+    start: str | None,
     generator: torch.Generator,
 ) -> _Shift:
     positions, groups = _positions(record, number)
@@ -98,7 +94,7 @@ def _positions(record: RunRecord, number: int) -> tuple[Tensor, int]:
 
 
 def _difference_of_scores(
-    draws: StateDraws, positions: Tensor, start: int | None, generator: torch.Generator
+    draws: AnyDraws, positions: Tensor, start: str | None, generator: torch.Generator
 ) -> Tensor:
     """The score of data from longer chains less that of auxiliary draws [dim, n].
 
@@ -108,13 +104,12 @@ def _difference_of_scores(
     kind = {"generator": generator, "dtype": positions.dtype, "device": positions.device}
 
     def numbers() -> Tensor:
-        return torch.rand(draws.sweeps * site.dim, number, **kind)
+        return torch.rand(draws.sweeps * draws.uniforms_of_sweep, number, **kind)
 
     y = draws.draw(positions, numbers())
     before = site.score(positions, y)
     if start is not None:
-        random = (site.num_states * torch.rand(site.dim, number, **kind)).floor().to(y)
-        y = random if start < 0 else torch.full_like(y, start)
+        y = draws.start(start, positions, torch.rand(site.dim, number, **kind))
         y = draws.swept(positions, y, numbers())
     later = torch.zeros_like(before)
     for _ in range(_LONGER - 1):

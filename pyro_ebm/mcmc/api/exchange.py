@@ -15,14 +15,16 @@ from pyro_ebm.energies.enumeration import MAX_LISTED
 from pyro_ebm.normalizers import intractable_sites, without_normalizers
 from pyro_ebm.target import Target
 from pyro_ebm.target.auxiliary import AuxiliarySite, auxiliary_sites
+from pyro_ebm.target.auxiliary_reals import AuxiliaryReals
 
 from ..auxiliary import StateDraws
+from ..auxiliary_reals import RealDraws
 from ..exchange import exchange
 from ..exchange_adaptation import ExchangeWarmup, proposals
 from ..kernel import Kernel, Settings
 from ..metric import inverse_mass_matrix
 from .arguments import check_share, check_whole
-from .auxiliary_shift import shifts
+from .auxiliary_shift import AnyDraws, shifts
 from .record import RunRecord
 
 # A listed event takes a number for each configuration; of more than these chains do it faster.
@@ -32,22 +34,23 @@ _MOST_NUMBERS = 2**13
 class Exchange:
     """MCMC for models that observe an energy whose log Z depends on latent sites, and is unknown.
 
-    The energy, of discrete data, stands in the model as ``pyro.sample("x",
-    EnergyDistribution(energy, params=(theta,)), obs=data)``, or is built there from latent sites.
-    Every transition proposes new values of all latent sites together, draws auxiliary data from the
-    energy at these, and accepts by a ratio in which log Z cancels. What a run calls ``lp`` lacks
-    log Z, so that there is no evidence to be had from it. Where an event has at most 2^12
-    configurations, and all events together at most 2^13, the draws are exact, and so is the
-    posterior; else they are the ends of Gibbs chains from the observed data, and the posterior is
-    as right as these have forgotten where they began. The run measures that: the attributes
-    ``auxiliary_shift`` and ``auxiliary_shift_error`` say by how many posterior standard deviations
-    the worst mean is off, as judged by chains four times as long, and ``auxiliary_start_shift`` and
-    ``auxiliary_start_error`` the same of chains that begin at ``auxiliary_start``, elsewhere than
-    at the data. So does :meth:`.MCMC.diagnose`.
+    The energy stands in the model as ``pyro.sample("x", EnergyDistribution(energy,
+    params=(theta,)), obs=data)``, or is built there from latent sites. Every transition proposes
+    new values of all latent sites together, draws auxiliary data from the energy at these, and
+    accepts by a ratio in which log Z cancels. What a run calls ``lp`` lacks log Z, so that there is
+    no evidence to be had from it. Where an event of discrete data has at most 2^12 configurations,
+    and all events together at most 2^13, the draws are exact, and so is the posterior; else they
+    are the ends of chains from the observed data, Gibbs chains of discrete data and Hamiltonian
+    ones of continuous data, and the posterior is as right as these have forgotten where they began.
+    The run measures that: the attributes ``auxiliary_shift`` and ``auxiliary_shift_error`` say by
+    how many posterior standard deviations the worst mean is off, as judged by chains four times as
+    long, and ``auxiliary_start_shift`` and ``auxiliary_start_error`` the same of chains that begin
+    at ``auxiliary_start``, elsewhere than at the data. So does :meth:`.MCMC.diagnose`.
 
     :param model: a Pyro model with one or more such sites; its latent sites are continuous, or
         discrete and summed out.
-    :param sweeps: of a Gibbs chain, each over all units of the data.
+    :param sweeps: of a chain, each over all units of discrete data; of continuous data each is a
+        Hamiltonian transition of 8 leapfrog steps for every event.
     :param bridges: densities between the proposed and the present parameters, at each of which the
         auxiliary data make a sweep: more accepted proposals for more work each.
     :param exact: whether draws come from a list of all configurations of an event, 2^12 at most;
@@ -59,7 +62,8 @@ class Exchange:
     :raises TypeError: no Pyro model.
     :raises ValueError: arguments out of range. And in ``run``: no such site; one that is latent,
         scaled or masked; one whose log Z depends on a discrete site, or whose support depends on a
-        latent one; a list that is too long.
+        latent one; data on the border of their support; a list that is too long, or of continuous
+        data.
 
     Source: Murray, Ghahramani, MacKay (2006), MCMC for doubly-intractable distributions; Liang
     (2010), A double Metropolis-Hastings sampler for spatial models with intractable normalizing
@@ -125,7 +129,7 @@ class Exchange:
         """There is none in C."""
         return None
 
-    def _kernel_over(self, draws: list[StateDraws]) -> Kernel:
+    def _kernel_over(self, draws: list[AnyDraws]) -> Kernel:
         def log_ratio(new: Tensor, old: Tensor, uniform: Tensor) -> Tensor:
             parts = uniform.split([each.uniforms for each in draws])
             ratios = [
@@ -166,10 +170,17 @@ class Exchange:
             return {**known, **nothing, "auxiliary_shift_site": "any site"}
         return {**known, **shifts(record, [e for e in draws if not e.listed], generator)}
 
-    def _draws(self, target: Target) -> list[StateDraws]:
+    def _draws(self, target: Target) -> list[AnyDraws]:
         return [self._draws_of(site) for site in auxiliary_sites(target)]
 
-    def _draws_of(self, site: AuxiliarySite) -> StateDraws:
+    def _draws_of(self, site: AuxiliarySite | AuxiliaryReals) -> AnyDraws:
+        if isinstance(site, AuxiliaryReals):
+            if self.exact is True:
+                raise ValueError(
+                    f"exact=True lists configurations, and the data at {site.name!r} are "
+                    "continuous. Leave it out, and raise sweeps."
+                )
+            return RealDraws(site, self.sweeps, self.bridges)
         short = site.num_configurations <= MAX_LISTED
         if self.exact is True and not short:
             raise ValueError(
