@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+from pathlib import Path
 
 project = "pyro_ebm"
 author = "The pyro_ebm developers"
@@ -23,7 +24,8 @@ default_role = "code"
 # Tutorials are Python scripts in percent format, and run where nothing lies beside them.
 nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
 nb_execution_mode = "cache"
-nb_execution_cache_path = "../docs-cache"
+# Beside the copy of the pages that is built, wherever Sphinx is called from.
+nb_execution_cache_path = str(Path(__file__).parent.parent / "docs-cache")
 nb_execution_in_temp = True
 nb_execution_timeout = 1200
 nb_execution_raise_on_error = True
