@@ -107,7 +107,8 @@ class RealDraws(NamedTuple):
     def _scale(self, positions: Tensor) -> Tensor:
         """The largest step of every event [rows, chains]."""
         generator = torch.Generator().manual_seed(0)
-        signs = 2.0 * torch.randint(2, (self.site.dim, 1), generator=generator) - 1.0
+        sides = torch.randint(2, (self.site.dim, 1), generator=generator, device=generator.device)
+        signs = 2.0 * sides - 1.0
         return self.site.mapped(
             _scale, positions, signs.to(positions).expand(-1, positions.shape[1])
         )
