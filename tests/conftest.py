@@ -20,6 +20,11 @@ matplotlib.use("Agg")
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that no worker is left alone with one of them at the end."""
+    items.sort(key=lambda item: "test_tutorials.py" not in item.nodeid)
+
+
 @pytest.fixture(autouse=True)
 def fresh_state(request: pytest.FixtureRequest) -> Iterator[None]:
     """Seed torch, NumPy and `random` by the test's name; leave Pyro and torch as found."""
