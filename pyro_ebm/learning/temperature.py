@@ -23,6 +23,7 @@ gradient this is in one direction.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -30,7 +31,7 @@ from torch import Tensor
 
 from pyro_ebm.mcmc.api.arguments import check_whole
 
-from .chains import Chains
+from .chains import Chains, ChainState
 from .objective import energy_for
 from .rows import as_rows
 from .temperature_look import SEEN, Advance, Begin, Look, look
@@ -99,33 +100,55 @@ def calibrate_temperature(
     stream = generator
     level = torch.ones((), dtype=rows.dtype, device=rows.device)
     chains = Chains(taken / level, sampler)
+
+    def start(beta: float) -> ChainState:
+        level.fill_(1.0 / beta)
+        return chains.begin(rows[starting_rows(len(rows), num_chains, stream)], stream)
+
+    begin = beginning(
+        start,
+        lambda state: chains.move(state, 1, stream)[0],
+        lambda state: taken(chains.values(state.positions)),
+    )
+    with torch.no_grad():
+        of_data = taken(rows)
+    return solve_temperature(begin, of_data, num_draws=num_draws)
+
+
+def beginning(
+    start: Callable[[float], ChainState],
+    move: Callable[[ChainState], ChainState],
+    energies: Callable[[ChainState], Tensor],
+) -> Begin:
+    """Chains that begin anew at each beta, with the step size that those before have learned.
+
+    :param start: chains at rows of data, at a beta that they follow from then on.
+    :param move: all chains by one transition.
+    :param energies: of where they are [chains].
+    """
     step_size: Tensor | None = None
 
     def begin(beta: float) -> tuple[Tensor, Advance]:
-        nonlocal step_size
-        level.fill_(1.0 / beta)
-        state = chains.begin(rows[starting_rows(len(rows), num_chains, stream)], stream)
+        state = start(beta)
         if step_size is not None:
             state = state._replace(step_size=step_size)
 
-        def energies() -> Tensor:
+        def here() -> Tensor:
             with torch.no_grad():
-                return taken(chains.values(state.positions)).double()
+                return energies(state).double()
 
         def advance(transitions: int) -> Tensor:
             nonlocal state, step_size
             found = []
             for _ in range(transitions):
-                state, _ = chains.move(state, 1, stream)
-                found.append(energies())
+                state = move(state)
+                found.append(here())
             step_size = state.step_size
             return torch.stack(found)
 
-        return energies(), advance
+        return here(), advance
 
-    with torch.no_grad():
-        of_data = taken(rows)
-    return solve_temperature(begin, of_data, num_draws=num_draws)
+    return begin
 
 
 def starting_rows(num_rows: int, number: int, stream: torch.Generator) -> Tensor:

@@ -17,14 +17,15 @@ from torch import Tensor
 from pyro_ebm.annealing import LogZ
 from pyro_ebm.diagnostics import split_rhat
 from pyro_ebm.energies import Energy
+from pyro_ebm.learning.chains import ChainState
 from pyro_ebm.learning.evaluation import held_out_log_likelihood
 from pyro_ebm.learning.temperature import (
     CalibratedTemperature,
     NoTemperatureError,
+    beginning,
     solve_temperature,
     starting_rows,
 )
-from pyro_ebm.learning.temperature_look import Advance
 
 from .annealed_rows import AnnealedRows, annealed_rows
 from .given_energy import GivenEnergy
@@ -125,30 +126,17 @@ class RowDensity(NamedTuple):
             return beta * self.energy(rows)
 
         chains = RowChains(energy, self.num_states)
-        step_size: Tensor | None = None
 
-        def begin(level: float) -> tuple[Tensor, Advance]:
+        def start(level: float) -> ChainState:
             nonlocal beta
             beta = level
-            state = chains.begin(self.starts[starting_rows(len(self.starts), _CALIBRATED, stream)])
-            if step_size is not None:
-                state = state._replace(step_size=step_size)
+            return chains.begin(self.starts[starting_rows(len(self.starts), _CALIBRATED, stream)])
 
-            def energies() -> Tensor:
-                with torch.no_grad():
-                    return self.energy(chains.rows(state)).double()
-
-            def advance(transitions: int) -> Tensor:
-                nonlocal state, step_size
-                found = []
-                for _ in range(transitions):
-                    state, _ = chains.move(state, 1, stream)
-                    found.append(energies())
-                step_size = state.step_size
-                return torch.stack(found)
-
-            return energies(), advance
-
+        begin = beginning(
+            start,
+            lambda state: chains.move(state, 1, stream)[0],
+            lambda state: self.energy(chains.rows(state)),
+        )
         with torch.no_grad():
             of_data = self.energy(self.starts)
         try:
